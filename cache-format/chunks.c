@@ -1,0 +1,129 @@
+/* Chunks: finding them, checking their page groups, mapping code. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "internal.h"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+uint32_t tcache_chunk_count(const struct tcache *cache)
+{
+	return cache->header->chunk_count;
+}
+
+const struct tcache_toc_entry *tcache_toc(const struct tcache *cache, uint32_t chunk)
+{
+	return chunk < cache->header->chunk_count ? &cache->toc[chunk] : NULL;
+}
+
+uint32_t tcache_find(const struct tcache *cache, uint32_t type)
+{
+	for (uint32_t i = 0; i < cache->header->chunk_count; i++)
+		if (cache->toc[i].type == type && tcache_understood(&cache->toc[i]))
+			return i;
+	return TCACHE_NO_CHUNK;
+}
+
+/* Group n of a chunk; its bytes reach to the end of the last page, beyond the chunk's length. */
+static enum tcache_status verify_group(struct tcache *cache, const struct tcache_toc_entry *entry, uint64_t n)
+{
+	const uint8_t *chunk = cache->map + entry->offset;
+	uint64_t padded = pages_up(entry->length);
+	uint64_t start = n * TCACHE_GROUP;
+	uint64_t size = padded - start < TCACHE_GROUP ? padded - start : TCACHE_GROUP;
+	uint64_t number = entry->first_group + n;
+	uint8_t digest[TCACHE_DIGEST_SIZE];
+
+	if (cache->verified[number / 8] >> number % 8 & 1)
+		return TCACHE_OK;
+	tcache_group_digest(cache->header->group_digest, chunk + start, size, digest);
+	if (memcmp(digest, cache->groups[number].digest, sizeof(digest)))
+		return tcache_fail(&cache->report, TCACHE_ERR_DIGEST,
+				   "chunk %s is damaged at file offset %" PRIu64 " … %" PRIu64 " (digest mismatch)",
+				   tcache_type_name(entry->type).text, entry->offset + start,
+				   entry->offset + start + size - 1);
+	if (start + size == padded && !tcache_zero(chunk + entry->length, padded - entry->length))
+		return tcache_fail(&cache->report, TCACHE_ERR_RECORD, "bytes after chunk %s are not zero",
+				   tcache_type_name(entry->type).text);
+	cache->verified[number / 8] |= (uint8_t)(1u << number % 8);
+	return TCACHE_OK;
+}
+
+enum tcache_status tcache_verify_range(struct tcache *cache, uint32_t chunk, uint64_t offset, uint64_t length)
+{
+	const struct tcache_toc_entry *entry = tcache_toc(cache, chunk);
+
+	if (!entry)
+		return tcache_fail(&cache->report, TCACHE_ERR_RANGE, "has no chunk %u", chunk);
+	if (offset > entry->length || length > entry->length - offset)
+		return tcache_fail(&cache->report, TCACHE_ERR_RANGE,
+				   "chunk %s has no bytes %" PRIu64 " to %" PRIu64 " (its length is %" PRIu64 ")",
+				   tcache_type_name(entry->type).text, offset, offset + length, entry->length);
+	if (!length)
+		return TCACHE_OK;
+	for (uint64_t n = offset / TCACHE_GROUP; n <= (offset + length - 1) / TCACHE_GROUP; n++) {
+		enum tcache_status status = verify_group(cache, entry, n);
+
+		if (status)
+			return status;
+	}
+	return TCACHE_OK;
+}
+
+const void *tcache_range(struct tcache *cache, uint32_t chunk, uint64_t offset, uint64_t length)
+{
+	if (tcache_verify_range(cache, chunk, offset, length))
+		return NULL;
+	return cache->map + cache->toc[chunk].offset + offset;
+}
+
+const void *tcache_chunk(struct tcache *cache, uint32_t chunk, uint64_t *length)
+{
+	const struct tcache_toc_entry *entry = tcache_toc(cache, chunk);
+
+	*length = entry ? entry->length : 0;
+	return tcache_range(cache, chunk, 0, *length);
+}
+
+void tcache_forget(struct tcache *cache, uint32_t chunk)
+{
+	const struct tcache_toc_entry *entry = tcache_toc(cache, chunk);
+
+	if (entry && entry->length)
+		madvise((void *)(cache->map + entry->offset), pages_up(entry->length), MADV_DONTNEED);
+}
+
+uint64_t tcache_code_size(const struct tcache *cache)
+{
+	uint32_t chunk = tcache_find(cache, TCACHE_TYPE_code);
+
+	return chunk == TCACHE_NO_CHUNK ? 0 : pages_up(cache->toc[chunk].length);
+}
+
+enum tcache_status tcache_map_code(struct tcache *cache, void *address, unsigned flags)
+{
+	int how = MAP_SHARED | (flags & TCACHE_MAP_REPLACE ? MAP_FIXED : MAP_FIXED_NOREPLACE);
+	uint64_t size = tcache_code_size(cache);
+	void *map;
+
+	if (!size)
+		return tcache_fail(&cache->report, TCACHE_ERR_RANGE, "holds no code");
+	map = mmap(address, size, PROT_READ | PROT_EXEC, how, cache->fd,
+		   (off_t)cache->toc[tcache_find(cache, TCACHE_TYPE_code)].offset);
+	if (map == address)
+		return TCACHE_OK;
+	/* kernels before 4.17 take MAP_FIXED_NOREPLACE for a hint */
+	if (map != MAP_FAILED) {
+		munmap(map, size);
+		errno = EEXIST;
+	}
+	if (errno == EPERM)
+		return tcache_fail(&cache->report, TCACHE_ERR_SYSTEM,
+				   "code cannot be mapped: the file system is mounted noexec, or policy forbids it");
+	return tcache_fail(&cache->report, TCACHE_ERR_SYSTEM, "code cannot be mapped at %p: %s", address,
+			   strerror(errno));
+}

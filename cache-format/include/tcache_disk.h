@@ -1,0 +1,295 @@
+/*
+ * What a translated-code cache looks like on disk. FORMAT.md is the specification; this file is its C form. Everything
+ * is little-endian with natural alignment, and every reserved field is zero.
+ */
+#ifndef TCACHE_DISK_H
+#define TCACHE_DISK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the structures are used as they lie on disk, which is little-endian"
+#endif
+
+#define TCACHE_MAGIC        "\x89TCACHE\n"
+#define TCACHE_FOOTER_MAGIC "TCACHEND"
+#define TCACHE_VERSION      1u
+
+#define TCACHE_PAGE        4096u  /* alignment of chunks */
+#define TCACHE_GROUP       65536u /* bytes that share a digest, counted from the chunk's first page */
+#define TCACHE_HEADER_SIZE 256u
+#define TCACHE_DIGEST_SIZE 32u
+
+/* Limits. A file beyond them is refused, and the writer does not make one. */
+#define TCACHE_MAX_LENGTH       (1ULL << 36)
+#define TCACHE_MAX_CHUNKS       256u
+#define TCACHE_MAX_GROUPS       (1u << 20)
+#define TCACHE_MAX_CODE         (1ULL << 30) /* a 32-bit displacement spans code and slots */
+#define TCACHE_MAX_STRING       4095u        /* bytes, without the terminating zero */
+#define TCACHE_MAX_GUEST_LENGTH 65536u
+
+/* struct tcache_header.flags */
+#define TCACHE_SIGNED       (1u << 0)
+#define TCACHE_HEADER_FLAGS TCACHE_SIGNED
+
+/* struct tcache_header.group_digest: how the digests of page groups are made. */
+#define TCACHE_DIGEST_XXH3    1u /* XXH3-128, canonical (big-endian) form, then 16 zero bytes: against damage */
+#define TCACHE_DIGEST_BLAKE2B 2u /* BLAKE2b-256: against forgery; a signed file must use it */
+
+/* What a translation depends on. Text is printable ASCII, zero-padded, and ends with at least one zero byte. */
+struct tcache_fingerprint {
+	char translator[48];
+	uint8_t options[TCACHE_DIGEST_SIZE]; /* digest of all options that change the code */
+	uint64_t host_features[2];           /* CPU features that the code needs: TCACHE_HOST_FEATURES */
+	char guest_cpu[32];
+};
+
+struct tcache_header {
+	uint8_t magic[8];
+	uint32_t version;
+	uint32_t header_size;
+	uint32_t flags;
+	uint32_t group_digest;
+	uint32_t page_size;
+	uint32_t group_size;
+	uint64_t length; /* of the file */
+	uint64_t tail;   /* offset of the table of contents; a multiple of the page size */
+	uint32_t chunk_count;
+	uint32_t group_count;
+	struct tcache_fingerprint fingerprint;
+	uint64_t created; /* seconds since 1970, or 0: not recorded, for reproducible files */
+	uint8_t reserved[64];
+};
+
+/* struct tcache_toc_entry.flags */
+#define TCACHE_OPTIONAL    0u
+#define TCACHE_CRITICAL    (1u << 0) /* a reader that does not know the chunk must refuse the file */
+#define TCACHE_CHUNK_FLAGS TCACHE_CRITICAL
+
+struct tcache_toc_entry {
+	uint32_t type; /* TCACHE_FOURCC */
+	uint32_t flags;
+	uint64_t offset;
+	uint64_t length; /* bytes; a multiple of element_size */
+	uint32_t element_size;
+	uint32_t schema; /* version of the records */
+	uint32_t first_group;
+	uint32_t group_count;
+	uint64_t reserved[3];
+};
+
+/* One for each page group; the groups of a chunk follow each other. */
+struct tcache_group {
+	uint8_t digest[TCACHE_DIGEST_SIZE];
+};
+
+/* The last bytes of the file. */
+struct tcache_footer {
+	uint8_t magic[8];
+	uint64_t length; /* of the file, as in the header */
+	uint32_t version;
+	uint32_t reserved0;
+	uint64_t reserved[5];
+	uint8_t digest[TCACHE_DIGEST_SIZE]; /* BLAKE2b-256 of the header page and of the tail up to here */
+	uint8_t public_key[32];             /* Ed25519; zero in an unsigned file */
+	uint8_t signature[64];              /* of TCACHE_SIGNATURE_PREFIX and digest; zero in an unsigned file */
+};
+
+#define TCACHE_SIGNATURE_PREFIX "translated-code cache, signature version 1\n"
+
+#define TCACHE_FOURCC(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+
+/* An input that units were made from. */
+struct tcache_image {
+	uint8_t digest[TCACHE_DIGEST_SIZE]; /* BLAKE2b-256 of the file */
+	uint64_t size;                      /* of the file */
+	uint64_t data_size;                 /* of what was unpacked from it, or 0 */
+	uint32_t name;                      /* string */
+	uint16_t kind;                      /* enum tcache_image_kind */
+	uint16_t reserved0;
+	uint32_t data; /* 1 + number of the chunk that holds what was unpacked, or 0 */
+	uint32_t reserved1;
+};
+
+enum tcache_image_kind {
+	TCACHE_IMAGE_KERNEL = 1,
+	TCACHE_IMAGE_MODULE,
+	TCACHE_IMAGE_INITRAMFS,
+	TCACHE_IMAGE_PROGRAM, /* executable or shared object */
+	TCACHE_IMAGE_PROFILE, /* a recorded run */
+	TCACHE_IMAGE_KINDS
+};
+
+/* struct tcache_unit.flags: exactly one of lifted and copied */
+#define TCACHE_UNIT_LIFTED (1u << 0)
+#define TCACHE_UNIT_COPIED (1u << 1)
+#define TCACHE_UNIT_COLD   (1u << 2) /* never seen executed */
+#define TCACHE_UNIT_FLAGS  (TCACHE_UNIT_LIFTED | TCACHE_UNIT_COPIED | TCACHE_UNIT_COLD)
+
+#define TCACHE_FIRST_BYTES 16u
+
+/* A translation. Sorted by tcache_unit_compare(): page offset, first bytes, hash, mode. */
+struct tcache_unit {
+	uint64_t hash[2];                  /* tcache_hash() of the guest bytes, relocated fields in rebased form */
+	uint8_t first[TCACHE_FIRST_BYTES]; /* the guest bytes up to the first relocated field, then zeros */
+	uint64_t image_address;            /* where the image has it; for listings only */
+	uint32_t mode;                     /* mode word of the key; must be equal, otherwise opaque here */
+	uint32_t flags;
+	uint32_t guest_length;
+	uint16_t page_offset; /* of the first guest byte */
+	uint8_t first_length; /* valid bytes in first */
+	uint8_t reserved0;
+	uint32_t instruction_count;
+	uint32_t image; /* 1 + number of the image, or 0 */
+	uint32_t code_offset, code_length;
+	uint32_t body_offset; /* second entry, relative to code_offset: for jumps that need not set the guest pc */
+	uint32_t pc_first, pc_count;
+	uint32_t relo_first, relo_count;
+	uint32_t slot_first, slot_count;
+	uint32_t name; /* string */
+	uint32_t reserved[6];
+};
+
+/* Host offset → guest offset. Within a unit strictly ascending by code. */
+struct tcache_pc {
+	uint32_t code;  /* offset from the unit's code */
+	uint16_t guest; /* offset from the unit's first guest byte */
+	uint16_t home;  /* bit n: guest register n is in the vCPU state, not in its host register */
+	uint16_t left;  /* counted code: instructions of the block not executed yet, this one included */
+	uint16_t reserved;
+};
+
+/* A field of the guest bytes that a loader relocates. Within a unit ascending by offset, without overlap. */
+struct tcache_relo {
+	int64_t value; /* in rebased form, as hashed */
+	uint32_t name; /* string: what it refers to */
+	uint16_t offset;
+	uint8_t size; /* bytes: 1, 2, 4 or 8 */
+	uint8_t kind; /* enum tcache_relo_kind */
+};
+
+enum tcache_relo_kind {
+	TCACHE_RELO_RELATIVE = 1, /* displacement from the end of the instruction into another image or section */
+	TCACHE_RELO_ABSOLUTE,
+	TCACHE_RELO_PERCPU,
+	TCACHE_RELO_KINDS
+};
+
+/*
+ * Record n describes cell n, 8 bytes at (mapped code + size of the code chunk rounded up to pages + 8 * n): a private
+ * area that the loader allocates and fills, and that code jumps through.
+ */
+struct tcache_slot {
+	uint64_t value;
+	uint32_t target;
+	uint16_t kind; /* enum tcache_slot_kind */
+	uint16_t reserved;
+};
+
+enum tcache_slot_kind {
+	TCACHE_SLOT_HELPER = 1, /* target: number of the helper */
+	TCACHE_SLOT_LINK,       /* target: unit; value: offset from its first guest byte */
+	TCACHE_SLOT_EXIT,       /* value: guest offset from this unit's first byte that is left for */
+	TCACHE_SLOT_CONSTANT,   /* value */
+	TCACHE_SLOT_KINDS
+};
+
+/* What is known of a page of code. Sorted by image, then page. */
+struct tcache_verdict {
+	uint64_t hash[2]; /* tcache_hash() of its 4096 bytes */
+	uint32_t image;   /* number of the image */
+	uint32_t page;    /* number of the page in the image's unpacked bytes */
+	uint32_t flags;
+	uint32_t reserved;
+};
+
+#define TCACHE_VERDICT_PLAIN (1u << 0) /* holds no sensitive unprivileged instruction */
+#define TCACHE_VERDICT_FLAGS TCACHE_VERDICT_PLAIN
+
+/* How often a place was executed in a training run. Strictly ascending by hash, mode, page offset. */
+struct tcache_profile {
+	uint64_t hash[2]; /* as in struct tcache_unit */
+	uint64_t count;
+	uint32_t mode;
+	uint16_t page_offset;
+	uint16_t reserved;
+};
+
+/*
+ * The known chunks: name in the API, FourCC, record, alone or several in a file, flag in the table of contents, schema,
+ * meaning. A new chunk is a line here (and, if its records hold more than plain numbers, a check in records.c).
+ */
+#define TCACHE_CHUNKS(X)                                                                                               \
+	X(images, TCACHE_FOURCC('I', 'M', 'G', 'S'), struct tcache_image, 1, TCACHE_CRITICAL, 1, "input images")       \
+	X(units, TCACHE_FOURCC('U', 'N', 'I', 'T'), struct tcache_unit, 1, TCACHE_CRITICAL, 1, "unit index")           \
+	X(code, TCACHE_FOURCC('C', 'O', 'D', 'E'), uint8_t, 1, TCACHE_CRITICAL, 1, "machine code")                     \
+	X(pcs, TCACHE_FOURCC('P', 'C', 'T', 'B'), struct tcache_pc, 1, TCACHE_CRITICAL, 1, "host to guest addresses")  \
+	X(relos, TCACHE_FOURCC('R', 'E', 'L', 'O'), struct tcache_relo, 1, TCACHE_CRITICAL, 1, "relocated fields")     \
+	X(slots, TCACHE_FOURCC('S', 'L', 'O', 'T'), struct tcache_slot, 1, TCACHE_CRITICAL, 1, "run-time slots")       \
+	X(verdicts, TCACHE_FOURCC('V', 'E', 'R', 'D'), struct tcache_verdict, 1, TCACHE_OPTIONAL, 1, "page verdicts")  \
+	X(profile, TCACHE_FOURCC('P', 'R', 'O', 'F'), struct tcache_profile, 1, TCACHE_OPTIONAL, 1, "profile")         \
+	X(log, TCACHE_FOURCC('B', 'L', 'O', 'G'), char, 1, TCACHE_OPTIONAL, 1, "build log")                            \
+	X(kernel, TCACHE_FOURCC('K', 'E', 'R', 'N'), uint8_t, 0, TCACHE_OPTIONAL, 1, "unpacked kernel")                \
+	X(strings, TCACHE_FOURCC('S', 'T', 'R', 'S'), char, 1, TCACHE_CRITICAL, 1, "strings")
+
+/* TCACHE_TYPE_images, TCACHE_TYPE_units, …: the FourCCs by the names of the table. */
+enum tcache_type {
+#define X(name, fourcc, record, single, flags, schema, text) TCACHE_TYPE_##name = (int)(fourcc),
+	TCACHE_CHUNKS(X)
+#undef X
+};
+
+/*
+ * Host CPU features, by bit number in fingerprint.host_features: name as in /proc/cpuinfo, CPUID leaf, subleaf,
+ * register (0 EAX … 3 EDX), bit, and whether the operating system must have enabled AVX state (Intel SDM volume 2,
+ * CPUID; leaf 80000001 also AMD APM volume 3, appendix E). Numbers are never reused.
+ */
+#define TCACHE_HOST_FEATURES(X)                                                                                        \
+	X(0, CX16, "cx16", 0x1, 0, 2, 13, 0)                                                                           \
+	X(1, POPCNT, "popcnt", 0x1, 0, 2, 23, 0)                                                                       \
+	X(2, SSE42, "sse4_2", 0x1, 0, 2, 20, 0)                                                                        \
+	X(3, MOVBE, "movbe", 0x1, 0, 2, 22, 0)                                                                         \
+	X(4, AVX, "avx", 0x1, 0, 2, 28, 1)                                                                             \
+	X(5, FMA, "fma", 0x1, 0, 2, 12, 1)                                                                             \
+	X(6, F16C, "f16c", 0x1, 0, 2, 29, 1)                                                                           \
+	X(7, AES, "aes", 0x1, 0, 2, 25, 0)                                                                             \
+	X(8, PCLMUL, "pclmulqdq", 0x1, 0, 2, 1, 0)                                                                     \
+	X(9, RDRAND, "rdrand", 0x1, 0, 2, 30, 0)                                                                       \
+	X(10, AVX2, "avx2", 0x7, 0, 1, 5, 1)                                                                           \
+	X(11, BMI1, "bmi1", 0x7, 0, 1, 3, 0)                                                                           \
+	X(12, BMI2, "bmi2", 0x7, 0, 1, 8, 0)                                                                           \
+	X(13, ADX, "adx", 0x7, 0, 1, 19, 0)                                                                            \
+	X(14, FSGSBASE, "fsgsbase", 0x7, 0, 1, 0, 0)                                                                   \
+	X(15, ERMS, "erms", 0x7, 0, 1, 9, 0)                                                                           \
+	X(16, SHA, "sha_ni", 0x7, 0, 1, 29, 0)                                                                         \
+	X(17, RDSEED, "rdseed", 0x7, 0, 1, 18, 0)                                                                      \
+	X(18, CLFLUSHOPT, "clflushopt", 0x7, 0, 1, 23, 0)                                                              \
+	X(19, FSRM, "fsrm", 0x7, 0, 3, 4, 0)                                                                           \
+	X(20, LAHF, "lahf_lm", 0x80000001, 0, 2, 0, 0)                                                                 \
+	X(21, LZCNT, "abm", 0x80000001, 0, 2, 5, 0)                                                                    \
+	X(22, PREFETCHW, "3dnowprefetch", 0x80000001, 0, 2, 8, 0)                                                      \
+	X(23, RDTSCP, "rdtscp", 0x80000001, 0, 3, 27, 0)                                                               \
+	X(24, GFNI, "gfni", 0x7, 0, 2, 8, 0)                                                                           \
+	X(25, VAES, "vaes", 0x7, 0, 2, 9, 1)                                                                           \
+	X(26, VPCLMUL, "vpclmulqdq", 0x7, 0, 2, 10, 1)
+
+enum tcache_host_feature {
+#define X(number, name, text, leaf, subleaf, reg, bit, avx) TCACHE_HOST_##name = number,
+	TCACHE_HOST_FEATURES(X)
+#undef X
+};
+
+_Static_assert(sizeof(struct tcache_fingerprint) == 128, "size of the fingerprint");
+_Static_assert(sizeof(struct tcache_header) == TCACHE_HEADER_SIZE, "size of the header");
+_Static_assert(sizeof(struct tcache_toc_entry) == 64, "size of a table of contents entry");
+_Static_assert(sizeof(struct tcache_footer) == 192, "size of the footer");
+_Static_assert(sizeof(struct tcache_image) == 64, "size of an image record");
+_Static_assert(sizeof(struct tcache_unit) == 128, "size of a unit record");
+_Static_assert(sizeof(struct tcache_pc) == 12, "size of a pc record");
+_Static_assert(sizeof(struct tcache_relo) == 16, "size of a relocated field record");
+_Static_assert(sizeof(struct tcache_slot) == 16, "size of a slot record");
+_Static_assert(sizeof(struct tcache_verdict) == 32, "size of a verdict record");
+_Static_assert(sizeof(struct tcache_profile) == 32, "size of a profile record");
+
+#endif

@@ -1,0 +1,121 @@
+/* What the files of this library share. */
+#ifndef TCACHE_INTERNAL_H
+#define TCACHE_INTERNAL_H
+
+#include "tcache.h"
+
+/* Where a message goes. */
+struct report {
+	const char *name; /* of the file */
+	char *text;       /* may be NULL if size is 0 */
+	size_t size;
+	enum tcache_status *last; /* the status is left here too, unless NULL */
+};
+
+/* Writes "'NAME': …" and returns status. */
+enum tcache_status tcache_fail(const struct report *report, enum tcache_status status, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* A line of TCACHE_CHUNKS. */
+struct tcache_kind {
+	uint32_t type;
+	uint32_t element_size;
+	uint32_t flags;
+	uint32_t schema;
+	bool single;
+	const char *text;
+};
+
+/* NULL if the type is not known. */
+const struct tcache_kind *tcache_kind(uint32_t type);
+/* The entry is one that this version understands. */
+bool tcache_understood(const struct tcache_toc_entry *entry);
+
+/* "UNIT", or hexadecimal if it is not printable. */
+struct type_name {
+	char text[12];
+};
+
+struct type_name tcache_type_name(uint32_t type);
+
+struct tcache {
+	char *name;
+	char message[512];
+	enum tcache_status last; /* belongs to message */
+	struct report report;
+	/* header page, and everything from the table of contents to the end of the file: private copies */
+	uint8_t *head;
+	uint8_t *tail;
+	const struct tcache_header *header;
+	const struct tcache_toc_entry *toc;
+	const struct tcache_group *groups;
+	const struct tcache_footer *footer;
+	uint8_t *verified;  /* bit n: group n matched its digest */
+	const uint8_t *map; /* chunks: file offsets 0 … header->tail */
+	int fd;             /* for tcache_map_code() */
+};
+
+static inline uint64_t pages_up(uint64_t size)
+{
+	return (size + TCACHE_PAGE - 1) & ~(uint64_t)(TCACHE_PAGE - 1);
+}
+
+/* Page groups of a chunk of this length. */
+static inline uint64_t groups_of(uint64_t length)
+{
+	return (pages_up(length) + TCACHE_GROUP - 1) / TCACHE_GROUP;
+}
+
+/* Bytes of the tail up to and including the footer, in whole pages. */
+static inline uint64_t tail_size(uint64_t chunks, uint64_t groups)
+{
+	return pages_up(chunks * sizeof(struct tcache_toc_entry) + groups * sizeof(struct tcache_group) +
+			sizeof(struct tcache_footer));
+}
+
+/* Nothing but zeros? */
+bool tcache_zero(const void *data, size_t size);
+
+/* layout.c: the fixed parts, in memory. Pure functions: no file, no state. */
+
+/* The header page (size: valid bytes of it, rest zero) of a file of file_size bytes. */
+enum tcache_status tcache_check_head(const uint8_t head[TCACHE_PAGE], uint64_t file_size, const struct report *report);
+/* Digest and signature over both; then the footer's fields. `head` was checked, `tail` has the size it promises. */
+enum tcache_status tcache_check_footer(const uint8_t *head, const uint8_t *tail, const struct report *report);
+/* The table of contents. */
+enum tcache_status tcache_check_toc(const uint8_t *head, const uint8_t *tail, const struct report *report);
+/* The footer's digest as it should be. */
+void tcache_root_digest(const uint8_t *head, const uint8_t *tail, uint64_t tail_bytes,
+			uint8_t digest[TCACHE_DIGEST_SIZE]);
+
+/* digest.c */
+#define TCACHE_SECRET_KEY_SIZE 64u
+
+enum tcache_status tcache_digest_init(const struct report *report);
+/* Digest of a page group: kind is TCACHE_DIGEST_…. */
+void tcache_group_digest(uint32_t kind, const void *data, size_t size, uint8_t digest[TCACHE_DIGEST_SIZE]);
+/* BLAKE2b-256 of two pieces. */
+void tcache_digest2(const void *a, size_t a_size, const void *b, size_t b_size, uint8_t digest[TCACHE_DIGEST_SIZE]);
+bool tcache_signature_valid(const struct tcache_footer *footer);
+void tcache_sign(struct tcache_footer *footer, const uint8_t secret_key[TCACHE_SECRET_KEY_SIZE]);
+
+/* temp.c: a file that gets its name at the end. */
+struct temp_file {
+	int fd;
+	int dir;
+	bool named;
+	char name[32];    /* temporary name in dir, if it has one */
+	const char *base; /* final name in dir; points into path */
+	char *path;
+	struct report report;
+};
+
+enum tcache_status temp_create(struct temp_file *file, const char *path, bool named, const struct report *report);
+/* Writes all of it or fails. */
+enum tcache_status temp_write(struct temp_file *file, const void *data, size_t size, uint64_t offset);
+/* Makes it durable and visible. */
+enum tcache_status temp_publish(struct temp_file *file);
+/* Closes and, if it was not published, removes it. */
+void temp_release(struct temp_file *file);
+
+#endif

@@ -1,0 +1,154 @@
+#include "boot/linux.h"
+
+#include <asm/bootparam.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "boot/acpi.h"
+#include "boot/file.h"
+#include "boot/kernel_image.h"
+#include "boot/layout.h"
+#include "boot/long_mode.h"
+#include "mem/mem.h"
+#include "vm.h"
+
+#define LOADER_UNDEFINED 0xff          /* type_of_loader: none of those with a number of their own */
+#define INITRD_TOP       0x80000000ULL /* boot.rst: no kernel before 3.8 takes an initrd above 2 GiB, and nobody needs it */
+
+enum e820_type { E820_RAM = 1, E820_RESERVED = 2 };
+
+typedef unsigned long long ull; /* for printf */
+
+static u64 mib_up(u64 bytes)
+{
+	return align_up(bytes, 1 << 20) >> 20;
+}
+
+static int place_kernel(const struct ram *ram, const struct kernel_image *image, const char *path, struct err *err)
+{
+	if (image->start < BOOT_MIB)
+		return err_set(err, "kernel '%s' wants to lie at 0x%llx; the first MiB is taken by boot data", path,
+			       (ull)image->start);
+	if (image->end > RAM_LOW_END)
+		return err_set(err, "kernel '%s' wants to lie up to 0x%llx, where no guest has memory", path,
+			       (ull)image->end);
+	if (image->end > ram->low)
+		return err_set(err, "too little memory: the kernel needs %llu MiB, the guest has %llu MiB",
+			       (ull)mib_up(image->end), (ull)(ram->size >> 20));
+	for (unsigned i = 0; i < image->segment_count; i++) {
+		const struct kernel_segment *segment = &image->segment[i];
+		u8 *to = ram_range(ram, segment->paddr, segment->memsz);
+
+		if (!to)
+			return err_set(err, "kernel '%s' has a segment at 0x%llx, where the guest has no memory", path,
+				       (ull)segment->paddr);
+		/* the rest, up to memsz, is zero already: RAM is fresh, and writing to it would only use up host memory
+		 */
+		memcpy(to, segment->data, segment->filesz);
+	}
+	return 0;
+}
+
+static int place_cmdline(const struct ram *ram, struct boot_params *params, const char *text, struct err *err)
+{
+	size_t length = strlen(text), most = params->hdr.cmdline_size;
+
+	if (most > BOOT_CMDLINE_ROOM - 1)
+		most = BOOT_CMDLINE_ROOM - 1;
+	if (length > most)
+		return err_set(err, "the kernel command line has %zu bytes; this kernel takes %zu", length, most);
+	memcpy(ram_range(ram, BOOT_CMDLINE, length + 1), text, length + 1);
+	params->hdr.cmd_line_ptr = BOOT_CMDLINE;
+	params->ext_cmd_line_ptr = 0;
+	return 0;
+}
+
+/* As high as allowed: the kernel unpacks into the memory below. */
+static int place_initrd(const struct ram *ram, struct boot_params *params, u64 kernel_end, const char *path,
+			struct err *err)
+{
+	u64 top = params->hdr.initrd_addr_max + 1ULL, size, address;
+	int fd = file_open(path, "initrd", &size, err), result;
+
+	if (fd < 0)
+		return -1;
+	if (top > INITRD_TOP)
+		top = INITRD_TOP;
+	if (top > ram->low)
+		top = ram->low;
+	kernel_end = align_up(kernel_end, PAGE_SIZE);
+	if (size > INITRD_TOP || kernel_end + size > top) {
+		close(fd);
+		return err_set(
+			err, "too little memory: kernel and initrd need %llu MiB below 0x%llx, the guest has %llu MiB",
+			(ull)mib_up(kernel_end + size), (ull)top, (ull)(ram->size >> 20));
+	}
+	address = PAGE_BASE(top - size);
+	if (address < kernel_end) {
+		close(fd);
+		return err_set(err, "too little memory: the initrd '%s' would overlap the kernel", path);
+	}
+	result = size ? file_read(fd, ram_range(ram, address, size), size, path, "initrd", err) : 0;
+	close(fd);
+	params->hdr.ramdisk_image = (u32)address;
+	params->hdr.ramdisk_size = (u32)size;
+	params->ext_ramdisk_image = (u32)(address >> 32);
+	params->ext_ramdisk_size = (u32)(size >> 32);
+	return result;
+}
+
+static void add_range(struct boot_params *params, u64 start, u64 end, enum e820_type type)
+{
+	if (start < end)
+		params->e820_table[params->e820_entries++] =
+			(struct boot_e820_entry){.addr = start, .size = end - start, .type = type};
+}
+
+static void fill_memory_map(const struct ram *ram, struct boot_params *params)
+{
+	add_range(params, 0, BOOT_LOW_RAM_END, E820_RAM);
+	add_range(params, BOOT_LOW_RAM_END, BOOT_EBDA_END, E820_RESERVED);
+	add_range(params, BOOT_ACPI, BOOT_MIB, E820_RESERVED);
+	add_range(params, BOOT_MIB, ram->low, E820_RAM);
+	add_range(params, RAM_HIGH_BASE, RAM_HIGH_BASE + (ram->size - ram->low), E820_RAM);
+}
+
+static int load(struct vm *vm, const struct kernel_image *image, struct err *err)
+{
+	const struct vm_config *config = &vm->config;
+	const struct ram *ram = &vm->ram;
+	struct boot_params *params;
+
+	if (place_kernel(ram, image, config->kernel_path, err))
+		return -1;
+	/* place_kernel() has seen to it that the whole first MiB is RAM */
+	params = (struct boot_params *)ram_range(ram, BOOT_PARAMS, sizeof(*params));
+	memset(params, 0, sizeof(*params));
+	memcpy((u8 *)params + SETUP_HEADER_OFFSET, image->setup, image->setup_size);
+	params->hdr.type_of_loader = LOADER_UNDEFINED;
+	params->hdr.loadflags = LOADED_HIGH;
+	params->hdr.ramdisk_image = 0;
+	params->hdr.ramdisk_size = 0;
+	params->hdr.setup_data = 0; /* a pointer: not to be believed from a file */
+	if (place_cmdline(ram, params, config->append ? config->append : "", err))
+		return -1;
+	if (config->initrd_path && place_initrd(ram, params, image->end, config->initrd_path, err))
+		return -1;
+	fill_memory_map(ram, params);
+	params->acpi_rsdp_addr =
+		acpi_build(ram_range(ram, BOOT_ACPI, BOOT_MIB - BOOT_ACPI), BOOT_ACPI, BOOT_MIB - BOOT_ACPI);
+	boot_enter_long_mode(vm, image->entry, BOOT_PARAMS);
+	return 0;
+}
+
+int boot_linux(struct vm *vm, struct err *err)
+{
+	struct kernel_image image;
+	int result;
+
+	if (kernel_image_load(vm->config.kernel_path, &image, err))
+		return -1;
+	result = load(vm, &image, err);
+	kernel_image_release(&image);
+	return result;
+}

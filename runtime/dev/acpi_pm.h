@@ -1,0 +1,17 @@
+/* ACPI fixed hardware (ACPI 6.4, 4.8): PM1 event and control blocks, PM timer, reset register. */
+#ifndef AVANT_DEV_ACPI_PM_H
+#define AVANT_DEV_ACPI_PM_H
+
+struct vm;
+struct acpi_pm;
+
+#define ACPI_PM_TIMER_HZ 3579545ULL
+
+/* NULL: out of memory. vm->irqchip must exist. */
+struct acpi_pm *acpi_pm_create(struct vm *vm);
+void acpi_pm_destroy(struct acpi_pm *pm);
+
+/* Asks the guest to shut down. vCPU thread only. */
+void acpi_pm_press_power_button(struct acpi_pm *pm);
+
+#endif

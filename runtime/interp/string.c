@@ -1,0 +1,287 @@
+/* String instructions: page-wise when both sides are plain RAM, element by element otherwise (SDM vol. 2, REP). */
+#include "cpu/cpu.h"
+#include "interp/interp.h"
+#include "mem/mem.h"
+#include "util/bytes.h"
+#include "vm.h"
+#include "x86/insn.h"
+
+/* A long REP looks for events after so many pages. A constant, so that every engine stops at the same element. */
+#define PAGES_AT_ONCE 32
+
+struct string_op {
+	const struct insn *insn;
+	unsigned size;   /* bytes of an element */
+	u64 source_base; /* FS or GS base, or 0 */
+	u64 address_mask;
+	bool backward;
+};
+
+static u64 source_address(const struct vcpu *v, const struct string_op *op)
+{
+	return op->source_base + (v->gpr[RSI] & op->address_mask);
+}
+
+static u64 target_address(const struct vcpu *v, const struct string_op *op)
+{
+	return v->gpr[RDI] & op->address_mask;
+}
+
+static void advance(struct vcpu *v, const struct string_op *op, enum gpr reg, u64 elements)
+{
+	u64 by = elements * op->size;
+
+	v->gpr[reg] = (v->gpr[reg] + (op->backward ? 0 - by : by)) & op->address_mask;
+}
+
+/* How many of `count` elements from gva on lie in gva's page, whole. 0: the first one crosses its end. */
+static u64 elements_in_page(const struct string_op *op, u64 gva, u64 count)
+{
+	u64 room;
+
+	if (op->backward)
+		room = PAGE_OFFSET(gva) + op->size <= PAGE_SIZE ? PAGE_OFFSET(gva) / op->size + 1 : 0;
+	else
+		room = (PAGE_SIZE - PAGE_OFFSET(gva)) / op->size;
+	return room < count ? room : count;
+}
+
+/* The arithmetic flags of a - b. */
+static u64 flags_of_compare(unsigned size, u64 a, u64 b)
+{
+	u64 rax;
+
+	switch (size) {
+	case 1:
+		__asm__("cmpb %b2, %b1\n\tlahf\n\tseto %%al" : "=&a"(rax) : "q"(a), "q"(b) : "cc");
+		break;
+	case 2:
+		__asm__("cmpw %w2, %w1\n\tlahf\n\tseto %%al" : "=&a"(rax) : "r"(a), "r"(b) : "cc");
+		break;
+	case 4:
+		__asm__("cmpl %k2, %k1\n\tlahf\n\tseto %%al" : "=&a"(rax) : "r"(a), "r"(b) : "cc");
+		break;
+	default:
+		__asm__("cmpq %2, %1\n\tlahf\n\tseto %%al" : "=&a"(rax) : "r"(a), "r"(b) : "cc");
+		break;
+	}
+	return ((rax >> 8) & 0xd5) | (rax & 1) << 11;
+}
+
+static void host_move(void *to, const void *from, u64 elements, unsigned size)
+{
+	switch (size) {
+	case 1:
+		__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(elements) : : "memory");
+		break;
+	case 2:
+		__asm__ volatile("rep movsw" : "+D"(to), "+S"(from), "+c"(elements) : : "memory");
+		break;
+	case 4:
+		__asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(elements) : : "memory");
+		break;
+	default:
+		__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(elements) : : "memory");
+		break;
+	}
+}
+
+static void host_fill(void *to, u64 value, u64 elements, unsigned size)
+{
+	switch (size) {
+	case 1:
+		__asm__ volatile("rep stosb" : "+D"(to), "+c"(elements) : "a"(value) : "memory");
+		break;
+	case 2:
+		__asm__ volatile("rep stosw" : "+D"(to), "+c"(elements) : "a"(value) : "memory");
+		break;
+	case 4:
+		__asm__ volatile("rep stosl" : "+D"(to), "+c"(elements) : "a"(value) : "memory");
+		break;
+	default:
+		__asm__ volatile("rep stosq" : "+D"(to), "+c"(elements) : "a"(value) : "memory");
+		break;
+	}
+}
+
+/* One movs or stos step: up to `count` elements. *done is how many were moved (at least 1 on EXEC_OK). */
+static enum exec step_movs(struct vcpu *v, const struct string_op *op, u64 count, u64 *done)
+{
+	u64 from = source_address(v, op), to = target_address(v, op), element = 0;
+	u64 here = elements_in_page(op, from, elements_in_page(op, to, count));
+	u8 *source, *target;
+
+	if (here && !op->backward) {
+		if (mmu_fill(v, from, op->size, ACCESS_READ, &source) != EXEC_OK ||
+		    mmu_fill(v, to, op->size, ACCESS_WRITE, &target) != EXEC_OK)
+			return EXEC_FAULT;
+		if (source && target) {
+			host_move(target, source, here, op->size);
+			*done = here;
+			return EXEC_OK;
+		}
+	}
+	if (mem_read(v, from, &element, op->size, ACCESS_READ) != EXEC_OK ||
+	    mem_write(v, to, &element, op->size, ACCESS_WRITE) != EXEC_OK)
+		return EXEC_FAULT;
+	*done = 1;
+	return EXEC_OK;
+}
+
+static enum exec step_stos(struct vcpu *v, const struct string_op *op, u64 count, u64 *done)
+{
+	u64 to = target_address(v, op);
+	u64 here = elements_in_page(op, to, count);
+	u8 *target;
+
+	if (here && !op->backward) {
+		if (mmu_fill(v, to, op->size, ACCESS_WRITE, &target) != EXEC_OK)
+			return EXEC_FAULT;
+		if (target) {
+			host_fill(target, v->gpr[RAX], here, op->size);
+			*done = here;
+			return EXEC_OK;
+		}
+	}
+	if (mem_write(v, to, &v->gpr[RAX], op->size, ACCESS_WRITE) != EXEC_OK)
+		return EXEC_FAULT;
+	*done = 1;
+	return EXEC_OK;
+}
+
+static u64 count_left(const struct vcpu *v, const struct string_op *op)
+{
+	return v->gpr[RCX] & op->address_mask;
+}
+
+/* movs, stos: no flags involved. */
+static enum exec run_transfer(struct vcpu *v, const struct string_op *op, bool moves)
+{
+	unsigned pages = 0;
+	u64 done;
+
+	if (!op->insn->rep) {
+		enum exec result = moves ? step_movs(v, op, 1, &done) : step_stos(v, op, 1, &done);
+
+		if (result != EXEC_OK)
+			return result;
+		if (moves)
+			advance(v, op, RSI, 1);
+		advance(v, op, RDI, 1);
+		return EXEC_OK;
+	}
+	while (count_left(v, op)) {
+		u64 count = count_left(v, op);
+		enum exec result = moves ? step_movs(v, op, count, &done) : step_stos(v, op, count, &done);
+
+		if (result != EXEC_OK)
+			return result;
+		if (moves)
+			advance(v, op, RSI, done);
+		advance(v, op, RDI, done);
+		v->gpr[RCX] = count - done;
+		if (v->gpr[RCX] && ++pages == PAGES_AT_ONCE)
+			return EXEC_AGAIN;
+	}
+	return EXEC_OK;
+}
+
+/* lods: with REP only the last element survives, but each is touched. */
+static enum exec run_lods(struct vcpu *v, const struct string_op *op)
+{
+	unsigned elements = 0;
+
+	while (!op->insn->rep || count_left(v, op)) {
+		u64 element = 0;
+
+		if (mem_read(v, source_address(v, op), &element, op->size, ACCESS_READ) != EXEC_OK)
+			return EXEC_FAULT;
+		if (op->size >= 4)
+			v->gpr[RAX] = element;
+		else
+			bytes_copy(&v->gpr[RAX], &element, op->size);
+		advance(v, op, RSI, 1);
+		if (!op->insn->rep)
+			break;
+		v->gpr[RCX] = count_left(v, op) - 1;
+		if (v->gpr[RCX] && ++elements == PAGES_AT_ONCE * 64)
+			return EXEC_AGAIN;
+	}
+	return EXEC_OK;
+}
+
+/* cmps, scas: REPE goes on while equal, REPNE while different. */
+static enum exec run_compare(struct vcpu *v, const struct string_op *op, bool scas)
+{
+	unsigned elements = 0;
+
+	while (!op->insn->rep || count_left(v, op)) {
+		u64 a = 0, b = 0;
+
+		if (scas)
+			a = v->gpr[RAX];
+		else if (mem_read(v, source_address(v, op), &a, op->size, ACCESS_READ) != EXEC_OK)
+			return EXEC_FAULT;
+		if (mem_read(v, target_address(v, op), &b, op->size, ACCESS_READ) != EXEC_OK)
+			return EXEC_FAULT;
+		v->arith = flags_of_compare(op->size, a, b);
+		if (!scas)
+			advance(v, op, RSI, 1);
+		advance(v, op, RDI, 1);
+		if (!op->insn->rep)
+			break;
+		v->gpr[RCX] = count_left(v, op) - 1;
+		if (!!(v->arith & FLAG_ZF) != (op->insn->rep == 0xf3))
+			break;
+		if (v->gpr[RCX] && ++elements == PAGES_AT_ONCE * 64)
+			return EXEC_AGAIN;
+	}
+	return EXEC_OK;
+}
+
+static enum exec run_xlat(struct vcpu *v, const struct string_op *op)
+{
+	u64 gva = op->source_base + ((v->gpr[RBX] + (u8)v->gpr[RAX]) & op->address_mask);
+	u8 value;
+
+	if (mem_read(v, gva, &value, 1, ACCESS_READ) != EXEC_OK)
+		return EXEC_FAULT;
+	v->gpr[RAX] = (v->gpr[RAX] & ~0xffULL) | value;
+	return EXEC_OK;
+}
+
+enum exec interp_string(struct vcpu *v, const struct insn *insn)
+{
+	struct string_op op = {
+		.insn = insn,
+		.size = insn->opsize,
+		.source_base = insn->seg == SEG_FS   ? v->fs_base
+			       : insn->seg == SEG_GS ? v->gs_base
+						     : 0,
+		.address_mask = insn->addrsize == 4 ? 0xffffffff : ~0ULL,
+		.backward = v->rflags & FLAG_DF,
+	};
+
+	switch (insn->bytes[insn->opcode_at]) {
+	case 0xa4:
+	case 0xa5:
+		return run_transfer(v, &op, true);
+	case 0xaa:
+	case 0xab:
+		return run_transfer(v, &op, false);
+	case 0xac:
+	case 0xad:
+		return run_lods(v, &op);
+	case 0xa6:
+	case 0xa7:
+		return run_compare(v, &op, false);
+	case 0xae:
+	case 0xaf:
+		return run_compare(v, &op, true);
+	case 0xd7:
+		return run_xlat(v, &op);
+	default: /* maskmovq, maskmovdqu */
+		vm_stop_error(v->vm, "byte-masked vector stores (maskmovdqu) are not supported yet");
+		return EXEC_STOP;
+	}
+}

@@ -1,0 +1,22 @@
+/* Decoded instructions and their executable copies, cached by content: the bytes are compared at every use. */
+#ifndef AVANT_INTERP_THUNK_H
+#define AVANT_INTERP_THUNK_H
+
+#include "x86/insn.h"
+
+struct thunk {
+	struct insn insn;
+	void *code; /* executable copy, for INSN_COPY */
+	bool valid;
+	bool by_c;    /* a copy was not possible (lea of a RIP-relative address) */
+	bool aligned; /* a memory operand that is not aligned to its size raises #GP */
+};
+
+/* The thunk for the instruction at the start of `bytes`; NULL: more bytes are needed. */
+const struct thunk *thunk_get(struct vcpu *v, const u8 *bytes, unsigned available);
+
+/* thunk.S */
+int interp_run(void *code);
+void interp_thunk_done(void);
+
+#endif

@@ -1,0 +1,370 @@
+/* Memory of the code cache, its tables, and the life of units that needs more than general registers. */
+#include "live/cache.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "live/translate.h"
+#include "vm.h"
+
+void live_stub_helper(void);
+void live_stub_interp(void);
+void live_stub_tlb_miss(void);
+void live_stub_jump_miss(void);
+void live_stub_link(void);
+void live_stub_poll(void);
+void live_stub_budget(void);
+void live_stub_underflow(void);
+
+#define TABLE_ADD(name, type)                                                                                          \
+	type *cache_add_##name(struct live *live)                                                                      \
+	{                                                                                                              \
+		return live->name##_count < live->name##_max ? &live->name##s[live->name##_count++] : NULL;            \
+	}
+
+TABLE_ADD(pc, struct pc_entry)
+TABLE_ADD(link, struct link)
+TABLE_ADD(insn, struct insn)
+
+static u32 entry_hash(u64 pc)
+{
+	return (u32)((pc * 0x9e3779b97f4a7c15ULL) >> (64 - ENTRY_HASH_BITS));
+}
+
+bool cache_add_entry(struct live *live, u32 unit, u64 pc, u32 code)
+{
+	if (live->entry_count == live->entry_max)
+		return false;
+	live->entries[live->entry_count] = (struct entry){.pc = pc, .unit = unit, .code = code};
+	live->entry_count++;
+	return true;
+}
+
+/* Splits the metadata region into tables; how many elements a byte of code needs at most is measured (README). */
+static int carve_tables(struct live *live, struct err *err)
+{
+	u64 size = live->size;
+
+	live->unit_max = (u32)(size / 160);
+	live->pc_max = (u32)(size / 16);
+	live->entry_max = (u32)(size / 96);
+	live->link_max = (u32)(size / 64);
+	live->insn_max = (u32)(size / 320);
+	struct {
+		void **table;
+		u64 bytes;
+	} tables[] = {
+		{(void **)&live->units, live->unit_max * sizeof(struct unit)},
+		{(void **)&live->pcs, live->pc_max * sizeof(struct pc_entry)},
+		{(void **)&live->entries, live->entry_max * sizeof(struct entry)},
+		{(void **)&live->links, live->link_max * sizeof(struct link)},
+		{(void **)&live->insns, live->insn_max * sizeof(struct insn)},
+		{(void **)&live->hash, sizeof(u32) << ENTRY_HASH_BITS},
+		{(void **)&live->frame_head, live->frame_count * sizeof(u32)},
+	};
+	u64 total = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++)
+		total += align_up(tables[i].bytes, PAGE_SIZE);
+	if (total > LIVE_META_MAX)
+		return err_set(err, "a code cache of %llu MiB is too large", (unsigned long long)size >> 20);
+	u8 *at = mmap((void *)LIVE_META_ADDRESS, total, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (at == MAP_FAILED)
+		return err_set(err, "cannot map the translation tables at %#lx: %s", LIVE_META_ADDRESS,
+			       strerror(errno));
+	live->meta_size = total;
+	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++) {
+		*tables[i].table = at;
+		at += align_up(tables[i].bytes, PAGE_SIZE);
+	}
+	return 0;
+}
+
+static int map_code(struct live *live, struct err *err)
+{
+	int fd = memfd_create("avant-code", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, (off_t)live->size) < 0) {
+		err_set(err, "cannot create the code cache: %s", strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	live->code_rw = mmap(NULL, live->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	live->code = mmap((void *)LIVE_CODE_ADDRESS, live->size, PROT_READ | PROT_EXEC,
+			  MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+	int failure = errno;
+
+	close(fd);
+	if (live->code_rw == MAP_FAILED || live->code == MAP_FAILED)
+		return err_set(err, "cannot map the code cache at %#lx: %s", LIVE_CODE_ADDRESS, strerror(failure));
+	return 0;
+}
+
+static void set_stubs(struct vcpu *v)
+{
+	v->stub[STUB_HELPER] = (void *)live_stub_helper;
+	v->stub[STUB_INTERP] = (void *)live_stub_interp;
+	v->stub[STUB_TLB_MISS] = (void *)live_stub_tlb_miss;
+	v->stub[STUB_JUMP_MISS] = (void *)live_stub_jump_miss;
+	v->stub[STUB_LINK] = (void *)live_stub_link;
+	v->stub[STUB_POLL] = (void *)live_stub_poll;
+	v->stub[STUB_BUDGET] = (void *)live_stub_budget;
+}
+
+/* Two stacks with an unmapped page below each; the top word of each is the sentinel. */
+static int map_predictions(struct err *err)
+{
+	u8 *at = mmap((void *)PREDICTION_ADDRESS, 2 * PREDICTION_SIZE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (at == MAP_FAILED)
+		return err_set(err, "cannot map the return prediction stacks at %#lx: %s", PREDICTION_ADDRESS,
+			       strerror(errno));
+	for (unsigned i = 0; i < 2; i++) {
+		u8 *bottom = at + i * PREDICTION_SIZE;
+		void (**sentinel)(void) = (void (**)(void))(bottom + PREDICTION_SIZE - 16);
+
+		*sentinel = live_stub_underflow;
+		if (mprotect(bottom, PREDICTION_GUARD, PROT_NONE) < 0)
+			return err_set(err, "cannot protect the return prediction stacks: %s", strerror(errno));
+	}
+	return 0;
+}
+
+struct live *live_create(struct vm *vm, struct err *err)
+{
+	struct live *live = calloc(1, sizeof(*live));
+
+	if (live)
+		live->translation = malloc(sizeof(struct translation) + sizeof(struct scan));
+	if (!live || !live->translation) {
+		free(live);
+		err_set(err, "out of memory");
+		return NULL;
+	}
+	live->vm = vm;
+	live->size = vm->config.code_cache_size;
+	live->frame_count = vm->ram.size >> PAGE_SHIFT;
+	live->bmi2 = __builtin_cpu_supports("bmi2");
+	live->counted = vm->clock.source == CLOCK_SOURCE_INSTRUCTIONS || vm->config.count;
+	live->exact_flags = vm->config.trace_interval != 0;
+	live->returns_host = vm->config.returns == RETURNS_HOST;
+	live->code_rw = live->code = MAP_FAILED;
+	if (carve_tables(live, err) < 0 || map_code(live, err) < 0 || map_predictions(err) < 0) {
+		live_destroy(live);
+		return NULL;
+	}
+	set_stubs(vm->vcpu);
+	live_flush(live);
+	return live;
+}
+
+void live_destroy(struct live *live)
+{
+	if (!live)
+		return;
+	if (live->code_rw != MAP_FAILED)
+		munmap(live->code_rw, live->size);
+	if (live->code != MAP_FAILED)
+		munmap(live->code, live->size);
+	if (live->meta_size)
+		munmap((void *)LIVE_META_ADDRESS, live->meta_size);
+	munmap((void *)PREDICTION_ADDRESS, 2 * PREDICTION_SIZE);
+	free(live->translation);
+	free(live);
+}
+
+void live_flush(struct live *live)
+{
+	struct vm *vm = live->vm;
+	struct emitter e = {live->code_rw, live->code_rw, live->code_rw + CACHE_FIRST_OFFSET, false};
+
+	for (u32 i = 1; i < live->unit_count; i++) {
+		const struct unit *unit = &live->units[i];
+
+		if (!unit->dropped)
+			live_drop_frame(vm->vcpu, unit->gpa);
+	}
+	memset(live->hash, 0, sizeof(u32) << ENTRY_HASH_BITS);
+	live->unit_count = live->pc_count = live->entry_count = live->link_count = live->insn_count = 1;
+	live->used = CACHE_FIRST_OFFSET;
+	live->generation++;
+	emit_jmp_mem(&e, ADDRESS_ABS(&vm->vcpu->stub[STUB_JUMP_MISS]));
+	mmu_clear_jumps(vm->vcpu);
+	live_reset_predictions(vm->vcpu, true);
+	live_reset_predictions(vm->vcpu, false);
+	vm->stats.cache_flushes++;
+}
+
+/* --- translation of one unit ------------------------------------------------------------------------------------- */
+
+static void chain_frame(struct live *live, u32 number, unsigned which, u64 gpa)
+{
+	struct ram *ram = &live->vm->ram;
+	const u8 *host = ram_at(ram, gpa);
+	u32 *head = &live->frame_head[(u64)(host - ram->host) >> PAGE_SHIFT];
+
+	live->units[number].next_frame[which] = *head;
+	*head = number;
+	mmu_protect_frame(live->vm->vcpu, gpa);
+}
+
+static void publish(struct live *live, u32 number)
+{
+	struct unit *unit = &live->units[number];
+
+	chain_frame(live, number, 0, unit->gpa);
+	if (unit->gpa_next != NO_FRAME)
+		chain_frame(live, number, 1, unit->gpa_next);
+	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++) {
+		u32 *head = &live->hash[entry_hash(live->entries[i].pc)];
+
+		live->entries[i].next = *head;
+		*head = i;
+	}
+}
+
+/* Scans at v->rip; *next is the frame of the following page if the first instruction reaches into it. */
+static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, u64 *next, bool *fault)
+{
+	struct live *live = v->vm->live;
+	const u8 *bytes = ram_at(&v->vm->ram, gpa);
+	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(gpa));
+	struct scan_options options = {!live->returns_host, live->exact_flags, SCAN_MAX};
+	u8 joined[2 * INSN_MAX];
+
+	*next = NO_FRAME;
+	if (!bytes)
+		return false;
+	if (scan_unit(scan, v->rip, bytes, in_page, in_page, &options) == 0)
+		return true;
+	if (mmu_fetch(v, v->rip + in_page, next) != EXEC_OK) {
+		*fault = true;
+		return false;
+	}
+	const u8 *rest = ram_at(&v->vm->ram, *next);
+
+	if (!rest)
+		return false;
+	memcpy(joined, bytes, in_page);
+	memcpy(joined + in_page, rest, INSN_MAX);
+	return scan_unit(scan, v->rip, joined, in_page + INSN_MAX, in_page, &options) == 0;
+}
+
+/* One attempt; 0 if something is full. */
+static u32 try_translate(struct vcpu *v, struct scan *scan, u64 gpa, u64 next)
+{
+	struct live *live = v->vm->live;
+	struct translation *t = live->translation;
+
+	if (live->unit_count == live->unit_max || live->used + PAGE_SIZE > live->size)
+		return UNIT_NONE;
+	u32 number = live->unit_count;
+	struct unit *unit = &live->units[number];
+
+	*unit = (struct unit){.pc = v->rip,
+			      .gpa = gpa,
+			      .gpa_next = next,
+			      .mode = live_mode(v),
+			      .code = (u32)live->used,
+			      .pcs = live->pc_count,
+			      .entries = live->entry_count,
+			      .instructions = (u16)scan->count,
+			      .guest_bytes = (u16)scan->bytes};
+	t->v = v;
+	t->live = live;
+	t->scan = scan;
+	t->unit = number;
+	t->e = (struct emitter){live->code_rw, live->code_rw + live->used, live->code_rw + live->size, false};
+	t->ended = false;
+	t->branch_count = t->cold_count = 0;
+	translate_emit(t, unit);
+	if (t->e.overflow)
+		return UNIT_NONE;
+	unit->code_end = cache_offset(live, t->e.at);
+	unit->pcs_count = live->pc_count - unit->pcs;
+	unit->entries_count = live->entry_count - unit->entries;
+	live->used = align_up(unit->code_end, 16);
+	live->unit_count++;
+	return number;
+}
+
+static u64 clock_host_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
+}
+
+static u32 translate_here(struct vcpu *v, u64 gpa, bool *fault)
+{
+	struct live *live = v->vm->live;
+	struct vm_stats *stats = &v->vm->stats;
+	struct scan *scan = (struct scan *)(live->translation + 1);
+	u64 next, start = clock_host_ns();
+
+	vcpu_fpu_put(v);
+	if (!scan_here(v, scan, gpa, &next, fault))
+		return UNIT_NONE;
+	u32 number = try_translate(v, scan, gpa, next);
+
+	if (number == UNIT_NONE) {
+		live_flush(live);
+		number = try_translate(v, scan, gpa, next);
+	}
+	if (number == UNIT_NONE)
+		return UNIT_NONE;
+	publish(live, number);
+	stats->units_translated++;
+	stats->instructions_translated += scan->count;
+	stats->code_bytes += live->units[number].code_end - live->units[number].code;
+	stats->translate_ns += clock_host_ns() - start;
+	return number;
+}
+
+void *live_find(struct vcpu *v, bool *fault)
+{
+	u64 gpa;
+	void *code = live_lookup(v);
+
+	*fault = false;
+	if (code)
+		return code;
+	if (mmu_fetch(v, v->rip, &gpa) != EXEC_OK) {
+		*fault = true;
+		return NULL;
+	}
+	if (translate_here(v, gpa, fault) == UNIT_NONE)
+		return NULL;
+	return live_lookup(v);
+}
+
+void live_take_link(struct vcpu *v, u32 number)
+{
+	struct live *live = v->vm->live;
+	struct link link = live->links[number];
+	u64 generation = live->generation, gpa;
+	bool fault;
+
+	v->rip = link.target;
+	u32 to = live_lookup_unit(v);
+
+	if (to == UNIT_NONE && mmu_fetch(v, v->rip, &gpa) == EXEC_OK)
+		to = translate_here(v, gpa, &fault);
+	if (to == UNIT_NONE || live->generation != generation)
+		return;
+	const struct unit *from = &live->units[link.unit], *unit = &live->units[to];
+
+	if (from->dropped || unit->gpa_next != NO_FRAME || PAGE_BASE(unit->gpa) != PAGE_BASE(from->gpa) ||
+	    unit->mode != from->mode)
+		return;
+	emit_patch(live->code_rw + link.patch, live->code_rw + unit->body);
+}

@@ -1,0 +1,204 @@
+/*
+ * What generated code calls in C: sensitive instructions, TLB misses, jumps that found nothing. All of it runs while
+ * the guest's vector registers are live. The result is the host address to go on at; most often that is `back`.
+ */
+#include "cpu/cpu.h"
+#include "interp/interp.h"
+#include "live/live.h"
+#include "live/offsets.h"
+#include "mem/mem.h"
+#include "vm.h"
+
+#define ASSERT_OFFSET(name, field) _Static_assert(name == VCPU_ADDRESS + offsetof(struct vcpu, field), #name)
+ASSERT_OFFSET(V_GPR(0), gpr);
+ASSERT_OFFSET(V_RIP, rip);
+ASSERT_OFFSET(V_ARITH, arith);
+ASSERT_OFFSET(V_CPL, cpl);
+ASSERT_OFFSET(V_HOST_SP, host_sp);
+ASSERT_OFFSET(V_SCRATCH, scratch);
+ASSERT_OFFSET(V_PREDICTION_SP, prediction_sp);
+ASSERT_OFFSET(V_ENTER_TARGET, enter_target);
+ASSERT_OFFSET(V_INTERP_SP, interp_sp);
+ASSERT_OFFSET(V_LIVE_EXIT, live_exit);
+
+static void *leave(struct vcpu *v, enum live_exit why, enum exec exec)
+{
+	v->live_exit = why;
+	v->live_exec = exec;
+	return NULL;
+}
+
+static u32 code_offset(const struct vcpu *v, const void *code)
+{
+	return (u32)((const u8 *)code - v->vm->live->code);
+}
+
+void live_count_in(struct vcpu *v, unsigned left)
+{
+	v->budget += left;
+	v->icount = v->icount_limit - (u64)v->budget;
+}
+
+/* The place that a stub was called from: sets rip to the instruction's address, and in counted mode the counters. */
+static void locate(struct vcpu *v, const void *back)
+{
+	const struct unit *unit;
+	const struct pc_entry *entry;
+
+	/* the call instruction before `back`: at `back` itself the next instruction may begin */
+	if (!live_find_pc(v->vm->live, code_offset(v, back) - 1, &unit, &entry) || !entry)
+		BUG("no unit at code cache offset %#x", code_offset(v, back));
+	v->rip = unit->pc + entry->guest;
+	if (v->vm->live->counted)
+		live_count_in(v, entry->left);
+}
+
+/* Return addresses on the prediction stacks that a change of mappings made doubtful are forgotten. */
+static void forget_predictions(struct vcpu *v)
+{
+	if (v->forget_user)
+		live_reset_predictions(v, true);
+	if (v->forget_kernel)
+		live_reset_predictions(v, false);
+	v->forget_user = v->forget_kernel = false;
+}
+
+static void *resume(struct vcpu *v)
+{
+	forget_predictions(v);
+	if (v->poll || v->shadow || (v->rflags & FLAG_TF) || v->vm->live->counted)
+		return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
+	void *code = live_lookup(v);
+
+	return code ? code : leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
+}
+
+/* An instruction was executed by C. Goes on at `back` if nothing but its result has changed. */
+static void *finish(struct vcpu *v, enum exec result, unsigned length, void *back)
+{
+	struct live *live = v->vm->live;
+	u64 before = v->rip;
+
+	for (;;) {
+		switch (result) {
+		case EXEC_OK:
+			v->rip = before + length;
+			if (live->counted) {
+				v->icount++;
+				v->budget--;
+			}
+			if (v->forget_user || v->forget_kernel || live->dropped_code || (v->rflags & FLAG_TF) ||
+			    live->counted || !back)
+				return resume(v);
+			return back;
+		case EXEC_LEAVE:
+			v->rip = before + length;
+			live_check_mode(v);
+			/* fall through */
+		case EXEC_JUMP:
+			if (live->counted) {
+				v->icount++;
+				v->budget--;
+			}
+			return resume(v);
+		case EXEC_FAULT:
+			result = cpu_deliver_fault(v);
+			if (result == EXEC_JUMP)
+				return resume(v);
+			break;
+		case EXEC_HALT:
+			v->rip = before + length;
+			if (live->counted) {
+				v->icount++;
+				v->budget--;
+			}
+			return leave(v, LIVE_EXIT_EXEC, EXEC_HALT);
+		case EXEC_AGAIN:
+			return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
+		case EXEC_STOP:
+			return leave(v, LIVE_EXIT_EXEC, EXEC_STOP);
+		}
+	}
+}
+
+void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back)
+{
+	enum exec result;
+
+	v->vm->stats.helper_calls++;
+	if (v->vm->live->counted)
+		locate(v, back);
+	v->vm->live->dropped_code = false;
+	if (insn->class == INSN_STRING)
+		result = interp_string(v, insn);
+	else
+		result = cpu_helpers[insn->helper](v, insn);
+	return finish(v, result, insn->length, back);
+}
+
+/* The single-instruction path moves rip and counts by itself; back to generated code only through a look-up. */
+static void *after_step(struct vcpu *v, enum exec result)
+{
+	v->budget -= v->vm->live->counted && result != EXEC_FAULT && result != EXEC_AGAIN;
+	switch (result) {
+	case EXEC_OK:
+		return resume(v);
+	case EXEC_LEAVE:
+		live_check_mode(v);
+		return resume(v);
+	case EXEC_JUMP:
+		return resume(v);
+	case EXEC_FAULT:
+		return finish(v, EXEC_FAULT, 0, NULL);
+	case EXEC_AGAIN:
+		return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
+	default:
+		return leave(v, LIVE_EXIT_EXEC, result);
+	}
+}
+
+void *live_call_interp(struct vcpu *v, void *back)
+{
+	struct live *live = v->vm->live;
+	u64 here = v->rip;
+
+	v->vm->stats.exits_interp++;
+	if (live->counted)
+		locate(v, back);
+	live->dropped_code = false;
+	u64 generation = live->generation;
+	enum exec result = interp_step(v);
+
+	/* straight on: the common case */
+	if (result == EXEC_OK && !live->counted && !live->dropped_code && live->generation == generation &&
+	    !v->forget_user && !v->forget_kernel && !(v->rflags & FLAG_TF) && v->rip - here <= INSN_MAX)
+		return back;
+	return after_step(v, result);
+}
+
+void *live_call_tlb_miss(struct vcpu *v, u64 gva, u64 info, void *back)
+{
+	u8 *host;
+	enum exec result = mmu_fill(v, gva, info & 0x7f, info & 0x80 ? ACCESS_WRITE : ACCESS_READ, &host);
+
+	if (LIKELY(result == EXEC_OK && host))
+		return back;
+	locate(v, back);
+	v->vm->live->dropped_code = false;
+	if (result == EXEC_FAULT)
+		return finish(v, EXEC_FAULT, 0, NULL);
+	v->vm->stats.exits_mmio++;
+	return after_step(v, interp_step(v));
+}
+
+void *live_call_jump_miss(struct vcpu *v)
+{
+	v->vm->stats.exits_dispatch++;
+	void *code = live_lookup(v);
+
+	if (code)
+		return code;
+	if (v->vm->live->counted)
+		live_count_in(v, 0);
+	return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
+}

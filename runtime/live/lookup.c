@@ -1,0 +1,178 @@
+/* Finding and dropping translations: what must work while the guest's vector registers are live. */
+#include "live/cache.h"
+#include "mem/mem.h"
+#include "util/bytes.h"
+#include "vm.h"
+
+u32 live_mode(const struct vcpu *v)
+{
+	u32 mode = v->cpl == 3;
+
+	if (v->cr0 & CR0_EM)
+		mode |= 2;
+	if (v->cr0 & CR0_TS)
+		mode |= 4;
+	if (v->cr4 & CR4_OSFXSR)
+		mode |= 8;
+	if (v->cr4 & CR4_OSXSAVE)
+		mode |= 16;
+	if (v->cr0 & CR0_MP)
+		mode |= 32;
+	return mode | (u32)(v->xcr0 & 7) << 8;
+}
+
+void live_check_mode(struct vcpu *v)
+{
+	struct live *live = v->vm->live;
+	u32 mode = live_mode(v) & ~1u;
+
+	if (mode == live->mode)
+		return;
+	live->mode = mode;
+	mmu_clear_jumps(v);
+	live_reset_predictions(v, true);
+	live_reset_predictions(v, false);
+}
+
+void live_reset_predictions(struct vcpu *v, bool user)
+{
+	v->prediction_sp[user] = PREDICTION_ADDRESS + (user + 1) * PREDICTION_SIZE - 16;
+}
+
+/* Is the entry's code what v->rip (at gpa) means here and now? */
+static bool entry_fits(struct vcpu *v, const struct entry *entry, const struct unit *unit, u64 gpa)
+{
+	u64 next;
+
+	if (entry->pc != v->rip || unit->dropped || unit->mode != live_mode(v) ||
+	    unit->gpa + (v->rip - unit->pc) != gpa)
+		return false;
+	return unit->gpa_next == NO_FRAME ||
+	       (mmu_fetch(v, PAGE_BASE(v->rip) + PAGE_SIZE, &next) == EXEC_OK && next == unit->gpa_next);
+}
+
+/* The number of a fitting entry, 0 if there is none; with `whole` only one at a unit's beginning. */
+static u32 find_entry(struct vcpu *v, bool whole)
+{
+	struct live *live = v->vm->live;
+	u64 gpa;
+
+	if (mmu_fetch(v, v->rip, &gpa) != EXEC_OK)
+		return 0;
+	u32 hash = (u32)((v->rip * 0x9e3779b97f4a7c15ULL) >> (64 - ENTRY_HASH_BITS));
+
+	for (u32 i = live->hash[hash]; i; i = live->entries[i].next) {
+		const struct entry *entry = &live->entries[i];
+		const struct unit *unit = &live->units[entry->unit];
+
+		if ((!whole || unit->pc == v->rip) && entry_fits(v, entry, unit, gpa))
+			return i;
+	}
+	return 0;
+}
+
+void *live_lookup(struct vcpu *v)
+{
+	struct live *live = v->vm->live;
+	u32 found = find_entry(v, false);
+
+	if (!found)
+		return NULL;
+	const struct entry *entry = &live->entries[found];
+	const struct unit *unit = &live->units[entry->unit];
+
+	view_set_jump(v->view, v->rip, unit->pc + unit->guest_bytes - 1, entry->code);
+	return live->code + entry->code;
+}
+
+u32 live_lookup_unit(struct vcpu *v)
+{
+	u32 found = find_entry(v, true);
+
+	return found ? v->vm->live->entries[found].unit : UNIT_NONE;
+}
+
+/* Units lie in the code cache in the order of their numbers. */
+bool live_find_pc(const struct live *live, u32 offset, const struct unit **found, const struct pc_entry **entry)
+{
+	u32 low = 1, high = live->unit_count;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (live->units[middle].code_end <= offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == live->unit_count || offset < live->units[low].code)
+		return false;
+	const struct unit *unit = &live->units[low];
+	u32 first = unit->pcs, last = unit->pcs + unit->pcs_count;
+
+	/* the last entry at or before offset */
+	while (first < last) {
+		u32 middle = first + (last - first) / 2;
+
+		if (live->pcs[middle].code <= offset)
+			first = middle + 1;
+		else
+			last = middle;
+	}
+	*found = unit;
+	*entry = first > unit->pcs ? &live->pcs[first - 1] : NULL;
+	return true;
+}
+
+/* Whoever still holds the address of an entry is sent to STUB_JUMP_MISS, with v->rip set. */
+static void poison(struct live *live, const struct unit *unit)
+{
+	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++) {
+		u8 *at = live->code_rw + live->entries[i].code;
+		s32 displacement = (s32)(CACHE_STALE_OFFSET - (live->entries[i].code + 5));
+
+		*at = 0xe9;
+		bytes_copy(at + 1, &displacement, 4);
+	}
+}
+
+static u32 *frame_head(struct live *live, u64 gpa)
+{
+	struct ram *ram = &live->vm->ram;
+	const u8 *host = ram_at(ram, gpa);
+
+	return host ? &live->frame_head[(u64)(host - ram->host) >> PAGE_SHIFT] : NULL;
+}
+
+void live_drop_frame(struct vcpu *v, u64 gpa)
+{
+	struct live *live = v->vm->live;
+	u32 *head = frame_head(live, gpa);
+
+	if (!head)
+		return;
+	for (u32 number = *head; number;) {
+		struct unit *unit = &live->units[number];
+		bool second = PAGE_BASE(unit->gpa) != PAGE_BASE(gpa);
+
+		if (!unit->dropped) {
+			unit->dropped = true;
+			poison(live, unit);
+		}
+		number = unit->next_frame[second];
+	}
+	*head = 0;
+	live->dropped_code = true;
+	v->vm->stats.invalidations++;
+	const u8 *host = ram_at(&v->vm->ram, gpa);
+
+	v->vm->ram.frames[(u64)(host - v->vm->ram.host) >> PAGE_SHIFT] &= (u8)~FRAME_CODE;
+}
+
+void smc_write(struct vcpu *v, u64 gpa, unsigned length)
+{
+	(void)length;
+	v->vm->stats.smc_writes++;
+	if (v->vm->live)
+		live_drop_frame(v, gpa);
+}

@@ -1,0 +1,17 @@
+/* Absolute addresses of struct vcpu's fields for assembly; calls.c asserts that they agree with the struct. */
+#ifndef AVANT_LIVE_OFFSETS_H
+#define AVANT_LIVE_OFFSETS_H
+
+#define VA(offset)      (0x10000000 + (offset))
+#define V_GPR(n)        VA((n)*8)
+#define V_RIP           VA(128)
+#define V_ARITH         VA(136)
+#define V_CPL           VA(156)
+#define V_HOST_SP       VA(160)
+#define V_SCRATCH       VA(168)
+#define V_PREDICTION_SP VA(248)
+#define V_ENTER_TARGET  VA(264)
+#define V_INTERP_SP     VA(272)
+#define V_LIVE_EXIT     VA(280)
+
+#endif

@@ -1,0 +1,313 @@
+/*
+ * From scanned guest code to host code: lays out one unit. How single instructions are emitted is in emit_insn.c; this
+ * file knows entries, labels, exits, polls and the cold paths behind them.
+ */
+#include "live/translate.h"
+
+#include "live/cache.h"
+#include "vm.h"
+
+static const u8 scratch_order[] = {R9, R8, R15, R14, R13, R12, RBP, RBX, RDI, RSI, RDX};
+
+u8 translate_pick_scratch(u16 used)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(scratch_order); i++) {
+		if (!(used & BIT(scratch_order[i])))
+			return scratch_order[i];
+	}
+	return NO_REG;
+}
+
+void translate_record(struct translation *t, u16 home)
+{
+	struct pc_entry *entry = cache_add_pc(t->live);
+
+	if (!entry) {
+		t->e.overflow = true;
+		return;
+	}
+	*entry = (struct pc_entry){.code = cache_offset(t->live, t->e.at),
+				   .guest = t->item->offset,
+				   .home = home,
+				   .left = t->live->counted ? t->item->block_left : 0};
+}
+
+struct cold *translate_cold(struct translation *t, enum cold_kind kind, u8 *from)
+{
+	if (t->cold_count == COLD_MAX) {
+		t->e.overflow = true;
+		return &t->cold[0];
+	}
+	struct cold *cold = &t->cold[t->cold_count++];
+
+	*cold = (struct cold){
+		.kind = kind, .item = (u16)(t->item - t->scan->item), .from = from, .scratch = t->scratch};
+	return cold;
+}
+
+void translate_store_rip(struct translation *t, u64 pc)
+{
+	if ((s64)pc == (s32)pc) {
+		emit_store_imm32(&t->e, ADDRESS_ABS(&t->v->rip), (s32)pc);
+	} else {
+		emit_mov_imm(&t->e, HOST_R10, pc);
+		emit_store(&t->e, ADDRESS_ABS(&t->v->rip), HOST_R10);
+	}
+}
+
+void translate_spill(struct translation *t)
+{
+	if (t->unit_scratch != NO_REG)
+		emit_store(&t->e, ADDRESS_ABS(&t->v->gpr[t->unit_scratch]), t->unit_scratch);
+}
+
+void translate_unspill(struct translation *t)
+{
+	if (t->unit_scratch != NO_REG)
+		emit_load(&t->e, t->unit_scratch, ADDRESS_ABS(&t->v->gpr[t->unit_scratch]));
+}
+
+/*
+ * Goes to a cold path if v->rip is not `pc`: the check at every place that is reached through rip. It touches no flag,
+ * whether flags are live here or not: if this is not the place that was meant, they are those of another one.
+ */
+static void check_rip(struct translation *t, u64 pc)
+{
+	struct emitter *e = &t->e;
+	u64 minus = 0 - pc;
+
+	if ((s64)minus == (s32)minus) {
+		emit_mov_rr(e, HOST_R10, RCX);
+		emit_load(e, RCX, ADDRESS_ABS(&t->v->rip));
+		emit_lea(e, RCX, ADDRESS_BASE(RCX, (s32)minus));
+	} else {
+		emit_store(e, ADDRESS_ABS(&t->v->scratch[0]), RCX);
+		emit_mov_imm(e, HOST_R10, minus);
+		emit_load(e, RCX, ADDRESS_ABS(&t->v->rip));
+		emit_lea(e, RCX, (struct address){0, RCX, HOST_R10, 1, 0});
+		emit_load(e, HOST_R10, ADDRESS_ABS(&t->v->scratch[0]));
+	}
+	emit_u8(e, 0xe3); /* jrcxz over the jump */
+	emit_u8(e, 5);
+	translate_cold(t, COLD_MISMATCH, emit_jmp(e));
+	emit_mov_rr(e, RCX, HOST_R10);
+}
+
+static void poll(struct translation *t, bool flags_live)
+{
+	struct emitter *e = &t->e;
+
+	if (!flags_live) {
+		emit_rm(e, false, 0x80, 7, ADDRESS_ABS(&t->v->poll));
+		emit_u8(e, 0);
+		translate_cold(t, COLD_POLL, emit_jcc(e, CC_NE));
+		return;
+	}
+	emit_mov_rr(e, HOST_R10, RCX);
+	emit_rm(e, false, 0x0fb6, RCX, ADDRESS_ABS(&t->v->poll));
+	emit_u8(e, 0xe3);
+	emit_u8(e, 5);
+	translate_cold(t, COLD_POLL_RCX, emit_jmp(e));
+	emit_mov_rr(e, RCX, HOST_R10);
+}
+
+/* Counted mode: takes the block's instructions off the budget, or leaves before the block if that is too little. */
+static void take_budget(struct translation *t)
+{
+	struct emitter *e = &t->e;
+
+	translate_save_flags(t);
+	emit_rm(e, true, 0x81, 5, ADDRESS_ABS(&t->v->budget));
+	emit_u32(e, t->item->block_left);
+	translate_cold(t, COLD_BUDGET, emit_jcc(e, CC_S));
+	translate_restore_flags(t);
+}
+
+void translate_landing(struct translation *t, u64 pc)
+{
+	if (!cache_add_entry(t->live, t->unit, pc, cache_offset(t->live, t->e.at)))
+		t->e.overflow = true;
+	check_rip(t, pc);
+	translate_spill(t);
+}
+
+/* Jumps to (or calls) what a jump table entry says; an empty one is offset 0, where misses go. */
+static void go_to_entry(struct translation *t, struct address entry, bool call)
+{
+	struct emitter *e = &t->e;
+
+	emit_rm(e, false, 0x8b, HOST_R10, entry);
+	emit_lea(e, HOST_R10, ADDRESS_BASE(HOST_R10, (s32)LIVE_CODE_ADDRESS));
+	emit_rr(e, false, 0xff, call ? 2 : 4, HOST_R10);
+}
+
+void translate_goto(struct translation *t, u64 pc, bool call)
+{
+	struct emitter *e = &t->e;
+
+	if (PAGE_BASE(pc) == PAGE_BASE(t->scan->pc) && !t->scan->straddles) {
+		struct link *link = cache_add_link(t->live);
+
+		if (!link) {
+			e->overflow = true;
+			return;
+		}
+		struct cold *cold = translate_cold(t, COLD_LINK, call ? emit_call(e) : emit_jmp(e));
+
+		cold->link = (u32)(link - t->live->links);
+		*link = (struct link){.unit = t->unit, .patch = cache_offset(t->live, cold->from), .target = pc};
+		return;
+	}
+	translate_store_rip(t, pc);
+	go_to_entry(t, ADDRESS_GS(NO_REG, (s32)(offsetof(struct view, jump) + jump_index(pc) * sizeof(u32))), call);
+}
+
+void translate_goto_rip(struct translation *t, bool call)
+{
+	struct emitter *e = &t->e;
+
+	if (t->live->bmi2) {
+		/* rorx r10, r10, JUMP_SHIFT: no flag is touched */
+		emit_bytes(e, (const u8[]){0xc4, 0x43, 0xfb, 0xf0, 0xd2, JUMP_SHIFT}, 6);
+	} else {
+		translate_save_flags(t);
+		emit_shr(e, HOST_R10, JUMP_SHIFT);
+		translate_restore_flags(t);
+	}
+	emit_rr(e, false, 0x0fb7, HOST_R10, HOST_R10); /* movzx r10d, r10w */
+	go_to_entry(t, (struct address){PREFIX_GS, NO_REG, HOST_R10, 4, (s32)offsetof(struct view, jump)}, call);
+}
+
+void translate_exit(struct translation *t, u64 pc)
+{
+	translate_unspill(t);
+	translate_goto(t, pc, false);
+}
+
+/* --- cold paths ------------------------------------------------------------------------------------------------- */
+
+static void leave_with_rip(struct translation *t, u64 pc, enum stub stub)
+{
+	translate_unspill(t);
+	translate_store_rip(t, pc);
+	emit_jmp_mem(&t->e, ADDRESS_ABS(&t->v->stub[stub]));
+}
+
+static void emit_cold_tlb(struct translation *t, struct cold *cold)
+{
+	struct emitter *e = &t->e;
+
+	if (cold->simple)
+		emit_lea(e, HOST_R10, cold->address);
+	else /* r10 is gva + ntag, scratch the index */
+		emit_rm(e, true, 0x2b, HOST_R10, ADDRESS_GS(cold->scratch, cold->tag_offset));
+	if (cold->flags_saved)
+		translate_restore_flags(t);
+	emit_load(e, cold->scratch, ADDRESS_ABS(&t->v->gpr[cold->scratch]));
+	emit_u8(e, 0x6a);
+	emit_u8(e, cold->info);
+	translate_record(t, 0);
+	emit_call_mem(e, ADDRESS_ABS(&t->v->stub[STUB_TLB_MISS]));
+	emit_patch(emit_jmp(e), cold->retry);
+}
+
+static void emit_cold(struct translation *t, struct cold *cold)
+{
+	struct emitter *e = &t->e;
+	u64 pc;
+
+	t->item = &t->scan->item[cold->item];
+	pc = t->scan->pc + t->item->offset;
+	emit_patch(cold->from, e->at);
+	switch (cold->kind) {
+	case COLD_MISMATCH: /* rip is right already, and nothing has been spilled */
+		emit_mov_rr(e, RCX, HOST_R10);
+		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
+		break;
+	case COLD_POLL_RCX:
+		emit_mov_rr(e, RCX, HOST_R10);
+		/* fall through */
+	case COLD_POLL:
+		leave_with_rip(t, pc, STUB_POLL);
+		break;
+	case COLD_BUDGET:
+		emit_rm(e, true, 0x81, 0, ADDRESS_ABS(&t->v->budget));
+		emit_u32(e, t->item->block_left);
+		translate_restore_flags(t);
+		leave_with_rip(t, pc, STUB_BUDGET);
+		break;
+	case COLD_LINK:
+		emit_store_dword(e, ADDRESS_ABS(&t->v->exit_info), cold->link);
+		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_LINK]));
+		break;
+	case COLD_GOTO:
+		translate_exit(t, cold->pc);
+		break;
+	case COLD_TLB:
+		emit_cold_tlb(t, cold);
+		break;
+	}
+}
+
+/* --- a unit ------------------------------------------------------------------------------------------------------ */
+
+/* One scratch register for the whole unit if there is one that the unit does not name; it pays only with memory
+ * accesses. */
+static u8 choose_unit_scratch(const struct scan *scan)
+{
+	u16 used = 0;
+	bool wanted = false;
+
+	for (unsigned i = 0; i < scan->count; i++) {
+		const struct insn *insn = &scan->item[i].insn;
+
+		used |= insn->gpr_read | insn->gpr_write;
+		wanted |= (insn->has_mem && insn->mem_size) || insn->class == INSN_STACK || insn->class == INSN_CALL ||
+			  insn->class == INSN_CALL_IND || insn->class == INSN_RET;
+	}
+	return wanted ? translate_pick_scratch(used) : NO_REG;
+}
+
+static void emit_item(struct translation *t, unsigned i)
+{
+	struct scan_item *item = &t->scan->item[i];
+
+	t->item = item;
+	t->host[i] = t->e.at;
+	if (item->block) {
+		if (i == 0 || item->loop_head)
+			poll(t, item->live_in);
+		if (t->live->counted)
+			take_budget(t);
+	}
+	if (!emit_insn(t) && !t->e.overflow)
+		emit_insn_by_interp(t);
+	if (!item->falls && !t->ended)
+		translate_exit(t, t->scan->pc + item->offset + item->insn.length);
+	t->ended = false;
+}
+
+static void fix_branches(struct translation *t)
+{
+	for (unsigned i = 0; i < t->branch_count; i++)
+		emit_patch(t->branch[i].from, t->host[t->branch[i].item]);
+}
+
+void translate_emit(struct translation *t, struct unit *unit)
+{
+	struct emitter *e = &t->e;
+	const struct scan *scan = t->scan;
+
+	t->item = &t->scan->item[0];
+	t->scratch = t->unit_scratch = choose_unit_scratch(scan);
+	if (!cache_add_entry(t->live, t->unit, scan->pc, cache_offset(t->live, e->at)))
+		e->overflow = true;
+	check_rip(t, scan->pc);
+	unit->body = cache_offset(t->live, e->at);
+	translate_spill(t);
+	for (unsigned i = 0; i < scan->count && !e->overflow; i++)
+		emit_item(t, i);
+	fix_branches(t);
+	for (unsigned i = 0; i < t->cold_count && !e->overflow; i++)
+		emit_cold(t, &t->cold[i]);
+}

@@ -1,0 +1,214 @@
+/*
+ * The vCPU's loop. Compiled for general registers only: the guest's vector state stays in the host's registers from
+ * one round to the next, and is put away (vcpu_fpu_put) only before something that may use them.
+ */
+#include "loop.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cpu/cpu.h"
+#include "dev/console.h"
+#include "dev/uart.h"
+#include "interp/interp.h"
+#include "live/live.h"
+#include "trace.h"
+#include "vm.h"
+
+/* Counted mode: the C side has v->budget and v->icount right; generated code needs the sum. */
+static void begin_counting(struct vcpu *v)
+{
+	v->icount_limit = v->icount + (u64)v->budget;
+}
+
+static bool interrupts_open(const struct vcpu *v)
+{
+	return (v->rflags & FLAG_IF) && !v->shadow;
+}
+
+/* Timers, input and requests from outside. */
+static void look_at_events(struct vm *vm)
+{
+	struct vcpu *v = vm->vcpu;
+
+	__atomic_store_n(&v->event, 0, __ATOMIC_SEQ_CST);
+	vcpu_fpu_put(v);
+	if (v->predictions_full)
+		live_close_reserve(v);
+	if (irqchip_take_nmi(vm->irqchip))
+		cpu_deliver_interrupt(v, VEC_NMI);
+	clock_run(&vm->clock);
+	uart_poll_input(vm->uart);
+	vm->console->flush(vm->console); /* a prompt has no line end; nothing to do if all is written */
+	if (vm->stop_requested)
+		vm_stop(vm, EXIT_USER, 0);
+	if (vm->tracer)
+		trace_limit_budget(vm->tracer, v);
+}
+
+static enum exec deliver_interrupt(struct vm *vm)
+{
+	struct vcpu *v = vm->vcpu;
+	int vector = irqchip_acknowledge(vm->irqchip);
+
+	if (vector < 0)
+		return EXEC_OK;
+	vm->stats.interrupts++;
+	return cpu_deliver_interrupt(v, (u8)vector);
+}
+
+/* Everything that waits to be done between two instructions. */
+static void service(struct vm *vm)
+{
+	struct vcpu *v = vm->vcpu;
+	bool due = vm->counted && v->budget <= 0;
+
+	if (due && vm->tracer)
+		trace_step(vm->tracer, v);
+	if (due || __atomic_load_n(&v->event, __ATOMIC_SEQ_CST))
+		look_at_events(vm);
+	if (v->irq_line && interrupts_open(v))
+		deliver_interrupt(vm);
+	vcpu_update_poll(v);
+}
+
+/* HLT: sleeps until an interrupt can be delivered. */
+static void wait_for_interrupt(struct vm *vm)
+{
+	struct vcpu *v = vm->vcpu;
+
+	vm->stats.halts++;
+	v->shadow = 0;
+	vcpu_fpu_put(v);
+	while (vm->exit == EXIT_RUNNING && !(v->irq_line && (v->rflags & FLAG_IF))) {
+		if (vm->clock.source == CLOCK_SOURCE_INSTRUCTIONS && clock_next_deadline(&vm->clock) != CLOCK_NEVER) {
+			clock_skip_to_next(&vm->clock);
+			v->event = 1;
+		} else if (!__atomic_load_n(&v->event, __ATOMIC_SEQ_CST)) {
+			vm->console->flush(vm->console);
+			vm_sleep(vm);
+		}
+		look_at_events(vm);
+	}
+	vcpu_update_poll(v);
+}
+
+/* The result of an instruction that C executed with rip already moved (or, on a fault, not). */
+static void conclude(struct vm *vm, enum exec result)
+{
+	struct vcpu *v = vm->vcpu;
+
+	switch (result) {
+	case EXEC_FAULT:
+		vm->stats.exceptions++;
+		cpu_deliver_fault(v);
+		break;
+	case EXEC_HALT:
+		wait_for_interrupt(vm);
+		break;
+	case EXEC_LEAVE:
+		if (vm->live)
+			live_check_mode(v);
+		break;
+	case EXEC_OK:
+	case EXEC_JUMP:
+	case EXEC_AGAIN:
+	case EXEC_STOP:
+		break;
+	}
+}
+
+/* One instruction by the single-instruction path, with single-step trapping (SDM vol. 3B, 17.3.1.4). */
+static void step(struct vm *vm)
+{
+	struct vcpu *v = vm->vcpu;
+	bool trap = v->rflags & FLAG_TF;
+	enum exec result;
+
+	v->rflags &= ~FLAG_RF;
+	result = interp_step(v);
+	if (result != EXEC_FAULT && result != EXEC_AGAIN) {
+		if (vm->counted)
+			v->budget--;
+		if (trap && result != EXEC_STOP && result != EXEC_HALT) {
+			if (result == EXEC_LEAVE)
+				conclude(vm, result);
+			v->fault = (struct fault){.vector = VEC_DB, .dr6 = BIT(14)};
+			result = EXEC_FAULT;
+		}
+	}
+	conclude(vm, result);
+}
+
+static void run_live(struct vm *vm)
+{
+	struct vcpu *v = vm->vcpu;
+	bool fault;
+
+	if (v->forget_user || v->forget_kernel) {
+		if (v->forget_user)
+			live_reset_predictions(v, true);
+		if (v->forget_kernel)
+			live_reset_predictions(v, false);
+		v->forget_user = v->forget_kernel = false;
+	}
+	void *code = live_find(v, &fault);
+
+	if (fault) {
+		conclude(vm, EXEC_FAULT);
+		return;
+	}
+	if (!code) {
+		step(vm);
+		return;
+	}
+	vcpu_fpu_get(v);
+	begin_counting(v);
+	v->rflags &= ~FLAG_RF;
+	int why = live_enter(code);
+
+	if (vm->counted && why != LIVE_EXIT_EXEC && v->live_exit != LIVE_EXIT_DISPATCH)
+		live_count_in(v, 0);
+	switch ((enum live_exit)why) {
+	case LIVE_EXIT_DISPATCH:
+		break;
+	case LIVE_EXIT_LINK:
+		vm->stats.exits_link++;
+		live_take_link(v, (u32)v->exit_info);
+		break;
+	case LIVE_EXIT_POLL:
+		vm->stats.exits_poll++;
+		break;
+	case LIVE_EXIT_BUDGET:
+		/* the next event lies within the block ahead */
+		while (vm->exit == EXIT_RUNNING && v->budget > 0 && !v->poll)
+			step(vm);
+		break;
+	case LIVE_EXIT_EXEC:
+		conclude(vm, (enum exec)v->live_exec);
+		break;
+	}
+}
+
+void loop_run(struct vm *vm)
+{
+	struct vcpu *v = vm->vcpu;
+	bool live = vm->live != NULL;
+
+	vcpu_update_view(v);
+	look_at_events(vm);
+	while (vm->exit == EXIT_RUNNING) {
+		if (v->poll || (vm->counted && v->budget <= 0))
+			service(vm);
+		if (!live || v->shadow || (v->rflags & FLAG_TF))
+			step(vm);
+		else
+			run_live(vm);
+	}
+	vcpu_fpu_put(v);
+	vm->console->flush(vm->console);
+}

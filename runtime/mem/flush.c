@@ -1,0 +1,402 @@
+/*
+ * Slots and flushing. A slot holds what was translated under one PCID; global pages may be in all of them. Flushes go
+ * by the sets of what is filled, because Linux loads CR3 thousands of times with next to nothing in the slot.
+ */
+#include "mem/walk.h"
+
+#include "util/err.h"
+#include "vm.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define VIEWS_SIZE (sizeof(struct view) * TLB_SLOTS * VIEW_KINDS)
+
+_Static_assert(TLB_BITS >= 12 && JUMP_BITS >= 12, "an index_set has whole summary words");
+_Static_assert(FRAME_GROUP >> FRAME_GROUP_SHIFT == (1 << FRAME_GROUP_BITS) - 1, "flags agree");
+
+/* Runs the statement for each view that may hold anything: slots that are not in use are empty. */
+#define FOR_EACH_VIEW(mmu, view)                                                                                       \
+	for (unsigned n_ = 0; n_ < TLB_SLOTS * VIEW_KINDS; n_++)                                                       \
+		if ((mmu)->slots[n_ / VIEW_KINDS].used)                                                                \
+			for (struct view *view = &(mmu)->views[n_]; view; view = NULL)
+
+/* Runs the statement for each word of the set that is not 0, with its number in `w`. */
+#define FOR_EACH_WORD(set, w)                                                                                          \
+	for (unsigned s_ = 0, w = 0; s_ < ARRAY_SIZE((set)->summary); s_++)                                            \
+		for (u64 m_ = (set)->summary[s_]; m_ && (w = s_ * 64 + (unsigned)__builtin_ctzll(m_), true);           \
+		     m_ &= m_ - 1)
+
+/* Runs the statement for each index in a word `bits`, number `w`, of a set. */
+#define FOR_EACH_INDEX(bits, w, i)                                                                                     \
+	for (u64 b_ = (bits), i = 0; b_ && (i = (w)*64 + (unsigned)__builtin_ctzll(b_), true); b_ &= b_ - 1)
+
+#define set_clear_summary(set)                                                                                         \
+	do {                                                                                                           \
+		for (unsigned i_ = 0; i_ < ARRAY_SIZE((set)->summary); i_++)                                           \
+			(set)->summary[i_] = 0;                                                                        \
+	} while (0)
+
+static void set_clear(struct index_set *set)
+{
+	FOR_EACH_WORD (set, w)
+		set->word[w] = 0;
+	set_clear_summary(set);
+}
+
+static bool set_empty(const struct index_set *set)
+{
+	FOR_EACH_WORD (set, w)
+		if (set->word[w])
+			return false;
+	return true;
+}
+
+static bool jumps_empty(const struct view *view)
+{
+	FOR_EACH_WORD (&view->jumps, w)
+		if (view->jumps.word[w])
+			return false;
+	return true;
+}
+
+static void entry_invalidate(struct view *view, unsigned index)
+{
+	struct tlb_entry *entry = &view->tlb[index];
+
+	entry->ntag_read = entry->ntag_write = entry->ntag_exec = tlb_invalid(index);
+}
+
+static void entry_drop(struct view *view, unsigned index)
+{
+	entry_invalidate(view, index);
+	index_set_remove(&view->filled, index);
+	index_set_remove(&view->local, index);
+	index_set_remove(&view->large, index);
+}
+
+/* The page that a filled entry is for. */
+static u64 entry_page(const struct tlb_entry *entry, unsigned index)
+{
+	const u64 invalid = tlb_invalid(index);
+
+	if (entry->ntag_read != invalid)
+		return 0 - entry->ntag_read;
+	return 0 - (entry->ntag_exec != invalid ? entry->ntag_exec : entry->ntag_write);
+}
+
+static void view_no_large(struct view *view)
+{
+	view->large_low = ~0ULL;
+	view->large_high = 0;
+	view->large_mask = 0;
+}
+
+static void jump_drop(struct view *view, unsigned i)
+{
+	view->jump_pc[i] = 0;
+	view->jump[i] = 0;
+}
+
+static void view_clear_jumps(struct view *view)
+{
+	FOR_EACH_WORD (&view->jumps, w) {
+		FOR_EACH_INDEX (view->jumps.word[w], w, i)
+			jump_drop(view, i);
+		view->jumps.word[w] = 0;
+	}
+	set_clear_summary(&view->jumps);
+	set_clear(&view->jump_pages);
+	view->jumps_local = false;
+}
+
+static void view_clear(struct view *view)
+{
+	FOR_EACH_WORD (&view->filled, w) {
+		FOR_EACH_INDEX (view->filled.word[w], w, i)
+			entry_invalidate(view, i);
+		view->filled.word[w] = 0;
+	}
+	set_clear_summary(&view->filled);
+	set_clear(&view->local);
+	set_clear(&view->large);
+	view_clear_jumps(view);
+	view_no_large(view);
+}
+
+/* Drops what is not global. */
+static void view_clear_local(struct view *view)
+{
+	FOR_EACH_WORD (&view->local, w) {
+		const u64 bits = view->local.word[w];
+
+		FOR_EACH_INDEX (bits, w, i)
+			entry_invalidate(view, i);
+		view->filled.word[w] &= ~bits;
+		view->large.word[w] &= ~bits;
+		view->local.word[w] = 0;
+	}
+	set_clear_summary(&view->local);
+	if (view->jumps_local)
+		view_clear_jumps(view);
+	/* jump entries outlive the TLB entries that they were made with, and their large pages still count */
+	if (view->large_mask && set_empty(&view->large) && jumps_empty(view))
+		view_no_large(view);
+}
+
+/*
+ * Drops the jump entries for the page of gva and for the page before it (whose last instruction may reach into this
+ * one), and what cannot be told from them.
+ */
+static void view_flush_page_jumps(struct view *view, u64 gva)
+{
+	const unsigned here = tlb_index(gva), before = tlb_index(gva - PAGE_SIZE);
+
+	if (!index_set_has(&view->jump_pages, here) && !index_set_has(&view->jump_pages, before))
+		return;
+	FOR_EACH_WORD (&view->jumps, w)
+		FOR_EACH_INDEX (view->jumps.word[w], w, i) {
+			const unsigned page = tlb_index(view->jump_pc[i]);
+
+			if (page == here || page == before) {
+				jump_drop(view, i);
+				index_set_remove(&view->jumps, i);
+			}
+		}
+	index_set_remove(&view->jump_pages, here);
+	index_set_remove(&view->jump_pages, before);
+}
+
+/* Drops everything in the large page that gva may be in. */
+static void view_flush_large(struct view *view, u64 gva)
+{
+	const u64 mask = view->large_mask, base = gva & ~mask;
+
+	FOR_EACH_WORD (&view->large, w)
+		FOR_EACH_INDEX (view->large.word[w], w, i)
+			if ((entry_page(&view->tlb[i], i) & ~mask) == base)
+				entry_drop(view, i);
+	FOR_EACH_WORD (&view->jumps, w)
+		FOR_EACH_INDEX (view->jumps.word[w], w, i)
+			if (view->jump_pc[i] - (base - PAGE_SIZE) <= PAGE_SIZE + mask) {
+				jump_drop(view, i);
+				index_set_remove(&view->jumps, i);
+			}
+}
+
+static void view_flush_page(struct view *view, u64 gva)
+{
+	const unsigned index = tlb_index(gva);
+	const struct tlb_entry *entry = &view->tlb[index];
+	const u64 ntag = 0 - PAGE_BASE(gva);
+
+	if (entry->ntag_read == ntag || entry->ntag_write == ntag || entry->ntag_exec == ntag)
+		entry_drop(view, index);
+	if (gva >= view->large_low && gva <= view->large_high)
+		view_flush_large(view, gva);
+	view_flush_page_jumps(view, gva);
+}
+
+/* Predicted returns are a kind of jump entry that is not in a table: they go where local entries go. */
+static void slot_clear_local(struct vcpu *v, struct slot *slot)
+{
+	v->forget_user = true;
+	v->forget_kernel |= slot->views[VIEW_KERNEL].jumps_local || slot->views[VIEW_KERNEL_AC].jumps_local;
+	for (unsigned kind = 0; kind < VIEW_KINDS; kind++)
+		view_clear_local(&slot->views[kind]);
+}
+
+static void slot_flush_page(struct vcpu *v, struct slot *slot, u64 gva)
+{
+	v->forget_user = true;
+	v->forget_kernel |= (s64)gva < 0;
+	for (unsigned kind = 0; kind < VIEW_KINDS; kind++)
+		view_flush_page(&slot->views[kind], gva);
+}
+
+static u64 current_pcid(const struct vcpu *v)
+{
+	return v->cr4 & CR4_PCIDE ? v->cr3 & 0xfff : 0;
+}
+
+static struct slot *slot_find(struct mmu *mmu, u64 pcid)
+{
+	for (unsigned i = 0; i < TLB_SLOTS; i++)
+		if (mmu->slots[i].used && mmu->slots[i].pcid == pcid)
+			return &mmu->slots[i];
+	return NULL;
+}
+
+/* A slot to give to another PCID: a free one, else the one not loaded for the longest time. */
+static struct slot *slot_victim(struct mmu *mmu)
+{
+	struct slot *victim = &mmu->slots[0];
+
+	for (unsigned i = 0; i < TLB_SLOTS; i++) {
+		if (!mmu->slots[i].used)
+			return &mmu->slots[i];
+		if (mmu->slots[i].last_use < victim->last_use)
+			victim = &mmu->slots[i];
+	}
+	return victim;
+}
+
+int mmu_init(struct mmu *mmu, struct err *err)
+{
+	void *at = mmap(NULL, VIEWS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	*mmu = (struct mmu){0};
+	if (at == MAP_FAILED)
+		return err_set(err, "cannot map %zu KiB for TLBs: %s", VIEWS_SIZE >> 10, strerror(errno));
+	mmu->views = at;
+	for (unsigned i = 0; i < TLB_SLOTS; i++)
+		mmu->slots[i].views = mmu->views + i * VIEW_KINDS;
+	for (unsigned i = 0; i < TLB_SLOTS * VIEW_KINDS; i++) {
+		entry_invalidate(&mmu->views[i], 0);
+		view_no_large(&mmu->views[i]);
+	}
+	mmu->slots[0].used = true;
+	return 0;
+}
+
+void mmu_release(struct mmu *mmu)
+{
+	if (mmu->views)
+		munmap(mmu->views, VIEWS_SIZE);
+	*mmu = (struct mmu){0};
+}
+
+void mmu_load_cr3(struct vcpu *v, bool keep)
+{
+	struct mmu *mmu = &v->vm->mmu;
+	const u64 pcid = current_pcid(v);
+	struct slot *slot = slot_find(mmu, pcid);
+
+	if (!slot) {
+		slot = slot_victim(mmu);
+		slot->used = true;
+		slot->pcid = pcid;
+		keep = false;
+	}
+	if (!keep) {
+		slot_clear_local(v, slot);
+		v->vm->stats.tlb_flushes++;
+	}
+	v->forget_user = true; /* the other address space's */
+	slot->cr3 = v->cr3;
+	slot->last_use = ++mmu->use_clock;
+	v->slot = (unsigned)(slot - mmu->slots);
+	vcpu_update_view(v);
+}
+
+void mmu_flush_page(struct vcpu *v, u64 gva)
+{
+	struct mmu *mmu = &v->vm->mmu;
+
+	v->vm->stats.tlb_flushes++;
+	for (unsigned i = 0; i < TLB_SLOTS; i++)
+		if (mmu->slots[i].used)
+			slot_flush_page(v, &mmu->slots[i], gva);
+}
+
+void mmu_flush_all(struct vcpu *v)
+{
+	struct mmu *mmu = &v->vm->mmu;
+
+	v->vm->stats.tlb_flushes++;
+	v->forget_user = v->forget_kernel = true;
+	for (unsigned i = 0; i < TLB_SLOTS; i++) {
+		struct slot *slot = &mmu->slots[i];
+
+		for (unsigned kind = 0; slot->used && kind < VIEW_KINDS; kind++)
+			view_clear(&slot->views[kind]);
+		slot->used = i == v->slot;
+	}
+	/* CR4.PCIDE may have changed, and with it what the current PCID is */
+	mmu->slots[v->slot].pcid = current_pcid(v);
+	mmu->slots[v->slot].cr3 = v->cr3;
+	vcpu_update_view(v);
+}
+
+void mmu_flush_pcid_page(struct vcpu *v, u64 pcid, u64 gva)
+{
+	struct slot *slot = slot_find(&v->vm->mmu, pcid);
+
+	v->vm->stats.tlb_flushes++;
+	if (slot)
+		slot_flush_page(v, slot, gva);
+}
+
+void mmu_flush_pcid(struct vcpu *v, u64 pcid)
+{
+	struct slot *slot = slot_find(&v->vm->mmu, pcid);
+
+	v->vm->stats.tlb_flushes++;
+	if (slot)
+		slot_clear_local(v, slot);
+}
+
+void mmu_flush_non_global(struct vcpu *v)
+{
+	struct mmu *mmu = &v->vm->mmu;
+
+	v->vm->stats.tlb_flushes++;
+	for (unsigned i = 0; i < TLB_SLOTS; i++)
+		if (mmu->slots[i].used)
+			slot_clear_local(v, &mmu->slots[i]);
+}
+
+void mmu_clear_jumps(struct vcpu *v)
+{
+	FOR_EACH_VIEW (&v->vm->mmu, view)
+		view_clear_jumps(view);
+}
+
+void mmu_drop_jumps(struct vcpu *v, u32 low, u32 high)
+{
+	struct mmu *mmu = &v->vm->mmu;
+
+	FOR_EACH_VIEW (mmu, view)
+		FOR_EACH_WORD (&view->jumps, w)
+			FOR_EACH_INDEX (view->jumps.word[w], w, i)
+				if (view->jump[i] >= low && view->jump[i] < high) {
+					jump_drop(view, i);
+					index_set_remove(&view->jumps, i);
+				}
+}
+
+/* Takes the write permission for the host page from the entries in words [from, to) of the view's set. */
+static void view_protect(struct view *view, u64 host, unsigned from, unsigned to)
+{
+	for (unsigned w = from; w < to; w++)
+		FOR_EACH_INDEX (view->filled.word[w], w, i) {
+			struct tlb_entry *entry = &view->tlb[i];
+
+			/* an invalid tag that happens to fit is made invalid again: no harm */
+			if (entry->addend - entry->ntag_write == host)
+				entry->ntag_write = tlb_invalid(i);
+		}
+}
+
+void mmu_protect_frame(struct vcpu *v, u64 gpa)
+{
+	const unsigned words = TLB_SIZE / 64, group_words = words >> FRAME_GROUP_BITS;
+	struct mmu *mmu = &v->vm->mmu;
+	const u8 *host = ram_at(&v->vm->ram, PAGE_BASE(gpa));
+	unsigned from = 0, to = words;
+	u8 *frame;
+
+	if (!host)
+		return;
+	frame = ram_frame(&v->vm->ram, host);
+	if (*frame & FRAME_WRITABLE) {
+		if (!(*frame & FRAME_MANY)) {
+			from = ((*frame & FRAME_GROUP) >> FRAME_GROUP_SHIFT) * group_words;
+			to = from + group_words;
+		}
+		FOR_EACH_VIEW (mmu, view)
+			view_protect(view, (u64)host, from, to);
+	}
+	*frame = FRAME_CODE;
+}

@@ -1,0 +1,272 @@
+/*
+ * Guest memory: RAM, the walk of guest page tables, and the software TLB.
+ *
+ *   gva --(view's TLB, else walk)--> gpa --(ram)--> hva, or the MMIO bus
+ *
+ * Everything declared here is compiled for general registers only: it may run while the guest's vector state is loaded.
+ */
+#ifndef AVANT_MEM_MEM_H
+#define AVANT_MEM_MEM_H
+
+#include "cpu/vcpu.h"
+#include "util/types.h"
+
+struct err;
+
+/* --- RAM ------------------------------------------------------------------------------------------------------- */
+
+#define RAM_LOW_END   0xc0000000ULL  /* RAM below the hole for MMIO ends here at the latest */
+#define RAM_HIGH_BASE 0x100000000ULL /* what does not fit below goes here */
+#define MAXPHYADDR    40 /* bits of a guest physical address: CPUID 80000008H, reserved bits of page tables */
+
+/* What is known of a guest page frame; one byte for each 4 KiB of RAM. */
+#define FRAME_CODE        0x01 /* translations were made from it: writes must come through the slow path */
+#define FRAME_WRITABLE    0x02 /* some TLB may hold it with write permission */
+#define FRAME_GROUP       0x7c /* with FRAME_WRITABLE: in entries whose index has these five high bits ... */
+#define FRAME_MANY        0x80 /* ... or anywhere */
+#define FRAME_GROUP_SHIFT 2
+#define FRAME_GROUP_BITS  5
+
+struct ram {
+	u8 *host;   /* base of one contiguous anonymous mapping */
+	u64 size;   /* bytes */
+	u64 low;    /* bytes at gpa 0; the remainder is at RAM_HIGH_BASE */
+	u8 *frames; /* FRAME_* flags, one byte a page, by offset in RAM */
+};
+
+/* Maps `size` bytes (a multiple of 2 MiB). Returns 0, or -1 with a message in err. */
+int ram_init(struct ram *ram, u64 size, struct err *err);
+void ram_release(struct ram *ram);
+
+/* Host address of gpa, or NULL where there is no RAM. Valid up to the end of gpa's page. */
+static inline u8 *ram_at(const struct ram *ram, u64 gpa)
+{
+	if (LIKELY(gpa < ram->low))
+		return ram->host + gpa;
+	if (gpa >= RAM_HIGH_BASE && gpa - RAM_HIGH_BASE < ram->size - ram->low)
+		return ram->host + ram->low + (gpa - RAM_HIGH_BASE);
+	return NULL;
+}
+
+/* Host address of [gpa, gpa+len), or NULL if not all of it is RAM in one piece. */
+u8 *ram_range(const struct ram *ram, u64 gpa, u64 len);
+
+/* The guest physical address of a pointer into RAM. */
+static inline u64 ram_gpa(const struct ram *ram, const u8 *hva)
+{
+	u64 offset = (u64)(hva - ram->host);
+
+	return offset < ram->low ? offset : RAM_HIGH_BASE + (offset - ram->low);
+}
+
+/* --- software TLB ---------------------------------------------------------------------------------------------- */
+
+#define TLB_BITS   13
+#define TLB_SIZE   (1u << TLB_BITS)
+#define TLB_SLOTS  8
+#define JUMP_BITS  16
+#define JUMP_SIZE  (1u << JUMP_BITS)
+#define JUMP_SHIFT 3 /* jump_index() must be what generated code computes without touching flags: rorx, movzx */
+
+/*
+ * One entry. The three tags hold *minus* the page's gva, so that `ea + ntag` is the offset in the page on a hit and at
+ * least 4096 on a miss. 0 means invalid; that is a miss for every entry but the first, whose page could be 0: there
+ * invalid is TLB_INVALID_0. `addend` + gva is the host address.
+ */
+struct tlb_entry {
+	u64 ntag_read;
+	u64 ntag_write;
+	u64 ntag_exec;
+	u64 addend;
+};
+#define TLB_INVALID_0 (0 - PAGE_SIZE)
+
+static inline unsigned tlb_index(u64 gva)
+{
+	return (gva >> PAGE_SHIFT) & (TLB_SIZE - 1);
+}
+
+static inline unsigned jump_index(u64 pc)
+{
+	return (pc >> JUMP_SHIFT) & (JUMP_SIZE - 1);
+}
+
+/*
+ * A set of indices below TLB_SIZE or JUMP_SIZE. Adding is two ORs, and walking it costs by what it holds, not by its
+ * size: flushes are frequent and the tables mostly empty then.
+ */
+#define INDEX_SET(name, size)                                                                                          \
+	struct name {                                                                                                  \
+		u64 summary[(size) / 4096]; /* which words may be non-zero */                                          \
+		u64 word[(size) / 64];                                                                                 \
+	}
+INDEX_SET(index_set, TLB_SIZE);
+INDEX_SET(jump_set, JUMP_SIZE);
+
+#define index_set_add(set, i)                                                                                          \
+	do {                                                                                                           \
+		(set)->word[(i) / 64] |= BIT((i) % 64);                                                                \
+		(set)->summary[(i) / 4096] |= BIT((i) / 64 % 64);                                                      \
+	} while (0)
+#define index_set_remove(set, i) ((set)->word[(i) / 64] &= ~BIT((i) % 64))
+#define index_set_has(set, i)    ((bool)((set)->word[(i) / 64] >> ((i) % 64) & 1))
+
+/* One view of one slot. The host's GS base points at the view in force; generated code names both arrays GS-relative.
+ */
+struct view {
+	struct tlb_entry tlb[TLB_SIZE];
+	/*
+	 * Where generated code for a guest address is: offset in the code cache, whose beginning is a jump to where
+	 * misses are looked after, so 0 is an empty entry. The code checks itself whether it is the one wanted.
+	 */
+	u32 jump[JUMP_SIZE];         /* written by view_set_jump() only */
+	u64 jump_pc[JUMP_SIZE];      /* the guest address that an entry in use was made for */
+	struct index_set filled;     /* TLB entries with a valid tag */
+	struct index_set local;      /* those of pages that are not global */
+	struct index_set large;      /* those that are pieces of a 2 MiB or 1 GiB page */
+	struct jump_set jumps;       /* jump entries in use */
+	struct index_set jump_pages; /* tlb_index() of the pages they lie in; may hold more */
+	bool jumps_local;            /* some jump entry may be for a page that is not global */
+	u64 large_low, large_high;   /* covers every large page seen since the last full flush; empty: low > high */
+	u64 large_mask;              /* size - 1 of the largest of them */
+};
+
+struct slot {
+	struct view *views; /* VIEW_KINDS of them */
+	u64 pcid;
+	u64 cr3; /* as last loaded */
+	bool used;
+	u64 last_use;
+};
+
+struct mmu {
+	struct view *views; /* TLB_SLOTS * VIEW_KINDS, one mapping */
+	struct slot slots[TLB_SLOTS];
+	u64 use_clock;
+};
+
+/* Slot 0 is that of PCID 0. vcpu_update_view() must follow before guest code runs. -1 with a message in err. */
+int mmu_init(struct mmu *mmu, struct err *err);
+void mmu_release(struct mmu *mmu);
+
+/*
+ * Enters the unit of guest code [pc, last] into the view's jump table; mmu_fetch() has translated its (at most two)
+ * pages for this view since the last flush. Flushes that concern any of them take it out again.
+ */
+static inline void view_set_jump(struct view *view, u64 pc, u64 last, u32 code)
+{
+	unsigned i = jump_index(pc), first_page = tlb_index(pc), last_page = tlb_index(last);
+
+	view->jump_pc[i] = pc;
+	view->jump[i] = code;
+	index_set_add(&view->jumps, i);
+	index_set_add(&view->jump_pages, first_page);
+	if (pc + view->tlb[first_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, first_page) ||
+	    last + view->tlb[last_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, last_page))
+		view->jumps_local = true;
+}
+
+/* Empties every jump table. */
+void mmu_clear_jumps(struct vcpu *v);
+
+/* Empties every jump entry of every view whose code lies in [low, high). */
+void mmu_drop_jumps(struct vcpu *v, u32 low, u32 high);
+
+/*
+ * CR3 was written; v->cr3 is the new value without bit 63. Chooses the slot of the new PCID and makes it and its view
+ * current; drops what is not global from it unless `keep` (bit 63 with CR4.PCIDE).
+ */
+void mmu_load_cr3(struct vcpu *v, bool keep);
+/* INVLPG: `gva` in the current slot, and everywhere for global pages. */
+void mmu_flush_page(struct vcpu *v, u64 gva);
+/*
+ * Every entry of every slot, global ones too (CR0/CR4/EFER paging bits, INVPCID type 2). To be called with the new
+ * control registers in place: it also adapts the current slot to CR4.PCIDE and the view to CR4.SMAP.
+ */
+void mmu_flush_all(struct vcpu *v);
+/* INVPCID type 0, 1, 3 (SDM vol. 2A). */
+void mmu_flush_pcid_page(struct vcpu *v, u64 pcid, u64 gva);
+void mmu_flush_pcid(struct vcpu *v, u64 pcid);
+void mmu_flush_non_global(struct vcpu *v);
+/* No view may hold the page frame at gpa with write permission any longer (its code has been translated). */
+void mmu_protect_frame(struct vcpu *v, u64 gpa);
+
+/* --- walk and access ------------------------------------------------------------------------------------------- */
+
+/* Page-fault error code (SDM vol. 3A, 4.7). */
+#define PFEC_P        0x01u
+#define PFEC_WRITE    0x02u
+#define PFEC_USER     0x04u
+#define PFEC_RESERVED 0x08u
+#define PFEC_FETCH    0x10u
+
+#define ACCESS_READ   1u
+#define ACCESS_WRITE  2u
+#define ACCESS_EXEC   4u
+#define ACCESS_SYSTEM 8u  /* implicit supervisor access: descriptor tables, TSS, IDT stack pushes at a new CPL 0 */
+#define ACCESS_USER   16u /* as if at CPL 3 */
+
+/* Which view answers for such an access now. Implicit supervisor accesses obey SMAP whatever AC is (SDM vol. 3A, 4.6).
+ */
+static inline enum view_kind mmu_view_kind(const struct vcpu *v, unsigned access)
+{
+	if ((access & ACCESS_USER) || (v->cpl == 3 && !(access & ACCESS_SYSTEM)))
+		return VIEW_USER;
+	if (!(access & ACCESS_SYSTEM) && (v->rflags & FLAG_AC) && (v->cr4 & CR4_SMAP))
+		return VIEW_KERNEL_AC;
+	return VIEW_KERNEL;
+}
+
+/*
+ * Translates gva for the given access at the current CPL (or as the flags say), setting A and D bits. On success
+ * *gpa is the physical address. EXEC_FAULT: #PF is recorded, or #GP(0) for a non-canonical address: callers that owe
+ * #SS convert it.
+ */
+enum exec mmu_translate(struct vcpu *v, u64 gva, unsigned access, u64 *gpa);
+
+/*
+ * The slow path of generated code, and the way of string helpers to whole pages: translates a data access of `size`
+ * bytes and makes its TLB entry valid. On EXEC_OK *hva is the host address, valid up to the end of the page; or NULL
+ * if nothing was decided and the access must go through mem_read() or mem_write(): it crosses a page, is not to RAM,
+ * or is a write to a page that code was translated from.
+ */
+enum exec mmu_fill(struct vcpu *v, u64 gva, unsigned size, unsigned access, u8 **hva);
+
+/* Translates for an instruction fetch. *gpa need not be in RAM. */
+enum exec mmu_fetch(struct vcpu *v, u64 gva, u64 *gpa);
+
+/* Translates without side effects, as a debugger would; returns false if not mapped. */
+bool mmu_peek(struct vcpu *v, u64 gva, u64 *gpa);
+
+/*
+ * Reads and writes guest virtual memory: any length, across pages, MMIO included, with A/D bits, faults and the
+ * invalidation of translated code. A write checks every page before it changes anything. A read with ACCESS_WRITE
+ * asks for the permission to write (the first half of a read-modify-write), one with ACCESS_EXEC is a fetch.
+ * Return EXEC_OK or EXEC_FAULT.
+ */
+enum exec mem_read(struct vcpu *v, u64 gva, void *buffer, unsigned length, unsigned access);
+enum exec mem_write(struct vcpu *v, u64 gva, const void *buffer, unsigned length, unsigned access);
+
+static inline enum exec mem_read_u64(struct vcpu *v, u64 gva, u64 *value, unsigned access)
+{
+	return mem_read(v, gva, value, 8, access);
+}
+
+/* Guest physical memory, for devices (DMA) and boot: RAM only. Return 0, or -1 if not all is RAM. Writes drop
+ * translations. */
+int phys_read(struct vm *vm, u64 gpa, void *buffer, u64 length);
+int phys_write(struct vm *vm, u64 gpa, const void *buffer, u64 length);
+
+/*
+ * Implemented by the live translator. [gpa, gpa+length), within one page that has FRAME_CODE, is about to be written:
+ * drops the translations concerned, and FRAME_CODE when none is left. General registers only.
+ */
+void smc_write(struct vcpu *v, u64 gpa, unsigned length);
+
+/*
+ * Aborts if a TLB says anything that a walk of the guest's page tables as they are now would not. For tests: a guest
+ * that has changed a page table and not flushed yet may rightly fail it.
+ */
+void mmu_check(struct vm *vm);
+
+#endif

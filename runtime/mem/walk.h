@@ -1,0 +1,65 @@
+/* Inside of mem/: the page walk, and the resolution of one page through the TLB. */
+#ifndef AVANT_MEM_WALK_H
+#define AVANT_MEM_WALK_H
+
+#include "mem/mem.h"
+
+/* What a walk found, apart from faults. */
+struct translation {
+	u64 gpa;
+	u64 size_mask; /* size of the page - 1 */
+	bool writable; /* in this view; D aside */
+	bool dirty;
+	bool global;
+};
+
+/* The result of a walk: WALK_OK, WALK_GP, or WALK_PF with the error code of the page fault. */
+#define WALK_OK 0u
+#define WALK_GP 0x40000000u
+#define WALK_PF 0x80000000u
+
+/*
+ * Translates gva with the tables at cr3 as the view `kind` sees it. `commit`: sets A and D bits if the access succeeds;
+ * otherwise nothing is changed. Never records a fault.
+ */
+u32 mmu_walk(const struct vcpu *v, u64 cr3, u64 gva, enum view_kind kind, unsigned access, bool commit,
+	     struct translation *found);
+
+/* Records the fault that the result of a walk stands for. Returns EXEC_FAULT. */
+enum exec mmu_walk_fault(struct vcpu *v, u64 gva, u32 result);
+
+/* Where one access that stays in a page goes. */
+struct place {
+	u8 *host; /* NULL: not RAM */
+	u64 gpa;
+};
+
+/* Translates through the TLB, else by a walk that fills it. EXEC_FAULT with the fault recorded. */
+enum exec tlb_resolve(struct vcpu *v, u64 gva, unsigned access, struct place *place);
+
+/* Would the access succeed? Records the fault if not; changes nothing else. */
+enum exec tlb_probe(struct vcpu *v, u64 gva, unsigned access);
+
+static inline u64 tlb_invalid(unsigned index)
+{
+	return index ? 0 : TLB_INVALID_0;
+}
+
+/* The tag that decides about an access. */
+static inline u64 tlb_tag(const struct tlb_entry *entry, unsigned access)
+{
+	return access & ACCESS_EXEC ? entry->ntag_exec : access & ACCESS_WRITE ? entry->ntag_write : entry->ntag_read;
+}
+
+static inline struct view *slot_view(struct mmu *mmu, unsigned slot, enum view_kind kind)
+{
+	return mmu->slots[slot].views + kind;
+}
+
+/* The flags of the frame that a host address in RAM belongs to. */
+static inline u8 *ram_frame(const struct ram *ram, const u8 *host)
+{
+	return ram->frames + ((u64)(host - ram->host) >> PAGE_SHIFT);
+}
+
+#endif

@@ -1,0 +1,22 @@
+/* Copying and clearing memory without vector registers: libc's versions would destroy the guest's. */
+#ifndef AVANT_UTIL_BYTES_H
+#define AVANT_UTIL_BYTES_H
+
+#include "util/types.h"
+
+static inline void bytes_copy(void *to, const void *from, u64 length)
+{
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(length) : : "memory");
+}
+
+static inline void bytes_set(void *to, u8 value, u64 length)
+{
+	__asm__ volatile("rep stosb" : "+D"(to), "+c"(length) : "a"(value) : "memory");
+}
+
+static inline void bytes_zero(void *to, u64 length)
+{
+	bytes_set(to, 0, length);
+}
+
+#endif

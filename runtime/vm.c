@@ -1,0 +1,201 @@
+#include "vm.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "boot/linux.h"
+#include "cpu/cpu.h"
+#include "dev/console.h"
+#include "dev/platform.h"
+#include "interp/interp.h"
+#include "live/live.h"
+#include "loop.h"
+#include "trace.h"
+#include "util/bytes.h"
+
+#define CPU_LIMIT_CHECK_NS 100000000ULL
+
+static struct vcpu *map_vcpu(struct err *err)
+{
+	void *at = mmap((void *)VCPU_ADDRESS, align_up(sizeof(struct vcpu), PAGE_SIZE), PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (at == MAP_FAILED) {
+		err_set(err, "cannot map the vCPU's state at %#lx: %s", VCPU_ADDRESS, strerror(errno));
+		return NULL;
+	}
+	return at;
+}
+
+static void on_time_limit(void *opaque)
+{
+	vm_stop(opaque, EXIT_LIMIT, 0);
+}
+
+static void on_cpu_check(void *opaque)
+{
+	struct vm *vm = opaque;
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	u64 used_ms = (u64)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
+		      (u64)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000;
+
+	if (used_ms >= vm->cpu_limit_ms)
+		vm_stop(vm, EXIT_LIMIT, 0);
+	else
+		timer_set(&vm->clock, &vm->cpu_timer, clock_ns(&vm->clock) + CPU_LIMIT_CHECK_NS);
+}
+
+static void set_limits(struct vm *vm)
+{
+	const struct vm_config *config = &vm->config;
+
+	timer_register(&vm->clock, &vm->limit_timer, on_time_limit, vm);
+	timer_register(&vm->clock, &vm->cpu_timer, on_cpu_check, vm);
+	if (config->timeout_s > 0)
+		timer_set(&vm->clock, &vm->limit_timer, (u64)(config->timeout_s * 1e9));
+	vm->cpu_limit_ms = (u64)(config->cpu_limit_s * 1e3);
+	if (vm->cpu_limit_ms)
+		timer_set(&vm->clock, &vm->cpu_timer, CPU_LIMIT_CHECK_NS);
+}
+
+static int build(struct vm *vm, struct err *err)
+{
+	const struct vm_config *config = &vm->config;
+
+	vm->vcpu = map_vcpu(err);
+	if (!vm->vcpu)
+		return -1;
+	vm->vcpu->vm = vm;
+	vm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->wake_fd < 0)
+		return err_set(err, "cannot create an eventfd: %s", strerror(errno));
+	vcpu_reset(vm->vcpu);
+	if (ram_init(&vm->ram, config->memory, err) < 0 || mmu_init(&vm->mmu, err) < 0 ||
+	    clock_init(&vm->clock, config->clock, vm->vcpu, err) < 0 || platform_create(vm, err) < 0)
+		return -1;
+	vm->counted = config->clock == CLOCK_SOURCE_INSTRUCTIONS || config->count || config->trace_interval ||
+		      config->stop_after;
+	vm->interp = interp_create(vm, err);
+	if (!vm->interp || live_signals_init(vm, err) < 0)
+		return -1;
+	if (config->engine == ENGINE_LIVE) {
+		vm->live = live_create(vm, err);
+		if (!vm->live)
+			return -1;
+	}
+	if (trace_open(vm, &vm->tracer, err) < 0)
+		return -1;
+	if (boot_linux(vm, err) < 0)
+		return -1;
+	mmu_load_cr3(vm->vcpu, false);
+	return 0;
+}
+
+struct vm *vm_create(const struct vm_config *config, struct console *console, struct err *err)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm) {
+		err_set(err, "out of memory");
+		return NULL;
+	}
+	vm->config = *config;
+	vm->console = console;
+	vm->wake_fd = -1;
+	if (build(vm, err) < 0) {
+		vm_destroy(vm);
+		return NULL;
+	}
+	set_limits(vm);
+	console->attach(console, vm);
+	return vm;
+}
+
+void vm_run(struct vm *vm)
+{
+	loop_run(vm);
+}
+
+void vm_destroy(struct vm *vm)
+{
+	trace_close(vm->tracer);
+	live_destroy(vm->live);
+	interp_destroy(vm->interp);
+	platform_destroy(vm);
+	clock_release(&vm->clock);
+	mmu_release(&vm->mmu);
+	ram_release(&vm->ram);
+	if (vm->vcpu)
+		munmap(vm->vcpu, align_up(sizeof(struct vcpu), PAGE_SIZE));
+	if (vm->wake_fd >= 0)
+		close(vm->wake_fd);
+	free(vm->signal_stack);
+	free(vm);
+}
+
+void vm_stop(struct vm *vm, enum exit_reason reason, int code)
+{
+	if (vm->exit != EXIT_RUNNING)
+		return;
+	vm->exit = reason;
+	vm->exit_code = code;
+	vcpu_notify(vm->vcpu);
+}
+
+void vm_stop_error(struct vm *vm, const char *message)
+{
+	u64 length = 0;
+
+	if (vm->exit != EXIT_RUNNING)
+		return;
+	while (message[length] && length < sizeof(vm->exit_message) - 1)
+		length++;
+	bytes_copy(vm->exit_message, message, length);
+	vm->exit_message[length] = 0;
+	vm_stop(vm, EXIT_ERROR, 0);
+}
+
+void vm_wake(struct vm *vm)
+{
+	u64 one = 1;
+
+	vcpu_notify(vm->vcpu);
+	if (__atomic_load_n(&vm->sleeping, __ATOMIC_SEQ_CST) && write(vm->wake_fd, &one, sizeof(one)) < 0)
+		return; /* full: it is awake already */
+}
+
+void vm_sleep(struct vm *vm)
+{
+	struct pollfd wake = {.fd = vm->wake_fd, .events = POLLIN};
+	struct timespec timeout, *limit = NULL;
+	u64 deadline = clock_next_deadline(&vm->clock), now = clock_ns(&vm->clock), drained;
+
+	if (deadline != CLOCK_NEVER) {
+		u64 wait = deadline > now ? deadline - now : 0;
+
+		timeout =
+			(struct timespec){.tv_sec = (time_t)(wait / 1000000000), .tv_nsec = (long)(wait % 1000000000)};
+		limit = &timeout;
+	}
+	__atomic_store_n(&vm->sleeping, true, __ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&vm->vcpu->event, __ATOMIC_SEQ_CST) && ppoll(&wake, 1, limit, NULL) > 0 &&
+	    read(vm->wake_fd, &drained, sizeof(drained)) < 0)
+		return;
+	__atomic_store_n(&vm->sleeping, false, __ATOMIC_SEQ_CST);
+}
+
+void vm_set_irq_line(struct vm *vm, bool asserted)
+{
+	vm->vcpu->irq_line = asserted;
+	vcpu_update_poll(vm->vcpu);
+}

@@ -1,0 +1,116 @@
+/*
+ * A virtual machine: its configuration, its parts, and how it ends. The main path is vm_create → vm_run → vm_destroy
+ * (vm.c); everything below hangs off struct vm, there is no other global state.
+ */
+#ifndef AVANT_VM_H
+#define AVANT_VM_H
+
+#include "dev/bus.h"
+#include "dev/clock.h"
+#include "dev/irqchip.h"
+#include "mem/mem.h"
+#include "util/err.h"
+#include "util/types.h"
+
+struct cpu_model;
+struct engine_state;
+struct console;
+struct boot_timer;
+
+enum engine { ENGINE_LIVE, ENGINE_INTERP, ENGINE_AOT };
+enum returns { RETURNS_HOST, RETURNS_TABLE };
+
+struct vm_config {
+	const char *kernel_path;
+	const char *initrd_path; /* or NULL */
+	const char *append;      /* kernel command line, or NULL */
+	u64 memory;              /* bytes */
+	const struct cpu_model *cpu;
+	enum engine engine;
+	enum returns returns;
+	enum clock_source clock;
+	u64 code_cache_size; /* bytes */
+	bool debug_exit;     /* port 0xf4 ends the run */
+	bool count;          /* count executed instructions by engine and mode */
+	u64 stop_after;      /* stop after so many instructions, 0: never (counted modes) */
+	u64 trace_interval;  /* instructions between two lines of trace, 0: none */
+	const char *trace_path;
+	bool perf_map;
+	int gdb_port;                  /* 0: none */
+	double timeout_s, cpu_limit_s; /* 0: none */
+	const char *mark;              /* console text whose first appearance is timed, or NULL */
+};
+
+/* Why the run ended. */
+enum exit_reason {
+	EXIT_RUNNING,
+	EXIT_POWER_OFF,
+	EXIT_RESET, /* the guest asked for a reset */
+	EXIT_TRIPLE_FAULT,
+	EXIT_DEBUG, /* debug-exit port; status in exit_code */
+	EXIT_LIMIT, /* --timeout, --cpu-time-limit, stop_after */
+	EXIT_USER,  /* Ctrl-A X or a signal */
+	EXIT_ERROR, /* exit_message says what this VMM cannot do */
+};
+
+/* Counters, printed by --stats. One line each in stats.def: field, JSON name. */
+struct vm_stats {
+#define STAT(field) u64 field;
+#include "stats.def"
+#undef STAT
+};
+
+struct vm {
+	struct vm_config config;
+	struct ram ram;
+	struct mmu mmu;
+	struct bus ports, mmio;
+	struct clock clock;
+	struct irqchip *irqchip;
+	struct vcpu *vcpu;
+	struct uart *uart;
+	struct rtc *rtc;
+	struct pit *pit;
+	struct acpi_pm *pm;
+	struct boot_timer *boot_timer;
+	struct console *console;
+	struct live *live;     /* the live translator's code cache and tables */
+	struct interp *interp; /* decode cache of the single-instruction path */
+	struct vm_stats stats;
+	void *signal_stack;
+	bool counted;          /* v->icount and v->budget are exact */
+	struct tracer *tracer; /* or NULL */
+	struct timer limit_timer, cpu_timer;
+	u64 cpu_limit_ms;
+	int wake_fd;           /* eventfd that ends vm_sleep() */
+	bool sleeping;         /* … which is under way */
+	enum exit_reason exit; /* set with vm_stop() */
+	int exit_code;
+	char exit_message[256];
+	volatile int stop_requested; /* set by any thread, then vm_wake(): the loop ends the run with EXIT_USER */
+};
+
+/* Builds the machine and loads the guest. NULL with a message in err. */
+struct vm *vm_create(const struct vm_config *config, struct console *console, struct err *err);
+
+/* Runs until the guest or the user ends it; vm->exit says why. */
+void vm_run(struct vm *vm);
+
+void vm_destroy(struct vm *vm);
+
+/* Ends the run at the next opportunity. Callable from devices and helpers (general registers only, vCPU thread). */
+void vm_stop(struct vm *vm, enum exit_reason reason, int code);
+
+/* Ends the run with EXIT_ERROR and a message (printf format; formats strings and integers only). */
+void vm_stop_error(struct vm *vm, const char *message);
+
+/* Input has come, or stop_requested was set: the loop looks at it soon, also if the guest is halted. Any thread. */
+void vm_wake(struct vm *vm);
+
+/* Sleeps until the next timer is due or vm_wake() is called. */
+void vm_sleep(struct vm *vm);
+
+/* The vCPU's interrupt line changed: recompute it from the controllers. Called by irqchip. */
+void vm_set_irq_line(struct vm *vm, bool asserted);
+
+#endif

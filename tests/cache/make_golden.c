@@ -1,0 +1,305 @@
+/*
+ * Makes the examples in this folder: make_golden DIRECTORY writes them, make_golden --check DIRECTORY compares them
+ * with what it would write. What a reader must say of each is written here by hand, not found out by asking it.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "golden_text.h"
+
+enum place {
+	NOWHERE,
+	HEADER, /* byte offsets from here */
+	ENTRY,  /* from the chunk's entry in the table of contents */
+	CHUNK,  /* from the chunk's first byte */
+	FOOTER,
+	FILE_END, /* changes the length: value is what is added */
+	FILE_SIZE /* sets the length */
+};
+
+struct edit {
+	enum place place;
+	enum sample_chunk chunk;
+	size_t offset;
+	unsigned size;
+	uint64_t value;
+};
+
+struct example {
+	const char *name;
+	const char *comment;
+	const char *expect;
+	struct edit edit[3];
+	bool unsealed; /* leave the digests as they were */
+	bool like_signed;
+};
+
+#define H(field, v)                                                                                                    \
+	{                                                                                                              \
+		HEADER, 0, offsetof(struct tcache_header, field), sizeof(((struct tcache_header *)0)->field), v        \
+	}
+#define E(chunk, field, v)                                                                                             \
+	{                                                                                                              \
+		ENTRY, SAMPLE_##chunk, offsetof(struct tcache_toc_entry, field),                                       \
+			sizeof(((struct tcache_toc_entry *)0)->field), v                                               \
+	}
+#define R(chunk, record, n, field, v)                                                                                  \
+	{                                                                                                              \
+		CHUNK, SAMPLE_##chunk, (n) * sizeof(struct tcache_##record) + offsetof(struct tcache_##record, field), \
+			sizeof(((struct tcache_##record *)0)->field), v                                                \
+	}
+#define F(field, v)                                                                                                    \
+	{                                                                                                              \
+		FOOTER, 0, offsetof(struct tcache_footer, field), sizeof(((struct tcache_footer *)0)->field), v        \
+	}
+#define BYTE(place, chunk, offset, v)                                                                                  \
+	{                                                                                                              \
+		place, SAMPLE_##chunk, offset, 1, v                                                                    \
+	}
+/* Digests made right after the edits; left as they were; the same as the first, in the signed file. */
+#define SEALED(n, c, e, ...)                                                                                           \
+	{                                                                                                              \
+		.name = n, .comment = c, .expect = e, .edit = { __VA_ARGS__ }                                          \
+	}
+#define UNSEALED(n, c, e, ...)                                                                                         \
+	{                                                                                                              \
+		.name = n, .comment = c, .expect = e, .edit = {__VA_ARGS__}, .unsealed = true                          \
+	}
+#define LIKE_SIGNED(n, c, e, ...)                                                                                      \
+	{                                                                                                              \
+		.name = n, .comment = c, .expect = e, .edit = {__VA_ARGS__}, .like_signed = true                       \
+	}
+#define BAD(status, message) status ": 'x.tcache': " message
+
+/* clang-format off */
+static const struct example examples[] = {
+	/* the file */
+	SEALED("bad-empty", "no bytes at all", BAD("wrong-length", "is empty"), {FILE_SIZE, 0, 0, 0, 0}),
+	SEALED("bad-three-bytes", "shorter than the magic number", BAD("not-a-cache", "is not a translated-code cache"), {FILE_SIZE, 0, 0, 0, 3}),
+	SEALED("bad-magic", "another kind of file", BAD("not-a-cache", "is not a translated-code cache"), BYTE(HEADER, images, 1, 'X')),
+	SEALED("bad-cut-header", "ends within the header page", BAD("wrong-length", "is cut off after 300 bytes"), {FILE_SIZE, 0, 0, 0, 300}),
+	SEALED("bad-cut-page", "the last page is missing", BAD("wrong-length", "has 53248 bytes, its header says 57344"), {FILE_END, 0, 0, 0, -4096ULL}),
+	UNSEALED("bad-longer", "something follows the footer", BAD("wrong-length", "has 57345 bytes, its header says 57344"), {FILE_END, 0, 0, 0, 1}),
+	/* header */
+	SEALED("bad-version", "a later format", BAD("format-version", "written by format version 7, this is version 1"), H(version, 7), F(version, 7)),
+	SEALED("bad-version-zero", "an impossible format", BAD("format-version", "written by format version 0, this is version 1"), H(version, 0)),
+	SEALED("bad-header-size", "a longer header", BAD("bad-header", "header, page or group size is wrong (512, 4096, 65536)"), H(header_size, 512)),
+	SEALED("bad-page-size", "other pages", BAD("bad-header", "header, page or group size is wrong (256, 16384, 65536)"), H(page_size, 16384)),
+	SEALED("bad-header-flags", "a flag without meaning", BAD("bad-header", "header has unknown flags (0x80000000)"), H(flags, 0x80000000)),
+	SEALED("bad-digest-kind", "a digest without meaning", BAD("bad-header", "header names an unknown digest (3)"), H(group_digest, 3)),
+	SEALED("bad-header-text", "a control character in the translator's name", BAD("bad-header", "header has a malformed text"), BYTE(HEADER, images, offsetof(struct tcache_header, fingerprint.translator) + 2, 27)),
+	SEALED("bad-header-text-rest", "bytes after the end of a text", BAD("bad-header", "header has a malformed text"), BYTE(HEADER, images, offsetof(struct tcache_header, fingerprint.guest_cpu) + 20, 'x')),
+	SEALED("bad-header-reserved", "a reserved byte in use", BAD("bad-header", "reserved bytes of the header are not zero"), BYTE(HEADER, images, 255, 1)),
+	SEALED("bad-header-page", "the rest of the header page in use", BAD("bad-header", "reserved bytes of the header are not zero"), BYTE(HEADER, images, 4095, 1)),
+	SEALED("bad-length", "a length beyond the limit", BAD("limit", "claims to be 18446744073709551615 bytes long"), H(length, UINT64_MAX)),
+	SEALED("bad-chunk-count", "too many chunks", BAD("limit", "has too many chunks or page groups (257, 11)"), H(chunk_count, 257)),
+	SEALED("bad-tail", "the table of contents elsewhere", BAD("bad-header", "table of contents cannot be at offset 49152 (of 57344)"), H(tail, 49152)),
+	SEALED("bad-tail-overflow", "the table of contents beyond the end", BAD("bad-header", "table of contents cannot be at offset 18446744073709547520 (of 57344)"), H(tail, -4096ULL)),
+	/* damage */
+	UNSEALED("bad-damaged-header", "a bit of the options digest has changed", BAD("damaged", "header, table of contents or footer is damaged (digest mismatch)"), BYTE(HEADER, images, offsetof(struct tcache_header, fingerprint.options), 0x40)),
+	UNSEALED("bad-damaged-toc", "a chunk's length has changed", BAD("damaged", "header, table of contents or footer is damaged (digest mismatch)"), E(code, length, 97)),
+	UNSEALED("bad-damaged-footer", "the footer's digest has changed", BAD("damaged", "header, table of contents or footer is damaged (digest mismatch)"), BYTE(FOOTER, images, offsetof(struct tcache_footer, digest) + 31, 0)),
+	UNSEALED("bad-damaged-code", "a byte of the code has changed", BAD("damaged", "chunk CODE is damaged at file offset 12288 … 16383 (digest mismatch)"), BYTE(CHUNK, code, 60, 0xcc)),
+	UNSEALED("bad-damaged-padding", "a byte behind the strings has changed", BAD("damaged", "chunk STRS is damaged at file offset 49152 … 53247 (digest mismatch)"), BYTE(CHUNK, strings, 4095, 1)),
+	/* footer */
+	SEALED("bad-footer-magic", "the last page was never written", BAD("bad-footer", "does not end with a footer: not written to its end"), F(magic, 0)),
+	SEALED("bad-footer-length", "header and footer disagree", BAD("bad-footer", "footer contradicts the header"), F(length, 4096)),
+	SEALED("bad-footer-reserved", "a reserved field in use", BAD("bad-footer", "reserved bytes in or before the footer are not zero"), BYTE(FOOTER, images, 63, 1)),
+	SEALED("bad-unsigned-key", "a key in an unsigned file", BAD("bad-footer", "has a signature, but is not marked as signed"), BYTE(FOOTER, images, offsetof(struct tcache_footer, public_key), 1)),
+	SEALED("bad-signed-xxh3", "signed, but with digests that can be forged", BAD("bad-header", "is signed, but its digests can be forged"), H(flags, TCACHE_SIGNED)),
+	LIKE_SIGNED("bad-signature", "code exchanged, digests renewed, signature kept", BAD("bad-signature", "signature is not valid"), BYTE(CHUNK, code, 60, 0xcc)),
+	/* table of contents */
+	SEALED("bad-overlap", "a chunk lies on another", BAD("bad-table-of-contents", "chunk UNIT overlaps what is before it"), E(units, offset, 4096)),
+	SEALED("bad-overlap-header", "a chunk lies on the header", BAD("bad-table-of-contents", "chunk IMGS overlaps what is before it"), E(images, offset, 0)),
+	SEALED("bad-gap", "pages that belong to no chunk", BAD("bad-table-of-contents", "there is a gap before chunk PCTB"), E(pcs, offset, 20480)),
+	SEALED("bad-unaligned", "a chunk in the middle of a page", BAD("bad-table-of-contents", "chunk CODE is not aligned to a page"), E(code, offset, 12296)),
+	SEALED("bad-beyond", "a chunk reaches into the table of contents", BAD("bad-table-of-contents", "chunk STRS reaches beyond the chunks' end"), E(strings, length, 4097)),
+	SEALED("bad-overflow", "offset + length wraps around", BAD("bad-table-of-contents", "chunk STRS reaches beyond the chunks' end"), E(strings, length, -4096ULL)),
+	SEALED("bad-offset", "a chunk after the end", BAD("bad-table-of-contents", "chunk STRS reaches beyond the chunks' end"), E(strings, offset, 1ULL << 62)),
+	SEALED("bad-groups", "page groups that are another chunk's", BAD("bad-table-of-contents", "page groups of chunk CODE do not fit its length"), E(code, first_group, 1)),
+	SEALED("bad-group-count", "no page group", BAD("bad-table-of-contents", "page groups of chunk CODE do not fit its length"), E(code, group_count, 0)),
+	SEALED("bad-short-chunks", "the last chunk says it is empty", BAD("bad-table-of-contents", "chunks do not fill the file up to the table of contents"), E(strings, length, 0), E(strings, group_count, 0)),
+	SEALED("bad-fewer-chunks", "one chunk fewer: bytes remain before the footer", BAD("bad-footer", "reserved bytes in or before the footer are not zero"), H(chunk_count, 10)),
+	SEALED("bad-partial-record", "half a record", BAD("bad-table-of-contents", "chunk UNIT is not a whole number of records"), E(units, length, 383)),
+	SEALED("bad-element-zero", "records of no size", BAD("bad-table-of-contents", "chunk UNIT is not a whole number of records"), E(units, element_size, 0)),
+	SEALED("bad-chunk-flags", "a flag without meaning", BAD("bad-table-of-contents", "chunk BLOG has unknown flags or reserved fields"), E(log, flags, 2)),
+	SEALED("bad-chunk-reserved", "a reserved field in use", BAD("bad-table-of-contents", "chunk BLOG has unknown flags or reserved fields"), E(log, reserved[2], 1)),
+	SEALED("bad-twice", "the same chunk twice", BAD("bad-table-of-contents", "has more than one chunk CODE"), E(log, type, TCACHE_TYPE_code)),
+	SEALED("bad-unknown", "a critical chunk of unknown type", BAD("unknown-chunk", "chunk ABCD, schema 1, is needed but not known here"), E(log, type, TCACHE_FOURCC('A', 'B', 'C', 'D')), E(log, flags, TCACHE_CRITICAL)),
+	SEALED("bad-unprintable", "the same, with a type that is no text", BAD("unknown-chunk", "chunk 01020304, schema 1, is needed but not known here"), E(log, type, 0x01020304), E(log, flags, TCACHE_CRITICAL)),
+	SEALED("bad-schema", "a critical chunk of a later schema", BAD("unknown-chunk", "chunk UNIT, schema 2, is needed but not known here"), E(units, schema, 2)),
+	SEALED("bad-element-size", "records of another size", BAD("unknown-chunk", "chunk UNIT, schema 1, is needed but not known here"), E(units, element_size, 64)),
+	SEALED("good-unknown", "an optional chunk of unknown type", "ok", E(log, type, TCACHE_FOURCC('A', 'B', 'C', 'D'))),
+	SEALED("good-schema", "an optional chunk of a later schema", "ok", E(profile, schema, 2)),
+	/* fingerprint */
+	SEALED("bad-translator", "made by another translator", BAD("fingerprint", "made by translator 'sample 2', this is 'sample 1'"), BYTE(HEADER, images, offsetof(struct tcache_header, fingerprint.translator) + 7, '2')),
+	SEALED("bad-guest-cpu", "made for another CPU model", BAD("fingerprint", "made for guest CPU 'sample-v4', this is 'sample-v3'"), BYTE(HEADER, images, offsetof(struct tcache_header, fingerprint.guest_cpu) + 8, '4')),
+	SEALED("bad-options", "made with other options", BAD("fingerprint", "made with other options"), BYTE(HEADER, images, offsetof(struct tcache_header, fingerprint.options), 0x40)),
+	SEALED("bad-host-feature", "needs more than the host has", BAD("fingerprint", "needs host CPU feature 'sha_ni', which this host lacks"), H(fingerprint.host_features[0], 1ULL << TCACHE_HOST_SHA)),
+	SEALED("bad-host-feature-unknown", "needs what nobody knows", BAD("fingerprint", "needs host CPU feature number 127, which is not known here"), H(fingerprint.host_features[1], 1ULL << 63)),
+	SEALED("good-host-feature", "needs less than the host has", "ok", H(fingerprint.host_features[0], 1ULL << TCACHE_HOST_BMI2)),
+	/* records; sealed, so only the contents are wrong */
+	SEALED("bad-padding", "bytes behind a chunk", BAD("bad-record", "bytes after chunk STRS are not zero"), BYTE(CHUNK, strings, 4095, 1)),
+	SEALED("bad-image-kind", "an unknown kind of image", BAD("bad-record", "image 1 is of unknown kind 9"), R(images, image, 1, kind, 9)),
+	SEALED("bad-image-data", "unpacked bytes in the wrong chunk", BAD("bad-record", "unpacked bytes of image 0 are not where it says"), R(images, image, 0, data, 3)),
+	SEALED("bad-image-chunk", "unpacked bytes in no chunk", BAD("bad-record", "unpacked bytes of image 0 are not where it says"), R(images, image, 0, data, UINT32_MAX)),
+	SEALED("bad-image-size", "unpacked bytes of another length", BAD("bad-record", "unpacked bytes of image 0 are not where it says"), R(images, image, 0, data_size, 4999)),
+	SEALED("bad-image-name", "a name that is not there", BAD("out-of-range", "has no string at 48"), R(images, image, 1, name, 48)),
+	SEALED("bad-unit-flags", "neither lifted nor copied", BAD("bad-record", "unit 2 has the flags 0x0"), R(units, unit, 2, flags, 0)),
+	SEALED("bad-unit-length", "longer than anything", BAD("bad-record", "unit 2 has 3 instructions in 65537 bytes at page offset 4080"), R(units, unit, 2, guest_length, 65537)),
+	SEALED("bad-unit-first", "more first bytes than bytes", BAD("bad-record", "unit 2 has wrong first bytes"), R(units, unit, 2, first_length, 7)),
+	SEALED("bad-unit-image", "of an image that is not there", BAD("bad-record", "unit 2 is of image 2, which does not exist"), R(units, unit, 2, image, 3)),
+	SEALED("bad-unit-reserved", "a reserved field in use", BAD("bad-record", "reserved fields of unit 2 are not zero"), R(units, unit, 2, reserved[5], 1)),
+	SEALED("bad-unit-order", "out of order", BAD("bad-record", "unit 2 is out of order, or there twice"), R(units, unit, 2, page_offset, 8)),
+	SEALED("bad-unit-code", "code beyond the end", BAD("out-of-range", "has no records 57 to 97 in chunk CODE (it holds 96)"), R(units, unit, 2, code_offset, 57)),
+	SEALED("bad-unit-code-overflow", "code beyond the end, 32 bits wrap around", BAD("out-of-range", "has no records 4294967295 to 4294967335 in chunk CODE (it holds 96)"), R(units, unit, 2, code_offset, UINT32_MAX)),
+	SEALED("bad-unit-body", "second entry outside of the code", BAD("bad-record", "unit 2 has no code, or its second entry lies outside of it"), R(units, unit, 2, body_offset, 40)),
+	SEALED("bad-unit-pcs", "pc records beyond the end", BAD("out-of-range", "has no records 4 to 6 in chunk PCTB (it holds 5)"), R(units, unit, 2, pc_count, 2)),
+	SEALED("bad-unit-name", "a name that is not there", BAD("out-of-range", "has no string at 1000"), R(units, unit, 2, name, 1000)),
+	SEALED("bad-pc-code", "a host offset beyond the unit", BAD("bad-record", "pc record 0 of unit 2 is out of bounds or out of order"), R(pcs, pc, 4, code, 40)),
+	SEALED("bad-pc-guest", "a guest offset beyond the unit", BAD("bad-record", "pc record 0 of unit 2 is out of bounds or out of order"), R(pcs, pc, 4, guest, 6)),
+	SEALED("bad-pc-order", "host offsets not ascending", BAD("bad-record", "pc record 2 of unit 1 is out of bounds or out of order"), R(pcs, pc, 2, code, 12)),
+	SEALED("bad-relo-size", "a field of three bytes", BAD("bad-record", "relocated field 0 of unit 1 has kind 1 and size 3"), R(relos, relo, 0, size, 3)),
+	SEALED("bad-relo-offset", "a field that reaches beyond the unit", BAD("bad-record", "relocated field 0 of unit 1 is out of bounds or out of order"), R(relos, relo, 0, offset, 8)),
+	SEALED("bad-relo-order", "fields not ascending", BAD("bad-record", "relocated field 1 of unit 1 is out of bounds or out of order"), R(units, unit, 1, relo_count, 2)),
+	SEALED("bad-relo-first", "a field among the first bytes", BAD("bad-record", "first bytes of unit 1 contain a relocated field"), R(relos, relo, 0, offset, 4)),
+	SEALED("bad-slot-kind", "an unknown kind of slot", BAD("bad-record", "slot 2 is of unknown kind 77"), R(slots, slot, 2, kind, 77)),
+	SEALED("bad-slot-link", "a link to nowhere", BAD("bad-record", "slot 1 leads to unit 3, which does not exist"), R(slots, slot, 1, target, 3)),
+	SEALED("bad-verdict", "a verdict without meaning", BAD("bad-record", "page verdict 1 has wrong fields"), R(verdicts, verdict, 1, flags, 4)),
+	SEALED("bad-verdict-order", "verdicts not ascending", BAD("bad-record", "page verdict 1 is out of order, or there twice"), R(verdicts, verdict, 1, image, 0)),
+	SEALED("bad-profile", "a page offset beyond the page", BAD("bad-record", "profile record 0 has wrong fields"), R(profile, profile, 0, page_offset, 4096)),
+	SEALED("bad-profile-order", "records not ascending", BAD("bad-record", "profile record 1 is out of order, or there twice"), R(profile, profile, 1, hash[1], 0)),
+	SEALED("bad-strings-first", "no empty string at the beginning", BAD("bad-record", "strings do not begin and end with a zero byte"), BYTE(CHUNK, strings, 0, 'x')),
+	SEALED("bad-strings-last", "the last string does not end", BAD("bad-record", "strings do not begin and end with a zero byte"), BYTE(CHUNK, strings, 47, 'x')),
+};
+/* clang-format on */
+
+static void apply(struct bytes *bytes, const struct edit *edit)
+{
+	uint8_t *at = bytes->data;
+	struct bytes other;
+	size_t size;
+
+	switch (edit->place) {
+	case NOWHERE:
+		return;
+	case FILE_END:
+	case FILE_SIZE:
+		size = (size_t)edit->value + (edit->place == FILE_END ? bytes->size : 0);
+		other = bytes_new(size);
+		memcpy(other.data, bytes->data, size < bytes->size ? size : bytes->size);
+		free(bytes->data);
+		*bytes = other;
+		return;
+	case HEADER:
+		break;
+	case ENTRY:
+		at = (uint8_t *)&bytes_toc(bytes)[edit->chunk];
+		break;
+	case CHUNK:
+		at += bytes_toc(bytes)[edit->chunk].offset;
+		break;
+	case FOOTER:
+		at = (uint8_t *)bytes_footer(bytes);
+		break;
+	}
+	memcpy(at + edit->offset, &edit->value, edit->size);
+}
+
+/* Writes the text, or compares it with the file that is there. */
+static int emit(const char *directory, bool check, const char *name, const char *comment, const struct golden *golden,
+		const struct bytes *base)
+{
+	char path[4096];
+	char *text = NULL;
+	size_t size = 0;
+	FILE *memory = open_memstream(&text, &size), *file;
+	int status = 0;
+
+	if (!memory)
+		abort();
+	golden_print(memory, comment, golden, base);
+	fclose(memory);
+	snprintf(path, sizeof(path), "%s/%s.txt", directory, name);
+	if (check) {
+		struct bytes have = {NULL, 0};
+
+		if (access(path, R_OK) == 0)
+			have = bytes_read(path);
+		if (!have.data || have.size != size || memcmp(have.data, text, size)) {
+			fprintf(stderr, "%s: is not what make_golden makes\n", path);
+			status = 1;
+		}
+		free(have.data);
+	} else {
+		file = fopen(path, "w");
+		if (!file || fwrite(text, 1, size, file) != size || fclose(file)) {
+			perror(path);
+			status = 1;
+		}
+	}
+	free(text);
+	return status;
+}
+
+static struct bytes make_sample(bool is_signed)
+{
+	char path[] = "/tmp/make-golden-XXXXXX", file[64], error[512];
+	static struct sample sample;
+	struct bytes bytes;
+
+	sample_fill(&sample);
+	if (!mkdtemp(path)) {
+		perror(path);
+		exit(1);
+	}
+	snprintf(file, sizeof(file), "%s/x.tcache", path);
+	if (sample_write(file, &sample, is_signed, error, sizeof(error))) {
+		fprintf(stderr, "make_golden: %s\n", error);
+		exit(1);
+	}
+	bytes = bytes_read(file);
+	unlink(file);
+	rmdir(path);
+	return bytes;
+}
+
+static int make_example(const char *directory, bool check, const struct example *example, const struct bytes *base)
+{
+	struct golden golden = {.bytes = bytes_copy(base)};
+	int status;
+
+	snprintf(golden.expect, sizeof(golden.expect), "%s", example->expect);
+	snprintf(golden.like, sizeof(golden.like), "%s", example->like_signed ? "good-signed.txt" : "good-all.txt");
+	for (size_t i = 0; i < sizeof(example->edit) / sizeof(example->edit[0]); i++)
+		apply(&golden.bytes, &example->edit[i]);
+	if (!example->unsealed && golden.bytes.size == base->size)
+		bytes_seal(&golden.bytes);
+	status = emit(directory, check, example->name, example->comment, &golden, base);
+	free(golden.bytes.data);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	bool check = argc == 3 && !strcmp(argv[1], "--check");
+	const char *directory = argv[argc - 1];
+	struct golden all = {.expect = "ok"}, is_signed = {.expect = "ok"};
+	int status = 0;
+
+	if (argc != 2 && !check) {
+		fprintf(stderr, "usage: make_golden [--check] DIRECTORY\n");
+		return 2;
+	}
+	all.bytes = make_sample(false);
+	is_signed.bytes = make_sample(true);
+	status |= emit(directory, check, "good-all", "two images, three units, every chunk", &all, NULL);
+	status |= emit(directory, check, "good-signed", "the same, signed with the test key", &is_signed, NULL);
+	for (size_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++)
+		status |= make_example(directory, check, &examples[i],
+				       examples[i].like_signed ? &is_signed.bytes : &all.bytes);
+	free(all.bytes.data);
+	free(is_signed.bytes.data);
+	return status;
+}

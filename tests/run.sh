@@ -1,0 +1,16 @@
+#!/bin/sh
+# All tests: installs what is missing, builds with gcc and with clang, runs CTest. Used by CI.
+set -eu
+
+cd "$(dirname "$0")/.."
+jobs=$(nproc)
+
+sh tools/install-packages.sh build guest test
+
+# Warnings are errors: a second compiler sees other ones. Only built, not run.
+cmake -S . -B build-clang -DCMAKE_C_COMPILER=clang
+cmake --build build-clang -j "$jobs"
+
+cmake -S . -B build -DCMAKE_C_COMPILER=gcc
+cmake --build build -j "$jobs"
+exec ctest --test-dir build --output-on-failure --no-tests=error -j "$jobs"

@@ -1,0 +1,318 @@
+/* avant run: builds a VM from the options, runs it on the terminal, reports how it ended. */
+#include "command.h"
+#include "stats_json.h"
+#include "terminal.h"
+
+#include "cpu/cpu.h"
+#include "live/live.h"
+#include "vm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MEMORY_MIN     (16ULL << 20)
+#define MEMORY_MAX     (1ULL << 40)
+#define MEMORY_UNIT    (2ULL << 20)
+#define CODE_CACHE_MIN (2ULL << 20)
+#define TRACE_INTERVAL 100000
+
+struct run_options {
+	struct vm_config config;
+	const char *cpu_name;
+	const char *stats_path;
+	u64 smp;
+};
+
+#define FIELD(name) offsetof(struct run_options, config.name)
+
+static int parse_engine(void *field, const char *text, struct err *err)
+{
+	static const char *const names[] = {"live", "interp", NULL};
+	static const enum engine values[] = {ENGINE_LIVE, ENGINE_INTERP};
+	int n = option_choice(names, text, err);
+
+	if (n < 0)
+		return -1;
+	*(enum engine *)field = values[n];
+	return 0;
+}
+
+static int parse_returns(void *field, const char *text, struct err *err)
+{
+	static const char *const names[] = {"host", "table", NULL};
+	static const enum returns values[] = {RETURNS_HOST, RETURNS_TABLE};
+	int n = option_choice(names, text, err);
+
+	if (n < 0)
+		return -1;
+	*(enum returns *)field = values[n];
+	return 0;
+}
+
+static int parse_clock(void *field, const char *text, struct err *err)
+{
+	static const char *const names[] = {"host", "instructions", NULL};
+	static const enum clock_source values[] = {CLOCK_SOURCE_HOST, CLOCK_SOURCE_INSTRUCTIONS};
+	int n = option_choice(names, text, err);
+
+	if (n < 0)
+		return -1;
+	*(enum clock_source *)field = values[n];
+	return 0;
+}
+
+static int parse_memory(void *field, const char *text, struct err *err)
+{
+	u64 value;
+
+	if (option_size(&value, text, err) < 0)
+		return -1;
+	if (value < MEMORY_MIN || value > MEMORY_MAX || value % MEMORY_UNIT)
+		return err_set(err, "'%s' is not between 16M and 1T in steps of 2M", text);
+	*(u64 *)field = value;
+	return 0;
+}
+
+static int parse_code_cache(void *field, const char *text, struct err *err)
+{
+	u64 value;
+
+	if (option_size(&value, text, err) < 0)
+		return -1;
+	if (value < CODE_CACHE_MIN || value > LIVE_CODE_MAX || value % PAGE_SIZE)
+		return err_set(err, "'%s' is not between 2M and %uM in steps of 4K", text,
+			       (unsigned)(LIVE_CODE_MAX >> 20));
+	*(u64 *)field = value;
+	return 0;
+}
+
+static int parse_smp(void *field, const char *text, struct err *err)
+{
+	u64 value;
+
+	if (option_count(&value, text, err) < 0 || value == 0)
+		return err_set(err, "'%s' is not a number of processors", text);
+	if (value > 1)
+		return err_set(err, "only one processor is supported so far, not %s", text);
+	*(u64 *)field = value;
+	return 0;
+}
+
+static int parse_mark(void *field, const char *text, struct err *err)
+{
+	if (!*text || strlen(text) > TERMINAL_MARK_MAX)
+		return err_set(err, "the text must have 1 to %d bytes", TERMINAL_MARK_MAX);
+	*(const char **)field = text;
+	return 0;
+}
+
+/* FILE[,interval=N]; the field is the whole configuration because two members are set. */
+static int parse_trace_state(void *field, const char *text, struct err *err)
+{
+	static const char key[] = ",interval=";
+	struct vm_config *config = field;
+	const char *comma = strstr(text, key);
+
+	config->trace_interval = TRACE_INTERVAL;
+	config->trace_path = text;
+	if (!comma) {
+		if (!*text)
+			return err_set(err, "a file name is needed");
+		return 0;
+	}
+	if (comma == text)
+		return err_set(err, "a file name is needed");
+	if (option_count(&config->trace_interval, comma + strlen(key), err) < 0)
+		return -1;
+	if (!config->trace_interval)
+		return err_set(err, "the interval must be greater than 0");
+	config->trace_path = strndup(text, (size_t)(comma - text));
+	return config->trace_path ? 0 : err_set(err, "out of memory");
+}
+
+static const struct option_spec options[] = {
+	{.help = "Guest"},
+	{"kernel", "FILE", "bzImage or ELF vmlinux to boot (required)", NULL, option_text, FIELD(kernel_path)},
+	{"initrd", "FILE", "initial RAM file system", NULL, option_text, FIELD(initrd_path)},
+	{"append", "TEXT", "kernel command line", NULL, option_text, FIELD(append)},
+	{.help = "Machine"},
+	{"memory", "SIZE", "guest memory", "512M", parse_memory, FIELD(memory)},
+	{"cpu", "MODEL", "processor the guest sees; 'help' lists them", "default", option_text,
+	 offsetof(struct run_options, cpu_name)},
+	{"smp", "N", "number of processors; only 1 so far", "1", parse_smp, offsetof(struct run_options, smp)},
+	{"debug-exit", NULL, "a write of n to port 0xf4 ends the run with\nexit status 2n+1", NULL, NULL,
+	 FIELD(debug_exit)},
+	{.help = "Limits"},
+	{"timeout", "SECONDS", "end the run after this much time", NULL, option_seconds, FIELD(timeout_s)},
+	{"cpu-time-limit", "SECONDS", "end the run after this much processor time", NULL, option_seconds,
+	 FIELD(cpu_limit_s)},
+	{.help = "Reports"},
+	{"stats", "FILE", "write figures of the run as JSON when it ends", NULL, option_text,
+	 offsetof(struct run_options, stats_path)},
+	{"mark", "TEXT", "note in the statistics when the guest first prints\nTEXT (mark_ms)", NULL, parse_mark,
+	 FIELD(mark)},
+	{.help = "Execution"},
+	{"engine", "NAME", "live: translate at run time; interp: one\ninstruction at a time, slow", "live",
+	 parse_engine, FIELD(engine)},
+	{"returns", "HOW", "returns of translated code: host (the processor's\npredictor) or table", "host",
+	 parse_returns, FIELD(returns)},
+	{"code-cache", "SIZE", "memory for live translations, at least 2M", "64M", parse_code_cache,
+	 FIELD(code_cache_size)},
+	{.help = "Finding errors"},
+	{"clock", "SOURCE", "guest time: host, or instructions (a function of\nexecuted instructions, repeatable)",
+	 "host", parse_clock, FIELD(clock)},
+	{"trace-state", "FILE[,interval=N]",
+	 "write a hash of the guest's state to FILE every N\ninstructions (default 100K); needs\n--clock instructions",
+	 NULL, parse_trace_state, offsetof(struct run_options, config)},
+	{"stop-after", "N", "end the run after N instructions; needs\n--clock instructions", NULL, option_count,
+	 FIELD(stop_after)},
+	{0},
+};
+
+static int list_models(void)
+{
+	const struct cpu_model *model;
+
+	for (unsigned i = 0; (model = cpu_model_at(i)); i++)
+		printf("%-16s %s\n", cpu_model_name(model), cpu_model_describe(model));
+	return command_finish_output(STATUS_OK);
+}
+
+/* Looks at what the single options cannot see. Returns 0 or an exit status. */
+static int check_options(const struct command *command, struct run_options *run)
+{
+	struct vm_config *config = &run->config;
+	struct err err = ERR_INIT;
+
+	if (!config->kernel_path)
+		return command_usage_error(command, "--kernel is needed");
+	if (config->clock != CLOCK_SOURCE_INSTRUCTIONS && (config->trace_path || config->stop_after))
+		return command_usage_error(command, "--trace-state and --stop-after need --clock instructions");
+	config->cpu = cpu_model_find(run->cpu_name);
+	if (!config->cpu)
+		return command_usage_error(command, "--cpu: unknown model '%s'; '--cpu help' lists them",
+					   run->cpu_name);
+	if (cpu_model_check_host(config->cpu, &err) < 0)
+		return command_error(command, "%s", err.text);
+	if (run->stats_path && stats_json_check(run->stats_path, &err) < 0)
+		return command_error(command, "--stats: %s", err.text);
+	return 0;
+}
+
+static u64 clock_now_ns(clockid_t id)
+{
+	struct timespec now;
+
+	clock_gettime(id, &now);
+	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
+}
+
+/* Says on stderr what is worth saying and gives the exit status. */
+static int report_end(const struct command *command, const struct vm *vm, const struct terminal *terminal)
+{
+	int number = terminal_stop_signal(terminal);
+
+	switch (vm->exit) {
+	case EXIT_POWER_OFF:
+		return STATUS_OK;
+	case EXIT_RESET:
+		fputs("avant run: the guest reset\n", stderr);
+		return STATUS_RESET;
+	case EXIT_TRIPLE_FAULT:
+		fputs("avant run: the guest reset by a triple fault\n", stderr);
+		return STATUS_RESET;
+	case EXIT_DEBUG:
+		return vm->exit_code & 0xff;
+	case EXIT_LIMIT:
+		fprintf(stderr, "avant run: %s\n", vm->exit_message[0] ? vm->exit_message : "a limit was reached");
+		return STATUS_LIMIT;
+	case EXIT_USER:
+		if (!number) {
+			fputs("avant run: ended by Ctrl-A X\n", stderr);
+			return STATUS_OK;
+		}
+		fprintf(stderr, "avant run: ended by signal: %s\n", strsignal(number));
+		return STATUS_SIGNAL + number;
+	case EXIT_ERROR:
+		return command_error(command, "%s", vm->exit_message);
+	case EXIT_RUNNING:
+		break;
+	}
+	BUG("the run ended without a reason");
+}
+
+static int write_stats(const struct command *command, const char *path, const struct vm *vm, u64 mark_ns)
+{
+	struct run_times times = {
+		.wall_ns = clock_now_ns(CLOCK_MONOTONIC) - command_start_ns(),
+		.cpu_ns = clock_now_ns(CLOCK_PROCESS_CPUTIME_ID),
+		.mark_ns = mark_ns ? mark_ns - command_start_ns() : 0,
+	};
+	struct err err = ERR_INIT;
+
+	if (stats_json_write(path, vm, &times, &err) < 0)
+		return command_error(command, "--stats: %s", err.text);
+	return 0;
+}
+
+static int run_vm(const struct command *command, const struct run_options *run, struct terminal *terminal)
+{
+	struct err err = ERR_INIT;
+	struct vm *vm = vm_create(&run->config, terminal_console(terminal), &err);
+	int status;
+
+	if (!vm)
+		return command_error(command, "%s", err.text);
+	terminal_start(terminal);
+	vm_run(vm);
+	terminal_stop(terminal);
+	status = report_end(command, vm, terminal);
+	if (run->stats_path && write_stats(command, run->stats_path, vm, terminal_mark_ns(terminal)) &&
+	    status == STATUS_OK)
+		status = STATUS_ERROR;
+	vm_destroy(vm);
+	return status;
+}
+
+static int run_main(const struct command *command, void *parsed)
+{
+	struct run_options *run = parsed;
+	struct terminal_config terminal_config = {
+		.in = STDIN_FILENO, .out = STDOUT_FILENO, .start_ns = command_start_ns()};
+	struct terminal *terminal;
+	struct err err = ERR_INIT;
+	int status;
+
+	if (!strcmp(run->cpu_name, "help"))
+		return list_models();
+	status = check_options(command, run);
+	if (status)
+		return status;
+	terminal_config.mark = run->config.mark;
+	terminal_config.timeout_s = run->config.timeout_s;
+	terminal = terminal_create(&terminal_config, &err);
+	if (!terminal)
+		return command_error(command, "%s", err.text);
+	status = run_vm(command, run, terminal);
+	terminal_destroy(terminal);
+	return status;
+}
+
+const struct command command_run = {
+	.name = "run",
+	.summary = "run a guest on this terminal",
+	.usage = "--kernel FILE [OPTION]...",
+	.text = "Boots a guest and connects its serial port to standard input and output.\n"
+		"At a terminal Ctrl-A X quits, Ctrl-A A sends a Ctrl-A, Ctrl-A H helps.\n",
+	.examples = "  avant run --kernel vmlinuz --initrd initrd.img --append console=ttyS0\n"
+		    "  avant run --kernel vmlinuz --initrd initrd.img --memory 1G --timeout 60 \\\n"
+		    "      --append 'console=ttyS0 panic=-1' --stats stats.json --mark login: </dev/null\n"
+		    "\nExit status: 0 the guest powered off, or Ctrl-A X; 1 an error of avant's; 2 usage;\n"
+		    "3 the guest reset; 4 a limit was reached; 128+n ended by signal n.\n",
+	.options = options,
+	.options_size = sizeof(struct run_options),
+	.main = run_main,
+};

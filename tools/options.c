@@ -1,0 +1,248 @@
+/* Parses options by a command's table and prints its help from the same table. */
+#include "command.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define HELP_COLUMN 28
+
+static u64 start_ns;
+
+void command_start(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	start_ns = (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
+}
+
+u64 command_start_ns(void)
+{
+	return start_ns;
+}
+
+static void complain(const struct command *command, const char *format, va_list args)
+{
+	fprintf(stderr, "avant %s: ", command->name);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+}
+
+int command_usage_error(const struct command *command, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	complain(command, format, args);
+	va_end(args);
+	fprintf(stderr, "Try 'avant %s --help'.\n", command->name);
+	return STATUS_USAGE;
+}
+
+int command_error(const struct command *command, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	complain(command, format, args);
+	va_end(args);
+	return STATUS_ERROR;
+}
+
+int command_finish_output(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	fprintf(stderr, "avant: cannot write to standard output: %s\n", strerror(errno));
+	return STATUS_ERROR;
+}
+
+static bool is_end(const struct option_spec *option)
+{
+	return !option->name && !option->help;
+}
+
+/* Prints text that may have several lines, the later ones indented to the help column. */
+static void print_indented(const char *text)
+{
+	for (; *text; text++) {
+		putchar(*text);
+		if (*text == '\n')
+			printf("%*s", HELP_COLUMN, "");
+	}
+}
+
+static void print_option(const struct option_spec *option)
+{
+	int width = printf("  --%s%s%s", option->name, option->argument ? " " : "",
+			   option->argument ? option->argument : "");
+
+	if (width > HELP_COLUMN - 2) {
+		putchar('\n');
+		width = 0;
+	}
+	printf("%*s", HELP_COLUMN - width, "");
+	print_indented(option->help);
+	if (option->initial)
+		printf(" (default: %s)", option->initial);
+	putchar('\n');
+}
+
+static void print_help(const struct command *command)
+{
+	printf("Usage: avant %s %s\n%s", command->name, command->usage, command->text);
+	for (const struct option_spec *option = command->options; !is_end(option); option++) {
+		if (option->name)
+			print_option(option);
+		else
+			printf("\n%s:\n", option->help);
+	}
+	printf("\n  --%-*s%s\n", HELP_COLUMN - 4, "help", "print this text");
+	printf("\nExamples:\n%s", command->examples);
+}
+
+static const struct option_spec *find_option(const struct command *command, const char *name, size_t length)
+{
+	for (const struct option_spec *option = command->options; !is_end(option); option++)
+		if (option->name && strlen(option->name) == length && !memcmp(option->name, name, length))
+			return option;
+	return NULL;
+}
+
+static void set_defaults(const struct command *command, u8 *options)
+{
+	struct err err = ERR_INIT;
+
+	for (const struct option_spec *option = command->options; !is_end(option); option++)
+		if (option->initial && option->parse(options + option->offset, option->initial, &err) < 0)
+			BUG("default of --%s: %s", option->name, err.text);
+}
+
+/* Handles argv[*at] and, where it needs one, its argument. Returns 0 or STATUS_USAGE. */
+static int parse_argument(const struct command *command, u8 *options, char **argv, int argc, int *at)
+{
+	const char *name = argv[*at] + 2, *equals, *text;
+	const struct option_spec *option;
+	struct err err = ERR_INIT;
+
+	if (strncmp(argv[*at], "--", 2) != 0 || !*name)
+		return command_usage_error(command, "unexpected argument '%s'", argv[*at]);
+	equals = strchrnul(name, '=');
+	option = find_option(command, name, (size_t)(equals - name));
+	if (!option)
+		return command_usage_error(command, "unknown option '%.*s'", (int)(equals - argv[*at]), argv[*at]);
+	if (!option->parse) {
+		if (*equals)
+			return command_usage_error(command, "option '--%s' takes no argument", option->name);
+		*(bool *)(options + option->offset) = true;
+		return 0;
+	}
+	if (*equals) {
+		text = equals + 1;
+	} else {
+		if (*at + 1 >= argc)
+			return command_usage_error(command, "option '--%s' needs an argument", option->name);
+		text = argv[++*at];
+	}
+	if (option->parse(options + option->offset, text, &err) < 0)
+		return command_usage_error(command, "--%s: %s", option->name, err.text);
+	return 0;
+}
+
+int command_main(const struct command *command, int argc, char **argv)
+{
+	u8 *options = calloc(1, command->options_size);
+	int status = 0;
+
+	if (!options)
+		return command_error(command, "out of memory");
+	set_defaults(command, options);
+	for (int i = 1; i < argc && !status; i++) {
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			print_help(command);
+			free(options);
+			return command_finish_output(STATUS_OK);
+		}
+		status = parse_argument(command, options, argv, argc, &i);
+	}
+	if (!status)
+		status = command->main(command, options);
+	free(options);
+	return status;
+}
+
+int option_text(void *field, const char *text, struct err *err)
+{
+	(void)err;
+	*(const char **)field = text;
+	return 0;
+}
+
+/* A decimal number with an optional K, M, G or T that stands for a power of `base`. */
+static int parse_scaled(const char *text, u64 base, u64 *value)
+{
+	static const char suffixes[] = "kmgt";
+	const char *suffix;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -1;
+	errno = 0;
+	*value = strtoull(text, &end, 10);
+	if (errno)
+		return -1;
+	if (!*end)
+		return 0;
+	suffix = strchr(suffixes, tolower((unsigned char)*end));
+	if (!suffix || end[1])
+		return -1;
+	for (const char *s = suffixes; s <= suffix; s++)
+		if (__builtin_mul_overflow(*value, base, value))
+			return -1;
+	return 0;
+}
+
+int option_size(void *field, const char *text, struct err *err)
+{
+	if (parse_scaled(text, 1024, field) < 0)
+		return err_set(err, "'%s' is not a size such as 512M (K, M, G, T for powers of 1024)", text);
+	return 0;
+}
+
+int option_count(void *field, const char *text, struct err *err)
+{
+	if (parse_scaled(text, 1000, field) < 0)
+		return err_set(err, "'%s' is not a count such as 200M (K, M, G, T for powers of 1000)", text);
+	return 0;
+}
+
+int option_seconds(void *field, const char *text, struct err *err)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (!isdigit((unsigned char)*text) || *end || !(value > 0 && value <= 1e9))
+		return err_set(err, "'%s' is not a number of seconds greater than 0", text);
+	*(double *)field = value;
+	return 0;
+}
+
+int option_choice(const char *const *names, const char *text, struct err *err)
+{
+	char list[256] = "";
+	size_t used = 0;
+
+	for (int i = 0; names[i]; i++) {
+		if (!strcmp(names[i], text))
+			return i;
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "", names[i]);
+		if (used >= sizeof(list))
+			used = sizeof(list) - 1;
+	}
+	return err_set(err, "'%s' is none of: %s", text, list);
+}
