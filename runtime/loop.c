@@ -12,11 +12,12 @@
 #include <unistd.h>
 
 #include "cpu/cpu.h"
+#include "debug/debugger.h"
+#include "debug/trace.h"
 #include "dev/console.h"
 #include "dev/uart.h"
 #include "interp/interp.h"
 #include "live/live.h"
-#include "trace.h"
 #include "vm.h"
 
 /* Counted mode: the C side has v->budget and v->icount right; generated code needs the sum. */
@@ -46,6 +47,8 @@ static void look_at_events(struct vm *vm)
 	vm->console->flush(vm->console); /* a prompt has no line end; nothing to do if all is written */
 	if (vm->stop_requested)
 		vm_stop(vm, EXIT_USER, 0);
+	if (vm->debugger && debugger_wants_attention(vm->debugger))
+		debugger_attend(vm);
 	if (vm->tracer)
 		trace_limit_budget(vm->tracer, v);
 }
@@ -71,7 +74,7 @@ static void service(struct vm *vm)
 		trace_step(vm->tracer, v);
 	if (due || __atomic_load_n(&v->event, __ATOMIC_SEQ_CST))
 		look_at_events(vm);
-	if (v->irq_line && interrupts_open(v))
+	if (v->irq_line && interrupts_open(v) && !(vm->debugger && debugger_holds_interrupts(vm->debugger)))
 		deliver_interrupt(vm);
 	vcpu_update_poll(v);
 }
@@ -122,6 +125,18 @@ static void conclude(struct vm *vm, enum exec result)
 	}
 }
 
+/* Does the debugger stop the guest here, before the next instruction? It has been looked at when this returns. */
+static bool stop_for_debugger(struct vm *vm)
+{
+	enum debugger_stop why;
+
+	if (!debugger_stops(vm->debugger, vm->vcpu, &why))
+		return false;
+	vcpu_fpu_put(vm->vcpu);
+	debugger_stop(vm, why);
+	return true;
+}
+
 /* One instruction by the single-instruction path, with single-step trapping (SDM vol. 3B, 17.3.1.4). */
 static void step(struct vm *vm)
 {
@@ -129,6 +144,8 @@ static void step(struct vm *vm)
 	bool trap = v->rflags & FLAG_TF;
 	enum exec result;
 
+	if (vm->debugger && stop_for_debugger(vm))
+		return;
 	v->rflags &= ~FLAG_RF;
 	result = interp_step(v);
 	if (result != EXEC_FAULT && result != EXEC_AGAIN) {
@@ -156,7 +173,9 @@ static void run_live(struct vm *vm)
 			live_reset_predictions(v, false);
 		v->forget_user = v->forget_kernel = false;
 	}
-	void *code = live_find(v, &fault);
+	void *code = v->careful ? live_find_careful(v, &fault) : live_find(v, &fault);
+
+	v->careful = false;
 
 	if (fault) {
 		conclude(vm, EXEC_FAULT);
@@ -171,10 +190,13 @@ static void run_live(struct vm *vm)
 	v->rflags &= ~FLAG_RF;
 	int why = live_enter(code);
 
-	if (vm->counted && why != LIVE_EXIT_EXEC && v->live_exit != LIVE_EXIT_DISPATCH)
+	if (vm->counted && why != LIVE_EXIT_EXEC && why != LIVE_EXIT_DISPATCH && why != LIVE_EXIT_CAREFUL)
 		live_count_in(v, 0);
 	switch ((enum live_exit)why) {
 	case LIVE_EXIT_DISPATCH:
+		break;
+	case LIVE_EXIT_CAREFUL:
+		v->careful = true;
 		break;
 	case LIVE_EXIT_LINK:
 		vm->stats.exits_link++;
@@ -201,10 +223,13 @@ void loop_run(struct vm *vm)
 
 	vcpu_update_view(v);
 	look_at_events(vm);
+	if (vm->debugger)
+		debugger_stop(vm, DEBUGGER_STOP_ASKED);
 	while (vm->exit == EXIT_RUNNING) {
 		if (v->poll || (vm->counted && v->budget <= 0))
 			service(vm);
-		if (!live || v->shadow || (v->rflags & FLAG_TF))
+		if (!live || (v->shadow && (v->poll || vm->counted)) || (v->rflags & FLAG_TF) ||
+		    (vm->debugger && debugger_single_steps(vm->debugger, v->rip)))
 			step(vm);
 		else
 			run_live(vm);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,12 +14,14 @@
 
 #include "boot/linux.h"
 #include "cpu/cpu.h"
+#include "debug/debugger.h"
+#include "debug/perf_map.h"
+#include "debug/trace.h"
 #include "dev/console.h"
 #include "dev/platform.h"
 #include "interp/interp.h"
 #include "live/live.h"
 #include "loop.h"
-#include "trace.h"
 #include "util/bytes.h"
 
 #define CPU_LIMIT_CHECK_NS 100000000ULL
@@ -37,7 +40,11 @@ static struct vcpu *map_vcpu(struct err *err)
 
 static void on_time_limit(void *opaque)
 {
-	vm_stop(opaque, EXIT_LIMIT, 0);
+	struct vm *vm = opaque;
+	char text[80];
+
+	snprintf(text, sizeof(text), "the time limit of %g s was reached", vm->config.timeout_s);
+	vm_stop_message(vm, EXIT_LIMIT, text);
 }
 
 static void on_cpu_check(void *opaque)
@@ -49,10 +56,14 @@ static void on_cpu_check(void *opaque)
 	u64 used_ms = (u64)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
 		      (u64)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000;
 
-	if (used_ms >= vm->cpu_limit_ms)
-		vm_stop(vm, EXIT_LIMIT, 0);
-	else
+	if (used_ms < vm->cpu_limit_ms) {
 		timer_set(&vm->clock, &vm->cpu_timer, clock_ns(&vm->clock) + CPU_LIMIT_CHECK_NS);
+		return;
+	}
+	char text[80];
+
+	snprintf(text, sizeof(text), "the processor time limit of %g s was reached", vm->config.cpu_limit_s);
+	vm_stop_message(vm, EXIT_LIMIT, text);
 }
 
 static void set_limits(struct vm *vm)
@@ -93,12 +104,12 @@ static int build(struct vm *vm, struct err *err)
 		if (!vm->live)
 			return -1;
 	}
-	if (trace_open(vm, &vm->tracer, err) < 0)
+	if (trace_open(vm, &vm->tracer, err) < 0 || perf_map_open(vm, &vm->perf_map, err) < 0)
 		return -1;
-	if (boot_linux(vm, err) < 0)
+	if (config->kernel_path && boot_linux(vm, err) < 0)
 		return -1;
 	mmu_load_cr3(vm->vcpu, false);
-	return 0;
+	return debugger_create(vm, &vm->debugger, err);
 }
 
 struct vm *vm_create(const struct vm_config *config, struct console *console, struct err *err)
@@ -128,7 +139,9 @@ void vm_run(struct vm *vm)
 
 void vm_destroy(struct vm *vm)
 {
+	debugger_destroy(vm);
 	trace_close(vm->tracer);
+	perf_map_close(vm->perf_map);
 	live_destroy(vm->live);
 	interp_destroy(vm->interp);
 	platform_destroy(vm);
@@ -141,28 +154,6 @@ void vm_destroy(struct vm *vm)
 		close(vm->wake_fd);
 	free(vm->signal_stack);
 	free(vm);
-}
-
-void vm_stop(struct vm *vm, enum exit_reason reason, int code)
-{
-	if (vm->exit != EXIT_RUNNING)
-		return;
-	vm->exit = reason;
-	vm->exit_code = code;
-	vcpu_notify(vm->vcpu);
-}
-
-void vm_stop_error(struct vm *vm, const char *message)
-{
-	u64 length = 0;
-
-	if (vm->exit != EXIT_RUNNING)
-		return;
-	while (message[length] && length < sizeof(vm->exit_message) - 1)
-		length++;
-	bytes_copy(vm->exit_message, message, length);
-	vm->exit_message[length] = 0;
-	vm_stop(vm, EXIT_ERROR, 0);
 }
 
 void vm_wake(struct vm *vm)
@@ -192,10 +183,4 @@ void vm_sleep(struct vm *vm)
 	    read(vm->wake_fd, &drained, sizeof(drained)) < 0)
 		return;
 	__atomic_store_n(&vm->sleeping, false, __ATOMIC_SEQ_CST);
-}
-
-void vm_set_irq_line(struct vm *vm, bool asserted)
-{
-	vm->vcpu->irq_line = asserted;
-	vcpu_update_poll(vm->vcpu);
 }

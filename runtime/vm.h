@@ -21,7 +21,7 @@ enum engine { ENGINE_LIVE, ENGINE_INTERP, ENGINE_AOT };
 enum returns { RETURNS_HOST, RETURNS_TABLE };
 
 struct vm_config {
-	const char *kernel_path;
+	const char *kernel_path; /* or NULL: nothing is loaded, the vCPU is as after reset (tests) */
 	const char *initrd_path; /* or NULL */
 	const char *append;      /* kernel command line, or NULL */
 	u64 memory;              /* bytes */
@@ -34,9 +34,13 @@ struct vm_config {
 	bool count;          /* count executed instructions by engine and mode */
 	u64 stop_after;      /* stop after so many instructions, 0: never (counted modes) */
 	u64 trace_interval;  /* instructions between two lines of trace, 0: none */
+	u64 trace_from;      /* instruction count of the first line; 0: that of the interval */
+	u64 trace_ram;       /* one in so many lines has a hash of RAM, 0: none */
+	bool trace_insn;     /* lines end with the instruction that is next */
 	const char *trace_path;
-	bool perf_map;
-	int gdb_port;                  /* 0: none */
+	bool perf_map;                 /* /tmp/perf-PID.map */
+	const char *symbols_path;      /* names of kernel code, or NULL */
+	const char *gdb;               /* [HOST]:PORT to wait for gdb at, or NULL */
 	double timeout_s, cpu_limit_s; /* 0: none */
 	const char *mark;              /* console text whose first appearance is timed, or NULL */
 };
@@ -78,8 +82,10 @@ struct vm {
 	struct interp *interp; /* decode cache of the single-instruction path */
 	struct vm_stats stats;
 	void *signal_stack;
-	bool counted;          /* v->icount and v->budget are exact */
-	struct tracer *tracer; /* or NULL */
+	bool counted;              /* v->icount and v->budget are exact */
+	struct tracer *tracer;     /* or NULL */
+	struct debugger *debugger; /* or NULL */
+	struct perf_map *perf_map; /* or NULL */
 	struct timer limit_timer, cpu_timer;
 	u64 cpu_limit_ms;
 	int wake_fd;           /* eventfd that ends vm_sleep() */
@@ -101,8 +107,9 @@ void vm_destroy(struct vm *vm);
 /* Ends the run at the next opportunity. Callable from devices and helpers (general registers only, vCPU thread). */
 void vm_stop(struct vm *vm, enum exit_reason reason, int code);
 
-/* Ends the run with EXIT_ERROR and a message (printf format; formats strings and integers only). */
-void vm_stop_error(struct vm *vm, const char *message);
+/* The same with a message that says more than the reason does. */
+void vm_stop_message(struct vm *vm, enum exit_reason reason, const char *message);
+void vm_stop_error(struct vm *vm, const char *message); /* with EXIT_ERROR */
 
 /* Input has come, or stop_requested was set: the loop looks at it soon, also if the guest is halted. Any thread. */
 void vm_wake(struct vm *vm);

@@ -4,6 +4,8 @@
 #include "terminal.h"
 
 #include "cpu/cpu.h"
+#include "debug/gdb_server.h"
+#include "debug/trace.h"
 #include "live/live.h"
 #include "vm.h"
 
@@ -17,7 +19,6 @@
 #define MEMORY_MAX     (1ULL << 40)
 #define MEMORY_UNIT    (2ULL << 20)
 #define CODE_CACHE_MIN (2ULL << 20)
-#define TRACE_INTERVAL 100000
 
 struct run_options {
 	struct vm_config config;
@@ -109,28 +110,71 @@ static int parse_mark(void *field, const char *text, struct err *err)
 	return 0;
 }
 
-/* FILE[,interval=N]; the field is the whole configuration because two members are set. */
+/* One ",key=N" of --trace-state. */
+static int parse_trace_key(struct vm_config *config, const char *key, const char *value, struct err *err)
+{
+	const struct {
+		const char *key;
+		u64 *field;
+	} keys[] = {
+		{"interval", &config->trace_interval},
+		{"from", &config->trace_from},
+		{"ram", &config->trace_ram},
+	};
+
+	if (!strcmp(key, "insn")) {
+		config->trace_insn = !strcmp(value, "1");
+		return config->trace_insn || !strcmp(value, "0") ? 0 : err_set(err, "insn must be 0 or 1");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (!strcmp(key, keys[i].key))
+			return option_count(keys[i].field, value, err);
+	return err_set(err, "'%s' is none of: interval, from, ram, insn", key);
+}
+
+static int parse_trace_keys(struct vm_config *config, char *text, struct err *err)
+{
+	for (char *next, *key = text; key; key = next) {
+		char *value;
+
+		next = strchr(key, ',');
+		if (next)
+			*next++ = '\0';
+		value = strchr(key, '=');
+		if (!value)
+			return err_set(err, "'%s' has no value", key);
+		*value++ = '\0';
+		if (parse_trace_key(config, key, value, err) < 0)
+			return -1;
+	}
+	return config->trace_interval ? 0 : err_set(err, "the interval must be greater than 0");
+}
+
+/*
+ * FILE[,key=N]...; the field is the whole configuration because several members are set. Takes the argument apart where
+ * it is: the configuration refers to its beginning.
+ */
 static int parse_trace_state(void *field, const char *text, struct err *err)
 {
-	static const char key[] = ",interval=";
 	struct vm_config *config = field;
-	const char *comma = strstr(text, key);
+	char *comma = strchr((char *)text, ',');
 
 	config->trace_interval = TRACE_INTERVAL;
+	config->trace_ram = TRACE_RAM;
 	config->trace_path = text;
-	if (!comma) {
-		if (!*text)
-			return err_set(err, "a file name is needed");
-		return 0;
-	}
-	if (comma == text)
+	if (comma)
+		*comma++ = '\0';
+	if (!*text)
 		return err_set(err, "a file name is needed");
-	if (option_count(&config->trace_interval, comma + strlen(key), err) < 0)
-		return -1;
-	if (!config->trace_interval)
-		return err_set(err, "the interval must be greater than 0");
-	config->trace_path = strndup(text, (size_t)(comma - text));
-	return config->trace_path ? 0 : err_set(err, "out of memory");
+	return comma ? parse_trace_keys(config, comma, err) : 0;
+}
+
+static int parse_gdb(void *field, const char *text, struct err *err)
+{
+	struct gdb_address address;
+
+	*(const char **)field = text;
+	return gdb_address_parse(text, &address, err);
 }
 
 static const struct option_spec options[] = {
@@ -164,11 +208,21 @@ static const struct option_spec options[] = {
 	{.help = "Finding errors"},
 	{"clock", "SOURCE", "guest time: host, or instructions (a function of\nexecuted instructions, repeatable)",
 	 "host", parse_clock, FIELD(clock)},
-	{"trace-state", "FILE[,interval=N]",
-	 "write a hash of the guest's state to FILE every N\ninstructions (default 100K); needs\n--clock instructions",
+	{"trace-state", "FILE[,KEY=N]...",
+	 "write hashes of the guest's state to FILE, a line\nevery interval=N instructions (default 100K) after\n"
+	 "the first from=N; RAM in one of ram=N lines\n(default 64, 0: never); insn=1: with instructions;\nneeds "
+	 "--clock instructions",
 	 NULL, parse_trace_state, offsetof(struct run_options, config)},
 	{"stop-after", "N", "end the run after N instructions; needs\n--clock instructions", NULL, option_count,
 	 FIELD(stop_after)},
+	{"gdb", "[HOST]:PORT",
+	 "wait for gdb to connect there before the guest\nstarts; without HOST from this machine only", NULL, parse_gdb,
+	 FIELD(gdb)},
+	{"perf-map", NULL, "write /tmp/perf-PID.map, from which perf(1) names\ntranslated code", NULL, NULL,
+	 FIELD(perf_map)},
+	{"symbols", "FILE",
+	 "names of the guest kernel's code for --perf-map\nand --trace-state: System.map or kallsyms", NULL,
+	 option_text, FIELD(symbols_path)},
 	{0},
 };
 
@@ -231,7 +285,8 @@ static int report_end(const struct command *command, const struct vm *vm, const 
 		return STATUS_LIMIT;
 	case EXIT_USER:
 		if (!number) {
-			fputs("avant run: ended by Ctrl-A X\n", stderr);
+			fprintf(stderr, "avant run: %s\n",
+				vm->exit_message[0] ? vm->exit_message : "ended by Ctrl-A X");
 			return STATUS_OK;
 		}
 		fprintf(stderr, "avant run: ended by signal: %s\n", strsignal(number));

@@ -1,5 +1,6 @@
 #include "stats_json.h"
 
+#include "dev/boot_timer.h"
 #include "vm.h"
 
 #include <errno.h>
@@ -30,6 +31,23 @@ static json_t *json_ms(u64 ns)
 	return json_real((double)(ns / 1000) / 1000.0);
 }
 
+/* {"1": 12.5, …}: when the guest wrote which byte to the boot timer's port. */
+static json_t *boot_marks(const struct vm *vm)
+{
+	json_t *marks = json_object();
+	char name[8];
+
+	for (unsigned mark = 0; vm->boot_timer && mark < BOOT_MARKS; mark++) {
+		u64 ns = boot_timer_mark(vm->boot_timer, (u8)mark);
+
+		if (ns == CLOCK_NEVER)
+			continue;
+		snprintf(name, sizeof(name), "%u", mark);
+		json_object_set_new(marks, name, json_ms(ns));
+	}
+	return marks;
+}
+
 static json_t *stats_object(const struct vm *vm, const struct run_times *times)
 {
 	json_t *object = json_object();
@@ -42,6 +60,7 @@ static json_t *stats_object(const struct vm *vm, const struct run_times *times)
 	json_object_set_new(object, "cpu_ms", json_ms(times->cpu_ns));
 	json_object_set_new(object, "live_translate_cpu_ms", json_ms(vm->stats.translate_ns));
 	json_object_set_new(object, "mark_ms", times->mark_ns ? json_ms(times->mark_ns) : json_null());
+	json_object_set_new(object, "boot_marks", boot_marks(vm));
 #define STAT(field) json_object_set_new(object, #field, json_integer((json_int_t)vm->stats.field));
 #include "stats.def"
 #undef STAT

@@ -145,6 +145,7 @@ static void enter(struct vcpu *v, const struct target *target)
 	v->rip = target->gate.offset;
 	v->rflags &= ~cleared;
 	v->shadow = 0;
+	v->trap = 0; /* what INT n enters is not stepped (SDM vol. 3B, 17.3.1.4) */
 	if (target->cpl != v->cpl)
 		cpu_set_cpl(v, target->cpl);
 	vcpu_update_poll(v);

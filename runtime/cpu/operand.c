@@ -62,7 +62,7 @@ enum exec stack_fault(struct vcpu *v, u64 address)
 	return EXEC_FAULT;
 }
 
-static enum exec operand_fault(struct vcpu *v, const struct insn *insn, u64 address, unsigned length)
+enum exec operand_fault(struct vcpu *v, const struct insn *insn, u64 address, unsigned length)
 {
 	if (!is_stack_operand(insn))
 		return EXEC_FAULT;

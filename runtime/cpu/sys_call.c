@@ -19,6 +19,7 @@ enum exec help_syscall(struct vcpu *v, const struct insn *insn)
 	vcpu_set_rflags(v, vcpu_rflags(v) & ~(v->sfmask | FLAG_RF));
 	segment_set_flat(v, cs, ATTR_KERNEL_CODE64, (u16)(cs + 8), ATTR_KERNEL_DATA);
 	v->rip = v->lstar;
+	v->trap &= !!(v->rflags & FLAG_TF); /* masked before the trap would come */
 	cpu_set_cpl(v, 0);
 	vcpu_update_poll(v);
 	return EXEC_JUMP;

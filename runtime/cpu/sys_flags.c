@@ -4,20 +4,16 @@
 enum exec change_rflags(struct vcpu *v, u64 value)
 {
 	const u64 changed = (v->rflags ^ value) & (FLAG_AC | FLAG_IF);
+	const bool view_changed = (changed & FLAG_AC) && v->cpl != 3;
 
 	vcpu_set_rflags(v, value);
 	if (LIKELY(!changed))
 		return EXEC_OK;
-	if (changed & FLAG_IF) {
-		vcpu_update_poll(v);
-		if (v->poll)
-			return EXEC_LEAVE;
-	}
-	if (changed & FLAG_AC && v->cpl != 3) {
+	if (view_changed)
 		vcpu_update_view(v);
-		return EXEC_LEAVE;
-	}
-	return EXEC_OK;
+	if (changed & FLAG_IF)
+		vcpu_update_poll(v);
+	return view_changed || v->poll ? EXEC_LEAVE : EXEC_OK;
 }
 
 static inline unsigned iopl(const struct vcpu *v)

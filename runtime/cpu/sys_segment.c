@@ -21,8 +21,10 @@ static enum exec load_and_shadow(struct vcpu *v, unsigned seg, u16 selector)
 {
 	if (segment_load(v, seg, selector) != EXEC_OK)
 		return EXEC_FAULT;
-	if (seg == SEG_SS)
+	if (seg == SEG_SS) {
 		v->shadow = 1;
+		v->trap = 0; /* held back as interrupts are (SDM vol. 3A, 6.8.3) */
+	}
 	return EXEC_OK;
 }
 

@@ -69,6 +69,9 @@ static inline u64 size_mask(unsigned size)
 /* A fault of an access relative to RSP or RBP: a non-canonical address is #SS(0) and not #GP(0). Returns EXEC_FAULT. */
 enum exec stack_fault(struct vcpu *v, u64 address);
 
+/* The same for the access of `length` bytes to the memory operand at `address` that has just faulted. */
+enum exec operand_fault(struct vcpu *v, const struct insn *insn, u64 address, unsigned length);
+
 /*
  * Access to the memory operand at `address`, as computed by operand_address(). `access` is what to ask for beyond
  * reading: 0, or ACCESS_WRITE before a write that must not fail half-way.

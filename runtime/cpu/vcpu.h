@@ -163,19 +163,21 @@ struct vcpu {
 	u8 irq_line; /* non-zero: the interrupt controllers have an interrupt that only RFLAGS.IF may hold back */
 	u8 shadow;   /* interrupts are held back for one instruction (after STI, MOV SS, POP SS) */
 	u8 cpl;
-	u8 pad0[3];
-	u64 host_sp;          /* the C stack to switch to when generated code calls a helper */
-	u64 scratch[8];       /* spill slots of emitted sequences */
-	u64 exit_info;        /* says which exit of which unit was taken */
-	s64 budget;           /* counted mode: instructions left until the next event is due */
-	u64 prediction_sp[2]; /* [cpl == 3]: tops of the stacks that generated code runs on */
-	u64 enter_target;     /* where live_enter goes */
-	u64 interp_sp;        /* C stack while an interp thunk runs */
-	u32 live_exit;        /* enum live_exit */
-	u32 live_exec;        /* enum exec, with LIVE_EXIT_EXEC */
-	void *interp_done;    /* where a thunk goes at its end */
-	void *stub[32];       /* entry points reached by `call/jmp [abs32]`, filled at start-up; enum stub */
-	u64 gs_base;          /* copies of seg[].base where generated code adds them */
+	u8 trap; /* a single-step trap is due after the instruction being executed (RFLAGS.TF) */
+	u8 pad0[2];
+	u64 host_sp;           /* the C stack to switch to when generated code calls a helper */
+	u64 scratch[8];        /* spill slots of emitted sequences */
+	u64 exit_info;         /* says which exit of which unit was taken */
+	s64 budget;            /* counted mode: instructions left until the next event is due */
+	u64 prediction_sp[2];  /* [cpl == 3]: tops of the stacks that generated code runs on */
+	u64 enter_target;      /* where live_enter goes */
+	u64 interp_sp;         /* C stack while an interp thunk runs */
+	u32 live_exit;         /* enum live_exit */
+	u32 live_exec;         /* enum exec, with LIVE_EXIT_EXEC */
+	void *interp_done;     /* where a thunk goes at its end */
+	void *stub[32];        /* entry points reached by `call/jmp [abs32]`, filled at start-up; enum stub */
+	u64 window[GPR_COUNT]; /* addends of open windows while a stub is called, by register */
+	u64 gs_base;           /* copies of seg[].base where generated code adds them */
 	u64 fs_base;
 
 	/* --- the rest of the architectural state -------------------------------------------------------------------
@@ -209,6 +211,7 @@ struct vcpu {
 	bool fpu_loaded;                 /* the guest's vector state is in the host's registers, not in xsave[] */
 	u64 icount;                      /* instructions executed (counted mode and interp) */
 	u64 icount_limit;                /* counted mode, in generated code: icount when the budget is 0 */
+	bool careful;                    /* the next translation to run must be one without windows */
 	bool predictions_full;           /* a prediction stack has used its reserve */
 	bool forget_user, forget_kernel; /* return predictions may be stale: mappings have changed */
 	_Alignas(64) u8 bounce[512];     /* memory operands of single instructions */

@@ -62,6 +62,13 @@ void clock_run(struct clock *clock);
 /* Earliest deadline, or CLOCK_NEVER. */
 u64 clock_next_deadline(const struct clock *clock);
 
+/* The guest was stopped from outside for `ticks` of the host's TSC: host time that it does not see. */
+static inline void clock_leave_out(struct clock *clock, u64 ticks)
+{
+	if (clock->source == CLOCK_SOURCE_HOST)
+		clock->tsc_base += ticks;
+}
+
 /* Instruction clock: the guest is halted, time jumps to the next deadline. */
 void clock_skip_to_next(struct clock *clock);
 

@@ -2,6 +2,8 @@
 
 #include "cpu/cpu.h"
 #include "cpu/operand.h"
+#include "cpu/system.h"
+#include "interp/gather.h"
 #include "interp/thunk.h"
 #include "mem/mem.h"
 #include "util/bytes.h"
@@ -97,21 +99,23 @@ static enum exec jump_to(struct vcpu *v, u64 target)
 	return EXEC_JUMP;
 }
 
-static u64 next_rip(const struct vcpu *v, const struct insn *insn)
-{
-	return v->rip + insn->length;
-}
-
 /* Checks that [gva, gva+length) may be written, without writing. */
 static enum exec probe_write(struct vcpu *v, u64 gva, unsigned length)
 {
 	u64 gpa, last = gva + length - 1;
 
+	if (!vcpu_canonical(last))
+		return vcpu_raise_error(v, VEC_GP, 0);
 	if (mmu_translate(v, gva, ACCESS_WRITE, &gpa) != EXEC_OK)
 		return EXEC_FAULT;
 	if (PAGE_BASE(last) != PAGE_BASE(gva) && mmu_translate(v, PAGE_BASE(last), ACCESS_WRITE, &gpa) != EXEC_OK)
 		return EXEC_FAULT;
 	return EXEC_OK;
+}
+
+static u64 segment_base(const struct vcpu *v, const struct insn *insn)
+{
+	return insn->seg == SEG_FS || insn->seg == SEG_GS ? v->seg[insn->seg].base : 0;
 }
 
 static enum exec execute_copy(struct vcpu *v, const struct thunk *thunk)
@@ -132,16 +136,18 @@ static enum exec execute_copy(struct vcpu *v, const struct thunk *thunk)
 		if (thunk->aligned && (gva & (insn->mem_size - 1)))
 			return vcpu_raise_error(v, VEC_GP, 0);
 		if (insn->mem_write && probe_write(v, gva, insn->mem_size) != EXEC_OK)
-			return EXEC_FAULT;
-		if (insn->mem_read && mem_read(v, gva, v->bounce, insn->mem_size, ACCESS_READ) != EXEC_OK)
+			return operand_fault(v, insn, gva, insn->mem_size);
+		/* an x87 store with an unmasked exception stores nothing: then the old contents are written back */
+		if ((insn->mem_read || insn->unit == UNIT_X87) &&
+		    operand_load(v, insn, gva, v->bounce, insn->mem_size, 0) != EXEC_OK)
 			return EXEC_FAULT;
 	}
 	if (thunk->by_c) {
-		if (insn->mem_size) {
+		if (!insn->has_mem || insn->mem_size) {
 			vm_stop_error(v->vm, "an instruction names too many registers for the single-instruction path");
 			return EXEC_STOP;
 		}
-		operand_set_gpr(v, &insn->op[0], operand_address(v, insn));
+		operand_set_gpr(v, &insn->op[0], operand_address(v, insn) - segment_base(v, insn));
 		return EXEC_OK;
 	}
 	if (interp_run(thunk->code))
@@ -174,6 +180,21 @@ static enum exec execute_loop(struct vcpu *v, const struct insn *insn)
 	return taken ? jump_to(v, next_rip(v, insn) + (u64)insn->imm) : EXEC_OK;
 }
 
+/* Implicit stack accesses: a non-canonical address is #SS(0). */
+static enum exec stack_read(struct vcpu *v, u64 from, void *value, unsigned size)
+{
+	if (mem_read(v, from, value, size, ACCESS_READ) == EXEC_OK)
+		return EXEC_OK;
+	return stack_fault(v, vcpu_canonical(from) ? from + size - 1 : from);
+}
+
+static enum exec stack_write(struct vcpu *v, u64 to, const void *value, unsigned size)
+{
+	if (mem_write(v, to, value, size, ACCESS_WRITE) == EXEC_OK)
+		return EXEC_OK;
+	return stack_fault(v, vcpu_canonical(to) ? to + size - 1 : to);
+}
+
 static enum exec execute_call(struct vcpu *v, u64 target, u64 back)
 {
 	if (!vcpu_canonical(target))
@@ -188,7 +209,7 @@ static enum exec execute_ret(struct vcpu *v, const struct insn *insn)
 {
 	u64 target;
 
-	if (mem_read_u64(v, v->gpr[RSP], &target, ACCESS_READ) != EXEC_OK)
+	if (stack_read(v, v->gpr[RSP], &target, 8) != EXEC_OK)
 		return EXEC_FAULT;
 	if (!vcpu_canonical(target))
 		return vcpu_raise_error(v, VEC_GP, 0);
@@ -201,7 +222,7 @@ static enum exec push_sized(struct vcpu *v, u64 value, unsigned size)
 {
 	u64 to = v->gpr[RSP] - size;
 
-	if (mem_write(v, to, &value, size, ACCESS_WRITE) != EXEC_OK)
+	if (stack_write(v, to, &value, size) != EXEC_OK)
 		return EXEC_FAULT;
 	v->gpr[RSP] = to;
 	return EXEC_OK;
@@ -211,7 +232,7 @@ static enum exec execute_pop(struct vcpu *v, const struct insn *insn, unsigned s
 {
 	u64 value = 0, old = v->gpr[RSP];
 
-	if (mem_read(v, old, &value, size, ACCESS_READ) != EXEC_OK)
+	if (stack_read(v, old, &value, size) != EXEC_OK)
 		return EXEC_FAULT;
 	/* an address based on RSP is computed with the incremented one (SDM vol. 2B, POP) */
 	v->gpr[RSP] = old + size;
@@ -222,30 +243,37 @@ static enum exec execute_pop(struct vcpu *v, const struct insn *insn, unsigned s
 	return EXEC_OK;
 }
 
-static enum exec execute_enter(struct vcpu *v, const struct insn *insn)
+/*
+ * enter (SDM vol. 2A): pushes rbp and `level` frame pointers; nothing is changed unless the new top of stack, below the
+ * room allocated, can be written as well.
+ */
+static enum exec execute_enter(struct vcpu *v, const struct insn *insn, unsigned size)
 {
 	unsigned allocate = insn->bytes[insn->imm_at] | insn->bytes[insn->imm_at + 1] << 8;
 	unsigned level = insn->bytes[insn->imm_at + 2] & 31;
-	u64 rsp = v->gpr[RSP] - 8, frame = rsp;
+	u64 rsp = v->gpr[RSP] - size, frame = rsp;
 
-	if (mem_write(v, rsp, &v->gpr[RBP], 8, ACCESS_WRITE) != EXEC_OK)
+	if (stack_write(v, rsp, &v->gpr[RBP], size) != EXEC_OK)
 		return EXEC_FAULT;
 	for (unsigned i = 1; i < level; i++) {
 		u64 link;
 
-		if (mem_read_u64(v, v->gpr[RBP] - 8 * i, &link, ACCESS_READ) != EXEC_OK)
+		if (stack_read(v, v->gpr[RBP] - size * i, &link, size) != EXEC_OK)
 			return EXEC_FAULT;
-		rsp -= 8;
-		if (mem_write(v, rsp, &link, 8, ACCESS_WRITE) != EXEC_OK)
+		rsp -= size;
+		if (stack_write(v, rsp, &link, size) != EXEC_OK)
 			return EXEC_FAULT;
 	}
 	if (level) {
-		rsp -= 8;
-		if (mem_write(v, rsp, &frame, 8, ACCESS_WRITE) != EXEC_OK)
+		rsp -= size;
+		if (stack_write(v, rsp, &frame, size) != EXEC_OK)
 			return EXEC_FAULT;
 	}
-	v->gpr[RBP] = frame;
-	v->gpr[RSP] = rsp - allocate;
+	rsp -= allocate;
+	if (probe_write(v, rsp, size) != EXEC_OK)
+		return stack_fault(v, rsp);
+	v->gpr[RBP] = size == 8 ? frame : (v->gpr[RBP] & ~0xffffULL) | (u16)frame;
+	v->gpr[RSP] = rsp;
 	return EXEC_OK;
 }
 
@@ -265,13 +293,13 @@ static enum exec execute_stack(struct vcpu *v, const struct insn *insn)
 		return execute_pop(v, insn, size);
 	if (opcode == 0xc9) {
 		value = 0;
-		if (mem_read(v, v->gpr[RBP], &value, size, ACCESS_READ) != EXEC_OK)
+		if (stack_read(v, v->gpr[RBP], &value, size) != EXEC_OK)
 			return EXEC_FAULT;
 		v->gpr[RSP] = v->gpr[RBP] + size;
 		v->gpr[RBP] = size == 8 ? value : (v->gpr[RBP] & ~0xffffULL) | value;
 		return EXEC_OK;
 	}
-	return execute_enter(v, insn);
+	return execute_enter(v, insn, size);
 }
 
 /* bt/bts/btr/btc with a register bit index and a memory operand: the index reaches beyond the operand. */
@@ -285,16 +313,14 @@ static enum exec execute_bitstring(struct vcpu *v, const struct insn *insn)
 		index = (s16)index;
 	else if (size == 4)
 		index = (s32)index;
-	u64 gva = operand_address(v, insn), value = 0;
+	u64 segment = segment_base(v, insn), value = 0;
+	u64 gva = operand_address(v, insn) - segment;
 	s64 word = (index - (index & (bits - 1))) / bits;
 	u64 mask = BIT((u64)index & (bits - 1));
 
 	gva += (u64)word * size;
-	if (insn->addrsize == 4)
-		gva = (u32)gva;
-	if (opcode != 0xa3 && probe_write(v, gva, size) != EXEC_OK)
-		return EXEC_FAULT;
-	if (mem_read(v, gva, &value, size, ACCESS_READ) != EXEC_OK)
+	gva = (insn->addrsize == 4 ? (u32)gva : gva) + segment;
+	if (operand_load(v, insn, gva, &value, size, opcode == 0xa3 ? 0 : ACCESS_WRITE) != EXEC_OK)
 		return EXEC_FAULT;
 	bool old = value & mask;
 
@@ -341,8 +367,7 @@ static enum exec execute(struct vcpu *v, const struct thunk *thunk)
 	case INSN_BITSTRING:
 		return execute_bitstring(v, insn);
 	case INSN_GATHER:
-		vm_stop_error(v->vm, "vector gather and masked-move instructions are not supported yet");
-		return EXEC_STOP;
+		return interp_gather(v, insn);
 	case INSN_HELPER:
 		return cpu_helpers[insn->helper](v, insn);
 	case INSN_UNDEFINED:
@@ -354,6 +379,7 @@ static enum exec execute(struct vcpu *v, const struct thunk *thunk)
 enum exec interp_step(struct vcpu *v)
 {
 	const struct thunk *thunk;
+	bool loaded = v->fpu_loaded;
 	enum exec result = fetch_decode(v, &thunk);
 
 	if (result != EXEC_OK)
@@ -362,6 +388,9 @@ enum exec interp_step(struct vcpu *v)
 
 	v->vm->stats.interp_instructions++;
 	result = execute(v, thunk);
+	/* decoding may have put the vector state away, but generated code goes on with it */
+	if (loaded)
+		vcpu_fpu_get(v);
 	if (shadow)
 		v->shadow = 0;
 	if (result == EXEC_OK || result == EXEC_LEAVE || result == EXEC_HALT)

@@ -20,7 +20,7 @@ void interp_destroy(struct interp *interp);
 /*
  * Executes the instruction at v->rip and moves rip past it (or where it jumps). Counts it in v->icount unless it
  * faulted or is to be resumed. Returns EXEC_OK, _LEAVE, _JUMP, _HALT with rip moved; _FAULT, _AGAIN with rip unchanged;
- * or _STOP. General registers only, except where it has to decode (it puts the vector state away first).
+ * or _STOP. General registers only, except where it has to decode (it puts the vector state away meanwhile).
  */
 enum exec interp_step(struct vcpu *v);
 

@@ -1,5 +1,6 @@
 /* String instructions: page-wise when both sides are plain RAM, element by element otherwise (SDM vol. 2, REP). */
 #include "cpu/cpu.h"
+#include "interp/gather.h"
 #include "interp/interp.h"
 #include "mem/mem.h"
 #include "util/bytes.h"
@@ -15,6 +16,7 @@ struct string_op {
 	u64 source_base; /* FS or GS base, or 0 */
 	u64 address_mask;
 	bool backward;
+	bool stepped; /* RFLAGS.TF: REP stops after each element */
 };
 
 static u64 source_address(const struct vcpu *v, const struct string_op *op)
@@ -171,8 +173,8 @@ static enum exec run_transfer(struct vcpu *v, const struct string_op *op, bool m
 		return EXEC_OK;
 	}
 	while (count_left(v, op)) {
-		u64 count = count_left(v, op);
-		enum exec result = moves ? step_movs(v, op, count, &done) : step_stos(v, op, count, &done);
+		u64 count = count_left(v, op), most = op->stepped ? 1 : count;
+		enum exec result = moves ? step_movs(v, op, most, &done) : step_stos(v, op, most, &done);
 
 		if (result != EXEC_OK)
 			return result;
@@ -180,7 +182,7 @@ static enum exec run_transfer(struct vcpu *v, const struct string_op *op, bool m
 			advance(v, op, RSI, done);
 		advance(v, op, RDI, done);
 		v->gpr[RCX] = count - done;
-		if (v->gpr[RCX] && ++pages == PAGES_AT_ONCE)
+		if (v->gpr[RCX] && (op->stepped || ++pages == PAGES_AT_ONCE))
 			return EXEC_AGAIN;
 	}
 	return EXEC_OK;
@@ -204,26 +206,28 @@ static enum exec run_lods(struct vcpu *v, const struct string_op *op)
 		if (!op->insn->rep)
 			break;
 		v->gpr[RCX] = count_left(v, op) - 1;
-		if (v->gpr[RCX] && ++elements == PAGES_AT_ONCE * 64)
+		if (v->gpr[RCX] && (op->stepped || ++elements == PAGES_AT_ONCE * 64))
 			return EXEC_AGAIN;
 	}
 	return EXEC_OK;
 }
 
-/* cmps, scas: REPE goes on while equal, REPNE while different. */
+/* cmps, scas: REPE goes on while equal, REPNE while different. A fault leaves the flags as they were before (SDM vol.
+ * 2B, REP). */
 static enum exec run_compare(struct vcpu *v, const struct string_op *op, bool scas)
 {
 	unsigned elements = 0;
+	u64 before = v->arith;
 
 	while (!op->insn->rep || count_left(v, op)) {
-		u64 a = 0, b = 0;
+		u64 a = scas ? v->gpr[RAX] : 0, b = 0;
 
-		if (scas)
-			a = v->gpr[RAX];
-		else if (mem_read(v, source_address(v, op), &a, op->size, ACCESS_READ) != EXEC_OK)
+		/* in this order on processors */
+		if (mem_read(v, target_address(v, op), &b, op->size, ACCESS_READ) != EXEC_OK ||
+		    (!scas && mem_read(v, source_address(v, op), &a, op->size, ACCESS_READ) != EXEC_OK)) {
+			v->arith = before;
 			return EXEC_FAULT;
-		if (mem_read(v, target_address(v, op), &b, op->size, ACCESS_READ) != EXEC_OK)
-			return EXEC_FAULT;
+		}
 		v->arith = flags_of_compare(op->size, a, b);
 		if (!scas)
 			advance(v, op, RSI, 1);
@@ -233,7 +237,7 @@ static enum exec run_compare(struct vcpu *v, const struct string_op *op, bool sc
 		v->gpr[RCX] = count_left(v, op) - 1;
 		if (!!(v->arith & FLAG_ZF) != (op->insn->rep == 0xf3))
 			break;
-		if (v->gpr[RCX] && ++elements == PAGES_AT_ONCE * 64)
+		if (v->gpr[RCX] && (op->stepped || ++elements == PAGES_AT_ONCE * 64))
 			return EXEC_AGAIN;
 	}
 	return EXEC_OK;
@@ -260,8 +264,14 @@ enum exec interp_string(struct vcpu *v, const struct insn *insn)
 						     : 0,
 		.address_mask = insn->addrsize == 4 ? 0xffffffff : ~0ULL,
 		.backward = v->rflags & FLAG_DF,
+		.stepped = v->rflags & FLAG_TF,
 	};
+	enum exec result;
+	bool loaded;
 
+	/* with a count of 0 the upper half of rcx is cleared nevertheless */
+	if (insn->rep && insn->addrsize == 4 && !count_left(v, &op))
+		v->gpr[RCX] = 0;
 	switch (insn->bytes[insn->opcode_at]) {
 	case 0xa4:
 	case 0xa5:
@@ -281,7 +291,10 @@ enum exec interp_string(struct vcpu *v, const struct insn *insn)
 	case 0xd7:
 		return run_xlat(v, &op);
 	default: /* maskmovq, maskmovdqu */
-		vm_stop_error(v->vm, "byte-masked vector stores (maskmovdqu) are not supported yet");
-		return EXEC_STOP;
+		loaded = v->fpu_loaded;
+		result = interp_masked_bytes(v, insn);
+		if (loaded)
+			vcpu_fpu_get(v);
+		return result;
 	}
 }

@@ -91,13 +91,14 @@ static bool must_be_aligned(const struct insn *insn)
 	}
 }
 
+/* A register that the instruction does not name; one that needs no REX if it cannot have that. */
 static u8 free_register(const struct insn *insn)
 {
 	static const u8 order[] = {R15, R14, R13, R12, RBP, RBX, RSI, RDI, R9, R8, RDX};
 	u16 used = insn->gpr_read | insn->gpr_write;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(order); i++) {
-		if (!(used & BIT(order[i])))
+		if (!(used & BIT(order[i])) && !(insn->gpr_high && order[i] >= 8))
 			return order[i];
 	}
 	return NO_REG;

@@ -14,7 +14,9 @@
 void live_stub_helper(void);
 void live_stub_interp(void);
 void live_stub_tlb_miss(void);
+void live_stub_window_miss(void);
 void live_stub_jump_miss(void);
+void live_stub_target_miss(void);
 void live_stub_link(void);
 void live_stub_poll(void);
 void live_stub_budget(void);
@@ -35,6 +37,13 @@ static u32 entry_hash(u64 pc)
 	return (u32)((pc * 0x9e3779b97f4a7c15ULL) >> (64 - ENTRY_HASH_BITS));
 }
 
+/* There is room: no unit has more landings than entries, of which there are as many at most. */
+void cache_add_landing(struct live *live, u32 code)
+{
+	if (live->landing_count < live->landing_max)
+		live->landings[live->landing_count++] = code;
+}
+
 bool cache_add_entry(struct live *live, u32 unit, u64 pc, u32 code)
 {
 	if (live->entry_count == live->entry_max)
@@ -42,6 +51,19 @@ bool cache_add_entry(struct live *live, u32 unit, u64 pc, u32 code)
 	live->entries[live->entry_count] = (struct entry){.pc = pc, .unit = unit, .code = code};
 	live->entry_count++;
 	return true;
+}
+
+u32 cache_target(struct live *live, u64 pc)
+{
+	u32 found = live_find_target(live, pc);
+
+	if (found || live->target_count == TARGET_SIZE)
+		return found;
+	u32 *head = &live->target_hash[(pc * 0x9e3779b97f4a7c15ULL) >> (64 - TARGET_HASH_BITS)];
+
+	live->targets[live->target_count] = (struct target){.pc = pc, .next = *head};
+	*head = live->target_count;
+	return live->target_count++;
 }
 
 /* Splits the metadata region into tables; how many elements a byte of code needs at most is measured (README). */
@@ -52,6 +74,7 @@ static int carve_tables(struct live *live, struct err *err)
 	live->unit_max = (u32)(size / 160);
 	live->pc_max = (u32)(size / 16);
 	live->entry_max = (u32)(size / 96);
+	live->landing_max = live->entry_max;
 	live->link_max = (u32)(size / 64);
 	live->insn_max = (u32)(size / 320);
 	struct {
@@ -61,8 +84,11 @@ static int carve_tables(struct live *live, struct err *err)
 		{(void **)&live->units, live->unit_max * sizeof(struct unit)},
 		{(void **)&live->pcs, live->pc_max * sizeof(struct pc_entry)},
 		{(void **)&live->entries, live->entry_max * sizeof(struct entry)},
+		{(void **)&live->landings, live->landing_max * sizeof(u32)},
 		{(void **)&live->links, live->link_max * sizeof(struct link)},
 		{(void **)&live->insns, live->insn_max * sizeof(struct insn)},
+		{(void **)&live->targets, TARGET_SIZE * sizeof(struct target)},
+		{(void **)&live->target_hash, sizeof(u32) << TARGET_HASH_BITS},
 		{(void **)&live->hash, sizeof(u32) << ENTRY_HASH_BITS},
 		{(void **)&live->frame_head, live->frame_count * sizeof(u32)},
 	};
@@ -112,7 +138,9 @@ static void set_stubs(struct vcpu *v)
 	v->stub[STUB_HELPER] = (void *)live_stub_helper;
 	v->stub[STUB_INTERP] = (void *)live_stub_interp;
 	v->stub[STUB_TLB_MISS] = (void *)live_stub_tlb_miss;
+	v->stub[STUB_WINDOW_MISS] = (void *)live_stub_window_miss;
 	v->stub[STUB_JUMP_MISS] = (void *)live_stub_jump_miss;
+	v->stub[STUB_TARGET_MISS] = (void *)live_stub_target_miss;
 	v->stub[STUB_LINK] = (void *)live_stub_link;
 	v->stub[STUB_POLL] = (void *)live_stub_poll;
 	v->stub[STUB_BUDGET] = (void *)live_stub_budget;
@@ -162,6 +190,7 @@ struct live *live_create(struct vm *vm, struct err *err)
 		return NULL;
 	}
 	set_stubs(vm->vcpu);
+	mmu_set_target_miss(&vm->mmu, (void *)live_stub_target_miss);
 	live_flush(live);
 	return live;
 }
@@ -193,9 +222,15 @@ void live_flush(struct live *live)
 			live_drop_frame(vm->vcpu, unit->gpa);
 	}
 	memset(live->hash, 0, sizeof(u32) << ENTRY_HASH_BITS);
-	live->unit_count = live->pc_count = live->entry_count = live->link_count = live->insn_count = 1;
+	memset(live->target_hash, 0, sizeof(u32) << TARGET_HASH_BITS);
+	live->target_count = 1;
+	live->unit_count = live->pc_count = live->entry_count = live->link_count = live->insn_count =
+		live->landing_count = 1;
 	live->used = CACHE_FIRST_OFFSET;
 	live->generation++;
+	emit_jmp_mem(&e, ADDRESS_ABS(&vm->vcpu->stub[STUB_JUMP_MISS]));
+	e.at = live->code_rw + CACHE_STALE_LANDING;
+	emit_store(&e, ADDRESS_ABS(&vm->vcpu->rip), HOST_R10);
 	emit_jmp_mem(&e, ADDRESS_ABS(&vm->vcpu->stub[STUB_JUMP_MISS]));
 	mmu_clear_jumps(vm->vcpu);
 	live_reset_predictions(vm->vcpu, true);
@@ -231,13 +266,16 @@ static void publish(struct live *live, u32 number)
 	}
 }
 
+/* A careful translation covers what its window would have, and little more. */
+#define CAREFUL_MAX 24
+
 /* Scans at v->rip; *next is the frame of the following page if the first instruction reaches into it. */
-static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, u64 *next, bool *fault)
+static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, bool careful, u64 *next, bool *fault)
 {
 	struct live *live = v->vm->live;
 	const u8 *bytes = ram_at(&v->vm->ram, gpa);
 	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(gpa));
-	struct scan_options options = {!live->returns_host, live->exact_flags, SCAN_MAX};
+	struct scan_options options = {!live->returns_host, live->exact_flags, careful ? CAREFUL_MAX : SCAN_MAX};
 	u8 joined[2 * INSN_MAX];
 
 	*next = NO_FRAME;
@@ -259,7 +297,7 @@ static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, u64 *next, boo
 }
 
 /* One attempt; 0 if something is full. */
-static u32 try_translate(struct vcpu *v, struct scan *scan, u64 gpa, u64 next)
+static u32 try_translate(struct vcpu *v, struct scan *scan, u64 gpa, bool careful, u64 next)
 {
 	struct live *live = v->vm->live;
 	struct translation *t = live->translation;
@@ -272,15 +310,17 @@ static u32 try_translate(struct vcpu *v, struct scan *scan, u64 gpa, u64 next)
 	*unit = (struct unit){.pc = v->rip,
 			      .gpa = gpa,
 			      .gpa_next = next,
-			      .mode = live_mode(v),
+			      .mode = live_mode(v) | (careful ? MODE_CAREFUL : 0),
 			      .code = (u32)live->used,
 			      .pcs = live->pc_count,
 			      .entries = live->entry_count,
+			      .landings = live->landing_count,
 			      .instructions = (u16)scan->count,
 			      .guest_bytes = (u16)scan->bytes};
 	t->v = v;
 	t->live = live;
 	t->scan = scan;
+	t->careful = careful;
 	t->unit = number;
 	t->e = (struct emitter){live->code_rw, live->code_rw + live->used, live->code_rw + live->size, false};
 	t->ended = false;
@@ -291,6 +331,7 @@ static u32 try_translate(struct vcpu *v, struct scan *scan, u64 gpa, u64 next)
 	unit->code_end = cache_offset(live, t->e.at);
 	unit->pcs_count = live->pc_count - unit->pcs;
 	unit->entries_count = live->entry_count - unit->entries;
+	unit->landings_count = live->landing_count - unit->landings;
 	live->used = align_up(unit->code_end, 16);
 	live->unit_count++;
 	return number;
@@ -304,7 +345,7 @@ static u64 clock_host_ns(void)
 	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
 }
 
-static u32 translate_here(struct vcpu *v, u64 gpa, bool *fault)
+static u32 translate_here(struct vcpu *v, u64 gpa, bool careful, bool *fault)
 {
 	struct live *live = v->vm->live;
 	struct vm_stats *stats = &v->vm->stats;
@@ -312,13 +353,13 @@ static u32 translate_here(struct vcpu *v, u64 gpa, bool *fault)
 	u64 next, start = clock_host_ns();
 
 	vcpu_fpu_put(v);
-	if (!scan_here(v, scan, gpa, &next, fault))
+	if (!scan_here(v, scan, gpa, careful, &next, fault))
 		return UNIT_NONE;
-	u32 number = try_translate(v, scan, gpa, next);
+	u32 number = try_translate(v, scan, gpa, careful, next);
 
 	if (number == UNIT_NONE) {
 		live_flush(live);
-		number = try_translate(v, scan, gpa, next);
+		number = try_translate(v, scan, gpa, careful, next);
 	}
 	if (number == UNIT_NONE)
 		return UNIT_NONE;
@@ -330,21 +371,50 @@ static u32 translate_here(struct vcpu *v, u64 gpa, bool *fault)
 	return number;
 }
 
-void *live_find(struct vcpu *v, bool *fault)
+static void *translate_and_look_up(struct vcpu *v, bool careful, bool *fault)
 {
 	u64 gpa;
+
+	*fault = mmu_fetch(v, v->rip, &gpa) != EXEC_OK;
+	if (*fault || translate_here(v, gpa, careful, fault) == UNIT_NONE)
+		return NULL;
+	return careful ? live_lookup_careful(v) : live_lookup(v);
+}
+
+void *live_find(struct vcpu *v, bool *fault)
+{
 	void *code = live_lookup(v);
 
 	*fault = false;
-	if (code)
-		return code;
-	if (mmu_fetch(v, v->rip, &gpa) != EXEC_OK) {
-		*fault = true;
-		return NULL;
-	}
-	if (translate_here(v, gpa, fault) == UNIT_NONE)
-		return NULL;
-	return live_lookup(v);
+	return code ? code : translate_and_look_up(v, false, fault);
+}
+
+void *live_find_careful(struct vcpu *v, bool *fault)
+{
+	void *code = live_lookup_careful(v);
+
+	*fault = false;
+	return code ? code : translate_and_look_up(v, true, fault);
+}
+
+/*
+ * The target reaches into the next page, whose mapping may change: a jump straight there would miss that. Patches the
+ * exit to a piece of code that goes through the jump table.
+ */
+static void link_through_table(struct vcpu *v, const struct link *link)
+{
+	struct live *live = v->vm->live;
+	struct translation *t = live->translation;
+
+	t->v = v;
+	t->live = live;
+	t->e = (struct emitter){live->code_rw + live->used, live->code_rw + live->used, live->code_rw + live->size,
+				false};
+	translate_goto_far(t, link->target, false);
+	if (t->e.overflow)
+		return;
+	emit_patch(live->code_rw + link->patch, t->e.start);
+	live->used = align_up(cache_offset(live, t->e.at), 16);
 }
 
 void live_take_link(struct vcpu *v, u32 number)
@@ -358,13 +428,15 @@ void live_take_link(struct vcpu *v, u32 number)
 	u32 to = live_lookup_unit(v);
 
 	if (to == UNIT_NONE && mmu_fetch(v, v->rip, &gpa) == EXEC_OK)
-		to = translate_here(v, gpa, &fault);
+		to = translate_here(v, gpa, false, &fault);
 	if (to == UNIT_NONE || live->generation != generation)
 		return;
 	const struct unit *from = &live->units[link.unit], *unit = &live->units[to];
 
-	if (from->dropped || unit->gpa_next != NO_FRAME || PAGE_BASE(unit->gpa) != PAGE_BASE(from->gpa) ||
-	    unit->mode != from->mode)
+	if (from->dropped || PAGE_BASE(unit->gpa) != PAGE_BASE(from->gpa) || unit->mode != (from->mode & ~MODE_CAREFUL))
 		return;
-	emit_patch(live->code_rw + link.patch, live->code_rw + unit->body);
+	if (unit->gpa_next == NO_FRAME)
+		emit_patch(live->code_rw + link.patch, live->code_rw + unit->body);
+	else
+		link_through_table(v, &link);
 }

@@ -66,8 +66,13 @@ static void forget_predictions(struct vcpu *v)
 static void *resume(struct vcpu *v)
 {
 	forget_predictions(v);
-	if (v->poll || v->shadow || (v->rflags & FLAG_TF) || v->vm->live->counted)
+	if (v->poll || (v->rflags & FLAG_TF) || v->vm->live->counted)
 		return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
+	/* what the jump table says is as good here as in generated code: a dropped entry leads to a real look-up */
+	unsigned index = jump_index(v->rip);
+
+	if (v->view->jump[index] && v->view->jump_pc[index] == v->rip)
+		return v->vm->live->code + v->view->jump[index];
 	void *code = live_lookup(v);
 
 	return code ? code : leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
@@ -126,6 +131,7 @@ void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back)
 	enum exec result;
 
 	v->vm->stats.helper_calls++;
+	v->shadow = 0; /* of an earlier STI; this is another instruction */
 	if (v->vm->live->counted)
 		locate(v, back);
 	v->vm->live->dropped_code = false;
@@ -185,10 +191,48 @@ void *live_call_tlb_miss(struct vcpu *v, u64 gva, u64 info, void *back)
 		return back;
 	locate(v, back);
 	v->vm->live->dropped_code = false;
-	if (result == EXEC_FAULT)
+	/* a non-canonical address is #GP or #SS, which only the instruction can tell */
+	if (result == EXEC_FAULT && v->fault.vector == VEC_PF)
 		return finish(v, EXEC_FAULT, 0, NULL);
 	v->vm->stats.exits_mmio++;
 	return after_step(v, interp_step(v));
+}
+
+/* The range does not lie in one page that may be accessed so: only single accesses can tell what to do about which. */
+void *live_call_window_miss(struct vcpu *v, u64 gva, u64 info, void *back)
+{
+	unsigned length = info & 0x7fff;
+	u8 *host;
+
+	if (PAGE_OFFSET(gva) + length <= PAGE_SIZE &&
+	    mmu_fill(v, gva, length, info & 0x8000 ? ACCESS_WRITE : ACCESS_READ, &host) == EXEC_OK && host)
+		return back;
+	v->vm->stats.exits_window++;
+	locate(v, back);
+	void *code = live_lookup_careful(v);
+
+	return code ? code : leave(v, LIVE_EXIT_CAREFUL, EXEC_OK);
+}
+
+void *live_call_target_miss(struct vcpu *v)
+{
+	struct live *live = v->vm->live;
+	u32 number = (u32)v->exit_info;
+
+	v->vm->stats.exits_target++;
+	v->rip = live->targets[number].pc;
+	u32 found = live_lookup_unit(v);
+
+	if (found != UNIT_NONE) {
+		const struct unit *unit = &live->units[found];
+		void *body = live->code + unit->body;
+
+		view_set_target(v->view, number, v->rip, unit->pc + unit->guest_bytes - 1, body);
+		return body;
+	}
+	if (live->counted)
+		live_count_in(v, 0);
+	return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
 }
 
 void *live_call_jump_miss(struct vcpu *v)

@@ -151,9 +151,10 @@ live_stub_interp:
 	call live_call_interp
 	CONTINUE 0
 
-/* Called by generated code: r10 = gva, [rsp + 8] = size | write << 7. */
-	.globl live_stub_tlb_miss
-live_stub_tlb_miss:
+/* Called by generated code: r10 = gva, [rsp + 8] = size and kind of access. */
+.macro ACCESS_STUB name, function
+	.globl \name
+\name:
 	SAVE_GUEST
 	mov rdx, [rsp + 8]
 	mov r8, [rsp]
@@ -162,8 +163,12 @@ live_stub_tlb_miss:
 	mov rsi, r10
 	mov rcx, r8
 	mov edi, 0x10000000
-	call live_call_tlb_miss
+	call \function
 	CONTINUE 8
+.endm
+
+	ACCESS_STUB live_stub_tlb_miss, live_call_tlb_miss
+	ACCESS_STUB live_stub_window_miss, live_call_window_miss
 
 /* Jumped to: V_RIP = target. */
 	.globl live_stub_jump_miss
@@ -176,10 +181,22 @@ live_stub_jump_miss:
 	jnz live_resume
 	jmp live_leave
 
-/* A guest return found the prediction stack empty: put the sentinel back, then like a jump that missed. */
+/* Jumped to (or called, like a guest call): exit_info = number of a target that has no entry. */
+	.globl live_stub_target_miss
+live_stub_target_miss:
+	SAVE_GUEST
+	LEAVE_PREDICTIONS 0
+	mov edi, 0x10000000
+	call live_call_target_miss
+	test rax, rax
+	jnz live_resume
+	jmp live_leave
+
+/* A guest return (r10 = its target) found the prediction stack empty: put the sentinel back, then like a jump. */
 	.globl live_stub_underflow
 live_stub_underflow:
 	lea rsp, [rsp - 8]
+	mov [V_RIP], r10
 	jmp live_stub_jump_miss
 
 .macro LEAVING name, reason

@@ -5,6 +5,7 @@
 #define AVANT_LIVE_LIVE_H
 
 #include "cpu/vcpu.h"
+#include "mem/mem.h"
 #include "util/types.h"
 #include "x86/insn.h"
 
@@ -23,13 +24,15 @@ struct translation;
 
 /* Entry points that generated code reaches through v->stub[] (all in enter.S). */
 enum stub {
-	STUB_HELPER,    /* call; r10 = struct insn * */
-	STUB_INTERP,    /* call; v->rip = instruction */
-	STUB_TLB_MISS,  /* push imm8 (size | write << 7), call; r10 = gva */
-	STUB_JUMP_MISS, /* jmp; v->rip = target, nothing in the jump table fits */
-	STUB_LINK,      /* jmp; v->exit_info = link number */
-	STUB_POLL,      /* jmp; v->rip = where to go on */
-	STUB_BUDGET,    /* jmp; counted mode: v->rip = block start, budget used up */
+	STUB_HELPER,      /* call; r10 = struct insn * */
+	STUB_INTERP,      /* call; v->rip = instruction */
+	STUB_TLB_MISS,    /* push imm32 (size | write << 7), call; r10 = gva */
+	STUB_WINDOW_MISS, /* push imm32 (length | write << 15), call; r10 = gva */
+	STUB_TARGET_MISS, /* jmp; v->exit_info = target number, which has no entry */
+	STUB_JUMP_MISS,   /* jmp; v->rip = target, nothing in the jump table fits */
+	STUB_LINK,        /* jmp; v->exit_info = link number */
+	STUB_POLL,        /* jmp; v->rip = where to go on */
+	STUB_BUDGET,      /* jmp; counted mode: v->rip = block start, budget used up */
 	STUB_COUNT
 };
 
@@ -39,7 +42,8 @@ enum live_exit {
 	LIVE_EXIT_LINK,     /* link v->exit_info wants its target */
 	LIVE_EXIT_POLL,
 	LIVE_EXIT_BUDGET,
-	LIVE_EXIT_EXEC, /* v->live_exec says what an instruction came to */
+	LIVE_EXIT_CAREFUL, /* v->rip needs a careful translation that is not there yet */
+	LIVE_EXIT_EXEC,    /* v->live_exec says what an instruction came to */
 };
 
 /* Host pc → guest pc. `home` has a bit for each guest register whose value is in v->gpr instead of its host register.
@@ -52,8 +56,9 @@ struct pc_entry {
 	u16 pad;
 };
 
-#define UNIT_NONE 0u
-#define NO_FRAME  (~0ULL)
+#define UNIT_NONE    0u
+#define MODE_CAREFUL 0x80000000u /* in unit.mode: translated without windows, for where one does not fit */
+#define NO_FRAME     (~0ULL)
 
 /* A translation. Numbered from 1; records do not move while the cache is not flushed. */
 struct unit {
@@ -64,15 +69,17 @@ struct unit {
 	u32 code; /* offset of its first byte in the code cache, which is its entry */
 	u32 body; /* offset of the entry for jumps from the same page, which do not set v->rip */
 	u32 code_end;
+	u32 stale;                  /* offset of what its body is replaced by a jump to when it is dropped */
 	u32 pcs, pcs_count;         /* its pc entries */
 	u32 entries, entries_count; /* its entries */
-	u32 next_frame[2];          /* chains of the frames of gpa and gpa_next */
+	u32 landings, landings_count;
+	u32 next_frame[2]; /* chains of the frames of gpa and gpa_next */
 	u16 instructions;
 	u16 guest_bytes;
 	bool dropped;
 };
 
-/* A place in a unit that is entered with v->rip == pc: its beginning, or where a call returns to. */
+/* A place in a unit that is entered with v->rip == pc: its beginning, or the way into a landing. */
 struct entry {
 	u64 pc;
 	u32 unit;
@@ -87,7 +94,14 @@ struct link {
 	u64 target;
 };
 
-#define ENTRY_HASH_BITS 16
+/* A guest address that direct jumps from other pages go to. */
+struct target {
+	u64 pc;
+	u32 next; /* in its hash chain; 0 ends it (target 0 is not used) */
+};
+
+#define ENTRY_HASH_BITS  16
+#define TARGET_HASH_BITS TARGET_BITS
 
 struct live {
 	struct vm *vm;
@@ -107,6 +121,11 @@ struct live {
 	u32 entry_count, entry_max;
 	u32 link_count, link_max;
 	u32 insn_count, insn_max;
+	struct target *targets;
+	u32 target_count;
+	u32 *target_hash;
+	u32 *landings; /* code cache offsets */
+	u32 landing_count, landing_max;
 	u64 meta_size;   /* bytes of the metadata region */
 	u32 *hash;       /* [1 << ENTRY_HASH_BITS], first entry of each chain */
 	u32 *frame_head; /* by page of RAM: first unit */
@@ -128,6 +147,9 @@ void live_destroy(struct live *live);
  * else nothing can be translated here and the single-instruction path must do it.
  */
 void *live_find(struct vcpu *v, bool *fault);
+/* The same for a careful translation (never entered through the jump table). */
+void *live_find_careful(struct vcpu *v, bool *fault);
+void *live_lookup_careful(struct vcpu *v);
 /* An existing translation for v->rip, entered in the jump table; NULL if there is none. General registers only. */
 void *live_lookup(struct vcpu *v);
 /* The unit that begins at v->rip, or UNIT_NONE. General registers only. */
@@ -139,6 +161,8 @@ void live_take_link(struct vcpu *v, u32 link);
 /* Enters generated code with the guest's registers loaded; returns why it was left (enum live_exit). */
 int live_enter(void *code);
 
+/* The number of a target of direct jumps, 0 if it has none. */
+u32 live_find_target(const struct live *live, u64 pc);
 /* Drops every unit made from the frame at gpa. General registers only. */
 void live_drop_frame(struct vcpu *v, u64 gpa);
 /* Forgets all translations. */
@@ -161,6 +185,8 @@ void live_count_in(struct vcpu *v, unsigned left);
 void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back);
 void *live_call_interp(struct vcpu *v, void *back);
 void *live_call_tlb_miss(struct vcpu *v, u64 gva, u64 info, void *back);
+void *live_call_window_miss(struct vcpu *v, u64 gva, u64 info, void *back);
+void *live_call_target_miss(struct vcpu *v);
 void *live_call_jump_miss(struct vcpu *v);
 
 /* A prediction stack ran full (v->predictions_full): empties them and closes the reserve again. */

@@ -18,6 +18,8 @@ u32 live_mode(const struct vcpu *v)
 		mode |= 16;
 	if (v->cr0 & CR0_MP)
 		mode |= 32;
+	if (v->cr4 & CR4_SMAP)
+		mode |= 64;
 	return mode | (u32)(v->xcr0 & 7) << 8;
 }
 
@@ -40,19 +42,18 @@ void live_reset_predictions(struct vcpu *v, bool user)
 }
 
 /* Is the entry's code what v->rip (at gpa) means here and now? */
-static bool entry_fits(struct vcpu *v, const struct entry *entry, const struct unit *unit, u64 gpa)
+static bool entry_fits(struct vcpu *v, const struct entry *entry, const struct unit *unit, u64 gpa, u32 mode)
 {
 	u64 next;
 
-	if (entry->pc != v->rip || unit->dropped || unit->mode != live_mode(v) ||
-	    unit->gpa + (v->rip - unit->pc) != gpa)
+	if (entry->pc != v->rip || unit->dropped || unit->mode != mode || unit->gpa + (v->rip - unit->pc) != gpa)
 		return false;
 	return unit->gpa_next == NO_FRAME ||
 	       (mmu_fetch(v, PAGE_BASE(v->rip) + PAGE_SIZE, &next) == EXEC_OK && next == unit->gpa_next);
 }
 
 /* The number of a fitting entry, 0 if there is none; with `whole` only one at a unit's beginning. */
-static u32 find_entry(struct vcpu *v, bool whole)
+static u32 find_entry(struct vcpu *v, bool whole, u32 mode)
 {
 	struct live *live = v->vm->live;
 	u64 gpa;
@@ -65,7 +66,7 @@ static u32 find_entry(struct vcpu *v, bool whole)
 		const struct entry *entry = &live->entries[i];
 		const struct unit *unit = &live->units[entry->unit];
 
-		if ((!whole || unit->pc == v->rip) && entry_fits(v, entry, unit, gpa))
+		if ((!whole || unit->pc == v->rip) && entry_fits(v, entry, unit, gpa, mode))
 			return i;
 	}
 	return 0;
@@ -74,7 +75,7 @@ static u32 find_entry(struct vcpu *v, bool whole)
 void *live_lookup(struct vcpu *v)
 {
 	struct live *live = v->vm->live;
-	u32 found = find_entry(v, false);
+	u32 found = find_entry(v, false, live_mode(v));
 
 	if (!found)
 		return NULL;
@@ -85,9 +86,17 @@ void *live_lookup(struct vcpu *v)
 	return live->code + entry->code;
 }
 
+void *live_lookup_careful(struct vcpu *v)
+{
+	struct live *live = v->vm->live;
+	u32 found = find_entry(v, true, live_mode(v) | MODE_CAREFUL);
+
+	return found ? live->code + live->entries[found].code : NULL;
+}
+
 u32 live_lookup_unit(struct vcpu *v)
 {
-	u32 found = find_entry(v, true);
+	u32 found = find_entry(v, true, live_mode(v));
 
 	return found ? v->vm->live->entries[found].unit : UNIT_NONE;
 }
@@ -124,16 +133,40 @@ bool live_find_pc(const struct live *live, u32 offset, const struct unit **found
 	return true;
 }
 
-/* Whoever still holds the address of an entry is sent to STUB_JUMP_MISS, with v->rip set. */
+static void write_jump(struct live *live, u32 from, u32 to)
+{
+	s32 displacement = (s32)(to - (from + 5));
+
+	live->code_rw[from] = 0xe9;
+	bytes_copy(live->code_rw + from + 1, &displacement, 4);
+}
+
+/* Whoever still holds the address of an entry or a landing is sent to look for the current translation. */
 static void poison(struct live *live, const struct unit *unit)
 {
-	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++) {
-		u8 *at = live->code_rw + live->entries[i].code;
-		s32 displacement = (s32)(CACHE_STALE_OFFSET - (live->entries[i].code + 5));
+	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++)
+		write_jump(live, live->entries[i].code, CACHE_STALE_ENTRY);
+	write_jump(live, unit->body, unit->stale);
+	for (u32 i = unit->landings; i < unit->landings + unit->landings_count; i++)
+		write_jump(live, live->landings[i], CACHE_STALE_LANDING);
+}
 
-		*at = 0xe9;
-		bytes_copy(at + 1, &displacement, 4);
-	}
+u32 live_find_target(const struct live *live, u64 pc)
+{
+	u32 i = live->target_hash[(pc * 0x9e3779b97f4a7c15ULL) >> (64 - TARGET_HASH_BITS)];
+
+	while (i && live->targets[i].pc != pc)
+		i = live->targets[i].next;
+	return i;
+}
+
+/* Direct jumps must not go on meeting the poison: they would never find the next translation. */
+static void drop_target(struct vcpu *v, const struct unit *unit)
+{
+	u32 number = live_find_target(v->vm->live, unit->pc);
+
+	if (number)
+		mmu_drop_target(v, number);
 }
 
 static u32 *frame_head(struct live *live, u64 gpa)
@@ -158,6 +191,7 @@ void live_drop_frame(struct vcpu *v, u64 gpa)
 		if (!unit->dropped) {
 			unit->dropped = true;
 			poison(live, unit);
+			drop_target(v, unit);
 		}
 		number = unit->next_frame[second];
 	}

@@ -7,7 +7,7 @@
 
 #include "x86/insn.h"
 
-#define SCAN_MAX 128 /* instructions in a unit */
+#define SCAN_MAX 64 /* instructions in a unit */
 
 struct scan_item {
 	struct insn insn;

@@ -57,14 +57,14 @@ void translate_store_rip(struct translation *t, u64 pc)
 
 void translate_spill(struct translation *t)
 {
-	if (t->unit_scratch != NO_REG)
-		emit_store(&t->e, ADDRESS_ABS(&t->v->gpr[t->unit_scratch]), t->unit_scratch);
+	for (unsigned i = 0; i < t->reg_count; i++)
+		emit_store(&t->e, ADDRESS_ABS(&t->v->gpr[t->regs[i]]), t->regs[i]);
 }
 
 void translate_unspill(struct translation *t)
 {
-	if (t->unit_scratch != NO_REG)
-		emit_load(&t->e, t->unit_scratch, ADDRESS_ABS(&t->v->gpr[t->unit_scratch]));
+	for (unsigned i = 0; i < t->reg_count; i++)
+		emit_load(&t->e, t->regs[i], ADDRESS_ABS(&t->v->gpr[t->regs[i]]));
 }
 
 /*
@@ -123,12 +123,43 @@ static void take_budget(struct translation *t)
 	translate_restore_flags(t);
 }
 
+/*
+ * Where a host return comes back to, with the guest's return address in r10. The comparison touches no flag (see
+ * check_rip). rcx waits in a scratch register of the unit, whose guest value goes where it belongs first.
+ */
 void translate_landing(struct translation *t, u64 pc)
 {
-	if (!cache_add_entry(t->live, t->unit, pc, cache_offset(t->live, t->e.at)))
-		t->e.overflow = true;
-	check_rip(t, pc);
-	translate_spill(t);
+	struct emitter *e = &t->e;
+	u64 minus = 0 - pc;
+	u8 temp = t->reg_count ? t->regs[0] : NO_REG;
+	u8 *landing = e->at;
+
+	cache_add_landing(t->live, cache_offset(t->live, landing));
+	if (temp != NO_REG) {
+		emit_store(e, ADDRESS_ABS(&t->v->gpr[temp]), temp);
+		emit_mov_rr(e, temp, RCX);
+	} else {
+		emit_store(e, ADDRESS_ABS(&t->v->scratch[0]), RCX);
+	}
+	if ((s64)minus == (s32)minus) {
+		emit_lea(e, RCX, ADDRESS_BASE(HOST_R10, (s32)minus));
+	} else {
+		emit_mov_imm(e, RCX, minus);
+		emit_lea(e, RCX, (struct address){0, RCX, HOST_R10, 1, 0});
+	}
+	emit_u8(e, 0xe3); /* jrcxz over the jump */
+	emit_u8(e, 5);
+	translate_cold(t, COLD_LANDING, emit_jmp(e));
+	if (temp != NO_REG)
+		emit_mov_rr(e, RCX, temp);
+	else
+		emit_load(e, RCX, ADDRESS_ABS(&t->v->scratch[0]));
+	for (unsigned i = 1; i < t->reg_count; i++)
+		emit_store(e, ADDRESS_ABS(&t->v->gpr[t->regs[i]]), t->regs[i]);
+	struct cold *reentry = translate_cold(t, COLD_REENTRY, NULL);
+
+	reentry->retry = landing;
+	reentry->pc = pc;
 }
 
 /* Jumps to (or calls) what a jump table entry says; an empty one is offset 0, where misses go. */
@@ -158,6 +189,23 @@ void translate_goto(struct translation *t, u64 pc, bool call)
 		*link = (struct link){.unit = t->unit, .patch = cache_offset(t->live, cold->from), .target = pc};
 		return;
 	}
+	u32 target = cache_target(t->live, pc);
+
+	if (!target) {
+		translate_goto_far(t, pc, call);
+		return;
+	}
+	struct address entry = ADDRESS_GS(NO_REG, (s32)(offsetof(struct view, target) + target * sizeof(void *)));
+
+	emit_store_dword(e, ADDRESS_ABS(&t->v->exit_info), target);
+	if (call)
+		emit_call_mem(e, entry);
+	else
+		emit_jmp_mem(e, entry);
+}
+
+void translate_goto_far(struct translation *t, u64 pc, bool call)
+{
 	translate_store_rip(t, pc);
 	go_to_entry(t, ADDRESS_GS(NO_REG, (s32)(offsetof(struct view, jump) + jump_index(pc) * sizeof(u32))), call);
 }
@@ -193,21 +241,40 @@ static void leave_with_rip(struct translation *t, u64 pc, enum stub stub)
 	emit_jmp_mem(&t->e, ADDRESS_ABS(&t->v->stub[stub]));
 }
 
+/* Moves the addends of open windows to or from v->window, out of the way of a call. */
+static void move_windows(struct translation *t, u16 regs, bool save)
+{
+	for (unsigned reg = 0; reg < GPR_COUNT; reg++) {
+		if (!(regs & BIT(reg)))
+			continue;
+		if (save)
+			emit_store(&t->e, ADDRESS_ABS(&t->v->window[reg]), (u8)reg);
+		else
+			emit_load(&t->e, (u8)reg, ADDRESS_ABS(&t->v->window[reg]));
+	}
+}
+
 static void emit_cold_tlb(struct translation *t, struct cold *cold)
 {
 	struct emitter *e = &t->e;
 
-	if (cold->simple)
+	if (cold->constant)
+		emit_mov_imm(e, HOST_R10, cold->pc);
+	else if (cold->simple)
 		emit_lea(e, HOST_R10, cold->address);
 	else /* r10 is gva + ntag, scratch the index */
 		emit_rm(e, true, 0x2b, HOST_R10, ADDRESS_GS(cold->scratch, cold->tag_offset));
 	if (cold->flags_saved)
 		translate_restore_flags(t);
-	emit_load(e, cold->scratch, ADDRESS_ABS(&t->v->gpr[cold->scratch]));
-	emit_u8(e, 0x6a);
-	emit_u8(e, cold->info);
+	move_windows(t, cold->keep, true);
+	translate_unspill(t);
+	if (!(t->home & BIT(cold->scratch)))
+		emit_load(e, cold->scratch, ADDRESS_ABS(&t->v->gpr[cold->scratch]));
+	emit_u8(e, 0x68); /* push imm32 */
+	emit_u32(e, cold->info);
 	translate_record(t, 0);
-	emit_call_mem(e, ADDRESS_ABS(&t->v->stub[STUB_TLB_MISS]));
+	emit_call_mem(e, ADDRESS_ABS(&t->v->stub[cold->kind == COLD_TLB ? STUB_TLB_MISS : STUB_WINDOW_MISS]));
+	move_windows(t, cold->keep, false);
 	emit_patch(emit_jmp(e), cold->retry);
 }
 
@@ -218,8 +285,31 @@ static void emit_cold(struct translation *t, struct cold *cold)
 
 	t->item = &t->scan->item[cold->item];
 	pc = t->scan->pc + t->item->offset;
-	emit_patch(cold->from, e->at);
+	t->flags_saved = false;
+	if (cold->from)
+		emit_patch(cold->from, e->at);
 	switch (cold->kind) {
+	case COLD_LANDING:
+		if (t->reg_count) {
+			emit_mov_rr(e, RCX, t->regs[0]);
+			emit_load(e, t->regs[0], ADDRESS_ABS(&t->v->gpr[t->regs[0]]));
+		} else {
+			emit_load(e, RCX, ADDRESS_ABS(&t->v->scratch[0]));
+		}
+		emit_store(e, ADDRESS_ABS(&t->v->rip), HOST_R10);
+		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
+		break;
+	case COLD_STALE:
+		t->live->units[t->unit].stale = cache_offset(t->live, e->at);
+		translate_store_rip(t, t->scan->pc);
+		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
+		break;
+	case COLD_REENTRY:
+		if (!cache_add_entry(t->live, t->unit, cold->pc, cache_offset(t->live, e->at)))
+			e->overflow = true;
+		emit_load(e, HOST_R10, ADDRESS_ABS(&t->v->rip));
+		emit_patch(emit_jmp(e), cold->retry);
+		break;
 	case COLD_MISMATCH: /* rip is right already, and nothing has been spilled */
 		emit_mov_rr(e, RCX, HOST_R10);
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
@@ -240,10 +330,17 @@ static void emit_cold(struct translation *t, struct cold *cold)
 		emit_store_dword(e, ADDRESS_ABS(&t->v->exit_info), cold->link);
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_LINK]));
 		break;
+	case COLD_HELPER:
+		if (cold->flags_saved)
+			translate_restore_flags(t);
+		emit_stub_call(t, STUB_HELPER);
+		emit_patch(emit_jmp(e), cold->retry);
+		break;
 	case COLD_GOTO:
 		translate_exit(t, cold->pc);
 		break;
 	case COLD_TLB:
+	case COLD_WINDOW:
 		emit_cold_tlb(t, cold);
 		break;
 	}
@@ -251,27 +348,48 @@ static void emit_cold(struct translation *t, struct cold *cold)
 
 /* --- a unit ------------------------------------------------------------------------------------------------------ */
 
-/* One scratch register for the whole unit if there is one that the unit does not name; it pays only with memory
- * accesses. */
-static u8 choose_unit_scratch(const struct scan *scan)
+/*
+ * Registers that the unit does not name serve as scratch. One for loose accesses, the others for windows; they are
+ * spilled at every entry and restored at every exit, so no more than are used.
+ */
+static void choose_registers(struct translation *t)
 {
+	const struct scan *scan = t->scan;
 	u16 used = 0;
-	bool wanted = false;
+	u8 candidates[3];
+	unsigned count = 0;
 
-	for (unsigned i = 0; i < scan->count; i++) {
-		const struct insn *insn = &scan->item[i].insn;
+	for (unsigned i = 0; i < scan->count; i++)
+		used |= scan->item[i].insn.gpr_read | scan->item[i].insn.gpr_write;
+	while (count < ARRAY_SIZE(candidates) && (candidates[count] = translate_pick_scratch(used)) != NO_REG)
+		used |= (u16)BIT(candidates[count++]);
+	/* the first candidate is for loose accesses, unless there are none */
+	window_plan(&t->plan, scan, candidates, t->careful ? 0 : count);
+	if (t->plan.loose && count)
+		window_plan(&t->plan, scan, candidates + 1, t->careful ? 0 : count - 1);
+	t->reg_count = 0;
+	t->home = 0;
+	t->loose_reg = t->plan.loose && count ? candidates[0] : NO_REG;
+	for (unsigned i = 0; i < count; i++) {
+		bool wanted = candidates[i] == t->loose_reg;
 
-		used |= insn->gpr_read | insn->gpr_write;
-		wanted |= (insn->has_mem && insn->mem_size) || insn->class == INSN_STACK || insn->class == INSN_CALL ||
-			  insn->class == INSN_CALL_IND || insn->class == INSN_RET;
+		for (unsigned w = 0; w < t->plan.count; w++)
+			wanted |= t->plan.window[w].reg == candidates[i];
+		if (wanted) {
+			t->regs[t->reg_count++] = candidates[i];
+			t->home |= (u16)BIT(candidates[i]);
+		}
 	}
-	return wanted ? translate_pick_scratch(used) : NO_REG;
+	for (unsigned w = 0; w < t->plan.count; w++)
+		t->window_open[w] = false;
 }
 
 static void emit_item(struct translation *t, unsigned i)
 {
 	struct scan_item *item = &t->scan->item[i];
 
+	if (item->block && i)
+		translate_need_flags(t); /* every way into a block brings them in the host's register */
 	t->item = item;
 	t->host[i] = t->e.at;
 	if (item->block) {
@@ -280,8 +398,11 @@ static void emit_item(struct translation *t, unsigned i)
 		if (t->live->counted)
 			take_budget(t);
 	}
+	emit_window_checks(t);
 	if (!emit_insn(t) && !t->e.overflow)
 		emit_insn_by_interp(t);
+	if (!t->ended && (!item->falls || i + 1 == t->scan->count))
+		translate_need_flags(t);
 	if (!item->falls && !t->ended)
 		translate_exit(t, t->scan->pc + item->offset + item->insn.length);
 	t->ended = false;
@@ -299,11 +420,13 @@ void translate_emit(struct translation *t, struct unit *unit)
 	const struct scan *scan = t->scan;
 
 	t->item = &t->scan->item[0];
-	t->scratch = t->unit_scratch = choose_unit_scratch(scan);
+	choose_registers(t);
+	t->flags_saved = false;
 	if (!cache_add_entry(t->live, t->unit, scan->pc, cache_offset(t->live, e->at)))
 		e->overflow = true;
 	check_rip(t, scan->pc);
 	unit->body = cache_offset(t->live, e->at);
+	translate_cold(t, COLD_STALE, NULL);
 	translate_spill(t);
 	for (unsigned i = 0; i < scan->count && !e->overflow; i++)
 		emit_item(t, i);

@@ -5,6 +5,7 @@
 #include "live/emit.h"
 #include "live/live.h"
 #include "live/scan.h"
+#include "live/window.h"
 #include "mem/mem.h"
 
 /* Host registers with a meaning of their own; all others hold the guest register of the same name. */
@@ -13,13 +14,21 @@
 
 #define COLD_MAX 1024
 
+/* In pc_entry.home, where r10's own bit would say nothing: the flags are in v->scratch[2]. */
+#define HOME_FLAGS BIT(R10)
+
 enum cold_kind {
 	COLD_TLB,      /* a TLB check failed */
+	COLD_WINDOW,   /* the check of a window failed */
 	COLD_MISMATCH, /* v->rip is not this place's; guest rcx in r10 */
+	COLD_LANDING,  /* r10 is not this landing's address; guest rcx in landing_temp() */
+	COLD_STALE,    /* where the body leads when the unit has been dropped */
+	COLD_REENTRY,  /* a landing as the target of a jump */
 	COLD_POLL,     /* something is pending */
 	COLD_POLL_RCX, /* the same, guest rcx in r10 */
 	COLD_BUDGET,   /* counted mode: block does not fit */
 	COLD_LINK,     /* an exit within the page that is not linked yet */
+	COLD_HELPER,   /* an inline form does not do: call the helper */
 	COLD_GOTO,     /* a conditional branch out of the unit */
 };
 
@@ -30,8 +39,9 @@ struct cold {
 	u8 scratch;
 	/* COLD_TLB */
 	u8 *retry;
-	bool simple, flags_saved;
-	u8 info; /* size | write << 7 */
+	bool simple, constant, flags_saved; /* constant: the address is `pc` */
+	u16 keep;                           /* registers that hold addends of open windows */
+	u32 info;                           /* size | write << 7; window: length | write << 15 */
 	s32 tag_offset;
 	struct address address;
 	/* others */
@@ -43,12 +53,19 @@ struct translation {
 	struct vcpu *v;
 	struct live *live;
 	struct scan *scan;
+	bool careful; /* no windows */
 	u32 unit;
 	struct emitter e;
 	struct scan_item *item; /* being emitted */
 	bool ended;             /* it emitted its own continuation */
-	u8 unit_scratch;        /* register that is in v->gpr throughout the unit, or NO_REG */
-	u8 scratch;             /* register to use as scratch now */
+	u8 regs[3];             /* registers that the unit does not name: their guest values are in v->gpr throughout */
+	unsigned reg_count;
+	u16 home;         /* the same as a mask */
+	u8 loose_reg;     /* the one of them for accesses outside of windows, or NO_REG: one is borrowed for each */
+	u8 scratch;       /* register to use as scratch now */
+	bool flags_saved; /* the guest's flags are in v->scratch[2]; the host's mean nothing */
+	struct window_plan plan;
+	bool window_open[WINDOW_MAX];
 	u8 *host[SCAN_MAX];
 	struct {
 		u8 *from;
@@ -69,23 +86,32 @@ void translate_record(struct translation *t, u16 home);
 struct cold *translate_cold(struct translation *t, enum cold_kind kind, u8 *from);
 /* v->rip = pc; may use r10, no flags. */
 void translate_store_rip(struct translation *t, u64 pc);
-/* The unit's scratch register to and from its place in v->gpr. */
+/* The unit's scratch registers to and from their places in v->gpr. */
 void translate_spill(struct translation *t);
 void translate_unspill(struct translation *t);
 /* Arithmetic flags to and from v->scratch[2]; rax is kept (through scratch[1]). */
 void translate_save_flags(struct translation *t);
 void translate_restore_flags(struct translation *t);
+/* A sequence that destroys flags follows, or an instruction that needs them: emits no more than the state demands. */
+void translate_clobber_flags(struct translation *t);
+void translate_need_flags(struct translation *t);
 /* The place that a guest return comes back to. */
 void translate_landing(struct translation *t, u64 pc);
 /* Goes (or makes a host call) to guest address pc; every register is in place. */
 void translate_goto(struct translation *t, u64 pc, bool call);
+/* The same through the jump table, for targets that may be on another page. */
+void translate_goto_far(struct translation *t, u64 pc, bool call);
 /* The same to v->rip, which r10 holds too. */
 void translate_goto_rip(struct translation *t, bool call);
 /* Leaves the unit for guest address pc. */
 void translate_exit(struct translation *t, u64 pc);
 
+/* Emits the look-ups that are due before t->item. */
+void emit_window_checks(struct translation *t);
 /* Emits t->item; false if this instruction must be executed by emit_insn_by_interp(). */
 bool emit_insn(struct translation *t);
 void emit_insn_by_interp(struct translation *t);
+/* Calls a stub for t->item, with every register in place. */
+void emit_stub_call(struct translation *t, enum stub stub);
 
 #endif

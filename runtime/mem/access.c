@@ -72,9 +72,11 @@ static inline u64 in_page(u64 address, u64 length)
 	return length < rest ? length : rest;
 }
 
-/* Records the fault of the first page that the access may not touch. */
+/* Records the fault of the first page that the access may not touch; leaving canonical space comes before all. */
 static enum exec probe_all(struct vcpu *v, u64 gva, unsigned length, unsigned access)
 {
+	if (!vcpu_canonical(gva + length - 1))
+		return vcpu_raise_error(v, VEC_GP, 0);
 	while (length) {
 		const unsigned size = (unsigned)in_page(gva, length);
 

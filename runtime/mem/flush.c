@@ -55,6 +55,9 @@ static bool set_empty(const struct index_set *set)
 
 static bool jumps_empty(const struct view *view)
 {
+	FOR_EACH_WORD (&view->targets, w)
+		if (view->targets.word[w])
+			return false;
 	FOR_EACH_WORD (&view->jumps, w)
 		if (view->jumps.word[w])
 			return false;
@@ -99,8 +102,20 @@ static void jump_drop(struct view *view, unsigned i)
 	view->jump[i] = 0;
 }
 
+static void target_drop(struct view *view, unsigned i)
+{
+	view->target_pc[i] = 0;
+	view->target[i] = view->target_miss;
+}
+
 static void view_clear_jumps(struct view *view)
 {
+	FOR_EACH_WORD (&view->targets, w) {
+		FOR_EACH_INDEX (view->targets.word[w], w, i)
+			target_drop(view, i);
+		view->targets.word[w] = 0;
+	}
+	set_clear_summary(&view->targets);
 	FOR_EACH_WORD (&view->jumps, w) {
 		FOR_EACH_INDEX (view->jumps.word[w], w, i)
 			jump_drop(view, i);
@@ -108,7 +123,7 @@ static void view_clear_jumps(struct view *view)
 	}
 	set_clear_summary(&view->jumps);
 	set_clear(&view->jump_pages);
-	view->jumps_local = false;
+	view->jumps_local = view->jumps_low = false;
 }
 
 static void view_clear(struct view *view)
@@ -164,6 +179,15 @@ static void view_flush_page_jumps(struct view *view, u64 gva)
 				index_set_remove(&view->jumps, i);
 			}
 		}
+	FOR_EACH_WORD (&view->targets, w)
+		FOR_EACH_INDEX (view->targets.word[w], w, i) {
+			const unsigned page = tlb_index(view->target_pc[i]);
+
+			if (page == here || page == before) {
+				target_drop(view, i);
+				index_set_remove(&view->targets, i);
+			}
+		}
 	index_set_remove(&view->jump_pages, here);
 	index_set_remove(&view->jump_pages, before);
 }
@@ -183,6 +207,12 @@ static void view_flush_large(struct view *view, u64 gva)
 				jump_drop(view, i);
 				index_set_remove(&view->jumps, i);
 			}
+	FOR_EACH_WORD (&view->targets, w)
+		FOR_EACH_INDEX (view->targets.word[w], w, i)
+			if (view->target_pc[i] - (base - PAGE_SIZE) <= PAGE_SIZE + mask) {
+				target_drop(view, i);
+				index_set_remove(&view->targets, i);
+			}
 }
 
 static void view_flush_page(struct view *view, u64 gva)
@@ -198,11 +228,17 @@ static void view_flush_page(struct view *view, u64 gva)
 	view_flush_page_jumps(view, gva);
 }
 
+/* Does kernel code of pages that are not global run in this slot? */
+static bool slot_kernel_local(const struct slot *slot)
+{
+	return slot->views[VIEW_KERNEL].jumps_local || slot->views[VIEW_KERNEL_AC].jumps_local;
+}
+
 /* Predicted returns are a kind of jump entry that is not in a table: they go where local entries go. */
 static void slot_clear_local(struct vcpu *v, struct slot *slot)
 {
 	v->forget_user = true;
-	v->forget_kernel |= slot->views[VIEW_KERNEL].jumps_local || slot->views[VIEW_KERNEL_AC].jumps_local;
+	v->forget_kernel |= slot_kernel_local(slot);
 	for (unsigned kind = 0; kind < VIEW_KINDS; kind++)
 		view_clear_local(&slot->views[kind]);
 }
@@ -210,7 +246,8 @@ static void slot_clear_local(struct vcpu *v, struct slot *slot)
 static void slot_flush_page(struct vcpu *v, struct slot *slot, u64 gva)
 {
 	v->forget_user = true;
-	v->forget_kernel |= (s64)gva < 0;
+	/* pages of the lower half are the user's, unless the kernel has run code there */
+	v->forget_kernel |= (s64)gva < 0 || slot->views[VIEW_KERNEL].jumps_low || slot->views[VIEW_KERNEL_AC].jumps_low;
 	for (unsigned kind = 0; kind < VIEW_KINDS; kind++)
 		view_flush_page(&slot->views[kind], gva);
 }
@@ -267,6 +304,28 @@ void mmu_release(struct mmu *mmu)
 	*mmu = (struct mmu){0};
 }
 
+/* A slot's views get their empty targets when it is first used: they are a lot of memory. */
+static void slot_fill_targets(const struct mmu *mmu, struct slot *slot)
+{
+	for (unsigned kind = 0; kind < VIEW_KINDS; kind++) {
+		struct view *view = &slot->views[kind];
+
+		if (view->target_miss == mmu->target_miss)
+			continue;
+		view->target_miss = mmu->target_miss;
+		for (unsigned i = 0; i < TARGET_SIZE; i++)
+			view->target[i] = mmu->target_miss;
+	}
+}
+
+void mmu_set_target_miss(struct mmu *mmu, void *code)
+{
+	mmu->target_miss = code;
+	for (unsigned i = 0; i < TLB_SLOTS; i++)
+		if (mmu->slots[i].used)
+			slot_fill_targets(mmu, &mmu->slots[i]);
+}
+
 void mmu_load_cr3(struct vcpu *v, bool keep)
 {
 	struct mmu *mmu = &v->vm->mmu;
@@ -276,6 +335,7 @@ void mmu_load_cr3(struct vcpu *v, bool keep)
 	if (!slot) {
 		slot = slot_victim(mmu);
 		slot->used = true;
+		slot_fill_targets(mmu, slot);
 		slot->pcid = pcid;
 		keep = false;
 	}
@@ -284,6 +344,7 @@ void mmu_load_cr3(struct vcpu *v, bool keep)
 		v->vm->stats.tlb_flushes++;
 	}
 	v->forget_user = true; /* the other address space's */
+	v->forget_kernel |= slot_kernel_local(&mmu->slots[v->slot]);
 	slot->cr3 = v->cr3;
 	slot->last_use = ++mmu->use_clock;
 	v->slot = (unsigned)(slot - mmu->slots);
@@ -345,6 +406,15 @@ void mmu_flush_non_global(struct vcpu *v)
 	for (unsigned i = 0; i < TLB_SLOTS; i++)
 		if (mmu->slots[i].used)
 			slot_clear_local(v, &mmu->slots[i]);
+}
+
+void mmu_drop_target(struct vcpu *v, unsigned n)
+{
+	FOR_EACH_VIEW (&v->vm->mmu, view)
+		if (index_set_has(&view->targets, n)) {
+			target_drop(view, n);
+			index_set_remove(&view->targets, n);
+		}
 }
 
 void mmu_clear_jumps(struct vcpu *v)

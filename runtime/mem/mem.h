@@ -61,12 +61,14 @@ static inline u64 ram_gpa(const struct ram *ram, const u8 *hva)
 
 /* --- software TLB ---------------------------------------------------------------------------------------------- */
 
-#define TLB_BITS   13
-#define TLB_SIZE   (1u << TLB_BITS)
-#define TLB_SLOTS  8
-#define JUMP_BITS  16
-#define JUMP_SIZE  (1u << JUMP_BITS)
-#define JUMP_SHIFT 3 /* jump_index() must be what generated code computes without touching flags: rorx, movzx */
+#define TLB_BITS    13
+#define TLB_SIZE    (1u << TLB_BITS)
+#define TLB_SLOTS   8
+#define JUMP_BITS   16
+#define JUMP_SIZE   (1u << JUMP_BITS)
+#define TARGET_BITS 15
+#define TARGET_SIZE (1u << TARGET_BITS)
+#define JUMP_SHIFT  3 /* jump_index() must be what generated code computes without touching flags: rorx, movzx */
 
 /*
  * One entry. The three tags hold *minus* the page's gva, so that `ea + ntag` is the offset in the page on a hit and at
@@ -102,6 +104,7 @@ static inline unsigned jump_index(u64 pc)
 	}
 INDEX_SET(index_set, TLB_SIZE);
 INDEX_SET(jump_set, JUMP_SIZE);
+INDEX_SET(target_set, TARGET_SIZE);
 
 #define index_set_add(set, i)                                                                                          \
 	do {                                                                                                           \
@@ -119,14 +122,23 @@ struct view {
 	 * Where generated code for a guest address is: offset in the code cache, whose beginning is a jump to where
 	 * misses are looked after, so 0 is an empty entry. The code checks itself whether it is the one wanted.
 	 */
-	u32 jump[JUMP_SIZE];         /* written by view_set_jump() only */
-	u64 jump_pc[JUMP_SIZE];      /* the guest address that an entry in use was made for */
+	u32 jump[JUMP_SIZE];    /* written by view_set_jump() only */
+	u64 jump_pc[JUMP_SIZE]; /* the guest address that an entry in use was made for */
+	/*
+	 * The same for direct jumps, whose targets the translator numbers: exact, so the code need not check. Host
+	 * addresses; empty ones hold target_miss.
+	 */
+	void *target[TARGET_SIZE]; /* written by view_set_target() only */
+	u64 target_pc[TARGET_SIZE];
+	void *target_miss;
 	struct index_set filled;     /* TLB entries with a valid tag */
 	struct index_set local;      /* those of pages that are not global */
 	struct index_set large;      /* those that are pieces of a 2 MiB or 1 GiB page */
 	struct jump_set jumps;       /* jump entries in use */
+	struct target_set targets;   /* targets in use */
 	struct index_set jump_pages; /* tlb_index() of the pages they lie in; may hold more */
 	bool jumps_local;            /* some jump entry may be for a page that is not global */
+	bool jumps_low;              /* some jump entry may be for the lower half of the address space */
 	u64 large_low, large_high;   /* covers every large page seen since the last full flush; empty: low > high */
 	u64 large_mask;              /* size - 1 of the largest of them */
 };
@@ -143,6 +155,7 @@ struct mmu {
 	struct view *views; /* TLB_SLOTS * VIEW_KINDS, one mapping */
 	struct slot slots[TLB_SLOTS];
 	u64 use_clock;
+	void *target_miss;
 };
 
 /* Slot 0 is that of PCID 0. vcpu_update_view() must follow before guest code runs. -1 with a message in err. */
@@ -161,10 +174,31 @@ static inline void view_set_jump(struct view *view, u64 pc, u64 last, u32 code)
 	view->jump[i] = code;
 	index_set_add(&view->jumps, i);
 	index_set_add(&view->jump_pages, first_page);
+	view->jumps_low |= (s64)pc >= 0;
 	if (pc + view->tlb[first_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, first_page) ||
 	    last + view->tlb[last_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, last_page))
 		view->jumps_local = true;
 }
+
+/* The same for target number n. */
+static inline void view_set_target(struct view *view, unsigned n, u64 pc, u64 last, void *code)
+{
+	unsigned first_page = tlb_index(pc), last_page = tlb_index(last);
+
+	view->target_pc[n] = pc;
+	view->target[n] = code;
+	index_set_add(&view->targets, n);
+	index_set_add(&view->jump_pages, first_page);
+	if (pc + view->tlb[first_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, first_page) ||
+	    last + view->tlb[last_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, last_page))
+		view->jumps_local = true;
+}
+
+/* Empties target n in every view. */
+void mmu_drop_target(struct vcpu *v, unsigned n);
+
+/* Where empty targets lead, from now on and in every view. */
+void mmu_set_target_miss(struct mmu *mmu, void *code);
 
 /* Empties every jump table. */
 void mmu_clear_jumps(struct vcpu *v);

@@ -161,7 +161,7 @@ enum sample_chunk {
 /* Appends all chunks. */
 static inline void sample_chunks(struct tcache_writer *w, const struct sample *s)
 {
-#define X(name, fourcc, record, single, flags, schema, text) [SAMPLE_##name] = {fourcc},
+#define X(name, fourcc, record, single, flags, schema, text) [SAMPLE_##name] = {.type = fourcc},
 	struct {
 		uint32_t type;
 		const void *data;

@@ -18,13 +18,14 @@ class Guest:
         self.process, self.terminal = pty.fork()
         if self.process == 0:
             os.execvp(command[0], command)
+        self.unread = b""
 
     def type(self, text):
         os.write(self.terminal, text.encode())
 
     def expect(self, text):
-        seen, end = b"", time.monotonic() + TIMEOUT
-        while text.encode() not in seen:
+        end = time.monotonic() + TIMEOUT
+        while text.encode() not in self.unread:
             ready, _, _ = select.select([self.terminal], [], [], max(0, end - time.monotonic()))
             try:
                 data = os.read(self.terminal, 4096) if ready else b""
@@ -32,9 +33,11 @@ class Guest:
                 data = b""
             if not data:
                 sys.exit("\n'%s' did not appear %s" % (text, "before the end" if ready else "in time"))
-            seen += data
+            self.unread += data
             sys.stdout.write(data.decode(errors="replace"))
             sys.stdout.flush()
+        # what follows may have come in the same piece: keep it for the next call
+        self.unread = self.unread.split(text.encode(), 1)[1]
 
     def command(self, text, answer):
         self.type(text + "\r")

@@ -1,5 +1,8 @@
 /* The statistics file. */
 #include "stats_json.h"
+
+#include "dev/boot_timer.h"
+#include "dev/platform.h"
 #include "vm.h"
 
 #include <setjmp.h>
@@ -96,6 +99,35 @@ static void test_mark_never_seen(void **state)
 	free(vm);
 }
 
+static void test_boot_marks(void **state)
+{
+	struct run_times times = {0};
+	struct vm *vm = sample_vm();
+	json_t *object, *marks;
+
+	(void)state;
+	vm->clock.source = CLOCK_SOURCE_INSTRUCTIONS;
+	vm->clock.ns_mult = 1ULL << 32;
+	vm->vcpu = calloc(1, sizeof(*vm->vcpu));
+	vm->clock.vcpu = vm->vcpu;
+	vm->boot_timer = boot_timer_create(vm);
+	vm->vcpu->icount = 2500000;
+	bus_write(&vm->ports, PORT_BOOT_TIMER, 1, 7);
+	vm->vcpu->icount = 3000000;
+	bus_write(&vm->ports, PORT_BOOT_TIMER, 1, 255);
+	bus_write(&vm->ports, PORT_BOOT_TIMER, 1, 7); /* the first time counts */
+	assert_int_equal(stats_json_write("s.json", vm, &times, NULL), 0);
+	object = json_load_file("s.json", 0, NULL);
+	marks = json_object_get(object, "boot_marks");
+	assert_int_equal(json_object_size(marks), 2);
+	assert_true(json_real_value(json_object_get(marks, "7")) == 2.5);
+	assert_true(json_real_value(json_object_get(marks, "255")) == 3);
+	json_decref(object);
+	boot_timer_destroy(vm->boot_timer);
+	free(vm->vcpu);
+	free(vm);
+}
+
 /* A device must stay one: renaming a file over it would destroy it. */
 static void test_special_files_are_written_in_place(void **state)
 {
@@ -134,9 +166,8 @@ static void test_unwritable(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_contents),
-		cmocka_unit_test(test_mark_never_seen),
-		cmocka_unit_test(test_special_files_are_written_in_place),
+		cmocka_unit_test(test_contents),   cmocka_unit_test(test_mark_never_seen),
+		cmocka_unit_test(test_boot_marks), cmocka_unit_test(test_special_files_are_written_in_place),
 		cmocka_unit_test(test_unwritable),
 	};
 

@@ -1,0 +1,148 @@
+/*
+ * Fuzzes the reader of translated-code caches. The first byte of the input chooses whether the digests are made right
+ * before reading (otherwise hardly anything behind them would ever be reached); the rest is the file. Build by hand:
+ *
+ *	clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Icache-format/include tests/fuzz/fuzz_tcache.c \
+ *		cache-format/[a-z]*.c -lsodium -lxxhash -o fuzz_tcache
+ *
+ * A corpus to start from: FUZZ_TCACHE_SEED=FILE makes the program write its sample cache there first.
+ */
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../cache/sample.h"
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static volatile uint8_t sink;
+
+/* Every byte that was promised must be readable. */
+static void touch(const void *data, uint64_t size)
+{
+	const uint8_t *bytes = data;
+
+	if (!bytes)
+		abort();
+	for (uint64_t i = 0; i < size; i++)
+		sink = bytes[i];
+}
+
+static void use_unit(struct tcache *cache, uint32_t number)
+{
+	struct tcache_unit_view view;
+
+	if (tcache_unit_view(cache, number, &view)) {
+		if (!tcache_error(cache)[0])
+			abort();
+		return;
+	}
+	touch(view.code, view.unit->code_length);
+	touch(view.pcs, view.unit->pc_count * sizeof(*view.pcs));
+	touch(view.relos, view.unit->relo_count * sizeof(*view.relos));
+	touch(view.slots, view.unit->slot_count * sizeof(*view.slots));
+	touch(view.name, strlen(view.name) + 1);
+	for (uint32_t i = 0; i < view.unit->pc_count; i++)
+		if (view.pcs[i].code >= view.unit->code_length || view.pcs[i].guest >= view.unit->guest_length)
+			abort();
+	for (uint32_t i = 0; i < view.unit->relo_count; i++)
+		if ((uint32_t)view.relos[i].offset + view.relos[i].size > view.unit->guest_length)
+			abort();
+}
+
+static void use(struct tcache *cache)
+{
+	struct tcache_fingerprint want = sample_fingerprint();
+	uint32_t units = (uint32_t)tcache_units_count(cache);
+	uint64_t length;
+
+	tcache_check_fingerprint(cache, &want);
+	for (uint32_t i = 0; i < tcache_chunk_count(cache); i++) {
+		const void *chunk = tcache_chunk(cache, i, &length);
+
+		if (chunk)
+			touch(chunk, length);
+	}
+	for (uint32_t i = 0; i < units && i < 64; i++)
+		use_unit(cache, i);
+	for (unsigned offset = 0; offset < TCACHE_PAGE; offset += 97) {
+		uint32_t first, count;
+
+		if (!tcache_unit_bucket(cache, (uint16_t)offset, &first, &count) &&
+		    (first > units || count > units - first))
+			abort();
+	}
+	for (uint32_t i = 0; i < tcache_images_count(cache); i++) {
+		const struct tcache_image *image = tcache_images(cache, i, 1);
+		const void *data;
+
+		if (image && !tcache_unpacked(cache, image->digest, &data, &length))
+			touch(data, length);
+	}
+	if (tcache_verify_all(cache) && !tcache_error(cache)[0])
+		abort();
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	const char *seed = getenv("FUZZ_TCACHE_SEED");
+	static struct sample sample;
+	char error[512], cache_path[4096];
+	struct bytes bytes;
+	FILE *file;
+
+	(void)argc;
+	(void)argv;
+	if (!seed)
+		return 0;
+	sample_fill(&sample);
+	snprintf(cache_path, sizeof(cache_path), "%s.tcache", seed);
+	if (sample_write(cache_path, &sample, false, error, sizeof(error))) {
+		fprintf(stderr, "%s\n", error);
+		exit(1);
+	}
+	bytes = bytes_read(cache_path);
+	unlink(cache_path);
+	file = fopen(seed, "wb");
+	if (!file || fputc(1, file) == EOF || fwrite(bytes.data, 1, bytes.size, file) != bytes.size || fclose(file)) {
+		perror(seed);
+		exit(1);
+	}
+	free(bytes.data);
+	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char error[512] = "";
+	struct bytes bytes;
+	struct tcache *cache;
+	bool seal;
+	int fd;
+
+	if (!size)
+		return 0;
+	seal = *data & 1;
+	bytes = bytes_new(size - 1);
+	memcpy(bytes.data, data + 1, size - 1);
+	if (seal && bytes.size >= TCACHE_PAGE) {
+		struct tcache_header *h = bytes_header(&bytes);
+
+		h->length = bytes.size;
+		/* no input holds a signature that fits */
+		h->flags &= ~TCACHE_SIGNED;
+		bytes_seal(&bytes);
+	}
+	fd = memfd_create("fuzz", MFD_CLOEXEC);
+	if (fd < 0 || write(fd, bytes.data, bytes.size) != (ssize_t)bytes.size)
+		abort();
+	if (!tcache_open_fd(fd, "fuzz", TCACHE_TRUST, &cache, error, sizeof(error))) {
+		use(cache);
+		tcache_close(cache);
+	} else if (cache || !error[0]) {
+		abort();
+	}
+	close(fd);
+	free(bytes.data);
+	return 0;
+}

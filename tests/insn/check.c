@@ -1,0 +1,342 @@
+#include "check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "machine.h"
+#include "mem/mem.h"
+#include "native.h"
+#include "x86/insn.h"
+
+#define BATCH 64u
+
+#define REPORTS_MAX 40u /* failed cases that are told in full */
+#define RUNS        4u  /* CPL 0 and 3, each twice */
+
+struct checked {
+	struct insn_case c;
+	u64 number;
+	struct outcome native;
+	u64 instructions[2];   /* as interp counts them, by CPL */
+	u8 failed[VARIANTS];   /* bit for each run */
+	char difference[1024]; /* of the first failure */
+};
+
+static struct checked *batch;
+static unsigned reports;
+static u64 ran;
+
+static const char *const gpr_names[GPR_COUNT] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+						 "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+
+struct text {
+	char *at, *end;
+};
+
+static void __attribute__((format(printf, 2, 3))) say(struct text *t, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	int length = vsnprintf(t->at, (size_t)(t->end - t->at), format, arguments);
+	va_end(arguments);
+	if (length > 0)
+		t->at += length < t->end - t->at ? length : t->end - t->at - 1;
+}
+
+/* The arithmetic flags that code from `rip` on may depend on. Of the others translations owe nothing to a fault. */
+static u64 live_flags(const struct insn_case *c, const struct outcome *out)
+{
+	struct insn insn[CODE_MAX];
+	unsigned count = 0;
+	u64 live = FLAGS_ARITH, rip = out->rip;
+
+	if (!c->linear || rip - c->start >= c->length ||
+	    memcmp(out->memory.bytes + image_offset(c->start), c->code, c->length) != 0)
+		return 0;
+	for (u64 at = rip - c->start; at < c->length && count < CODE_MAX; at += insn[count - 1].length) {
+		if (insn_decode(&insn[count++], c->code + at, (unsigned)(c->length - at)) < 0)
+			break;
+	}
+	while (count-- > 0)
+		live = (live & ~(u64)insn[count].flags_kill) | insn[count].flags_read;
+	return live;
+}
+
+/* Which byte of a masked access is reported is the processor's affair. */
+static u64 cr2_unknown(const struct insn *insn)
+{
+	return insn->class == INSN_GATHER || (insn->class == INSN_STRING && insn->unit != UNIT_NONE) ? PAGE_SIZE - 1
+												     : 0;
+}
+
+/*
+ * The processor's affair: whether the x87 state is that of MMX after an MMX instruction that faulted, and whether
+ * MXCSR has the flags of a conversion whose store faulted.
+ */
+static void compare_vectors(struct text *t, const struct vectors *want, const struct vectors *got,
+			    const struct insn *last, u8 vector)
+{
+	bool in_mmx = last->unit == UNIT_MMX;
+	u32 mxcsr = vector == VEC_PF && last->unit == UNIT_AVX && last->mem_write ? ~0x3fu : ~0u;
+
+	if (!in_mmx && (want->fcw != got->fcw || want->fsw != got->fsw || want->ftw != got->ftw))
+		say(t, "  x87: fcw %04x fsw %04x ftw %02x, want %04x %04x %02x\n", got->fcw, got->fsw, got->ftw,
+		    want->fcw, want->fsw, want->ftw);
+	if ((want->mxcsr ^ got->mxcsr) & mxcsr)
+		say(t, "  mxcsr %08x, want %08x\n", got->mxcsr, want->mxcsr);
+	for (unsigned i = 0; i < 8 && !in_mmx; i++) {
+		if (memcmp(want->st[i], got->st[i], 10) != 0)
+			say(t, "  st%u differs\n", i);
+	}
+	for (unsigned i = 0; i < 16; i++) {
+		const u64 *w = (const u64 *)want->ymm[i], *g = (const u64 *)got->ymm[i];
+
+		if (memcmp(w, g, 32) != 0)
+			say(t, "  ymm%u %016llx %016llx %016llx %016llx\n   want %016llx %016llx %016llx %016llx\n", i,
+			    (unsigned long long)g[3], (unsigned long long)g[2], (unsigned long long)g[1],
+			    (unsigned long long)g[0], (unsigned long long)w[3], (unsigned long long)w[2],
+			    (unsigned long long)w[1], (unsigned long long)w[0]);
+	}
+}
+
+static void compare_memory(struct text *t, const struct image *want, const struct image *got)
+{
+	unsigned shown = 0;
+
+	if (memcmp(want, got, sizeof(*want)) == 0)
+		return;
+	for (unsigned i = 0; i < REGIONS && shown < 4; i++) {
+		for (unsigned at = 0; at < regions[i].pages * PAGE_SIZE && shown < 4; at++) {
+			unsigned offset = regions[i].first * (unsigned)PAGE_SIZE + at;
+
+			if (want->bytes[offset] == got->bytes[offset])
+				continue;
+			say(t, "  [%#llx] %02x, want %02x\n", (unsigned long long)regions[i].address + at,
+			    got->bytes[offset], want->bytes[offset]);
+			shown++;
+		}
+	}
+}
+
+/* The instruction that faulted, or int3. */
+static void decode_last(const struct outcome *out, struct insn *insn)
+{
+	s64 at = image_offset(out->rip - (out->vector == VEC_BP));
+
+	if (at < 0 || insn_decode(insn, out->memory.bytes + at, INSN_MAX) < 0)
+		memset(insn, 0, sizeof(*insn));
+}
+
+/*
+ * Known: where a misaligned vector operand also faults otherwise, translations raise the other exception (the check of
+ * the address comes first); and an x87 store that would store nothing, because of an unmasked exception, faults at an
+ * address that cannot be written; a fault of the operand comes before a pending x87 exception. Translations find out
+ * only at its target that a branch went to a non-canonical address, so that #GP reports the target, after a return has
+ * released its stack.
+ */
+static bool known_difference(const struct variant *variant, const struct outcome *want, const struct outcome *got)
+{
+	struct insn insn;
+
+	if (variant->live && want->vector == VEC_GP && got->vector == VEC_GP && want->error == got->error &&
+	    !vcpu_canonical(got->rip))
+		return true;
+	if (want->vector == VEC_MF && want->rip == got->rip && (got->vector == VEC_PF || got->vector == VEC_GP))
+		return true;
+	if (got->vector != VEC_PF)
+		return false;
+	decode_last(got, &insn);
+	if (insn.unit == UNIT_X87 && insn.mem_write)
+		return want->vectors.fsw & 0x80 && want->rip > got->rip;
+	return variant->live && want->vector == VEC_GP && want->rip == got->rip && insn.mem_size >= 16;
+}
+
+/* Appends every difference to `text`. */
+static void compare(struct text *t, const struct checked *k, const struct variant *variant, unsigned cpl,
+		    const struct outcome *got)
+{
+	const struct outcome *want = &k->native;
+	u64 flags = FLAGS_ARITH | FLAG_DF;
+	u32 error = want->error;
+	struct insn last;
+
+	decode_last(want, &last);
+	if (got->crash) {
+		say(t, "  the VMM failed: %s\n", got->crash);
+		return;
+	}
+	if (known_difference(variant, want, got))
+		return;
+	if (want->vector == VEC_PF && !cpl)
+		error &= ~PFEC_USER;
+	/* this process and the host's kernel may have something there */
+	if (want->vector == VEC_PF && image_offset(want->cr2) < 0)
+		error &= ~PFEC_P;
+	if (want->vector != got->vector || want->rip != got->rip || error != got->error)
+		say(t, "  exception %u error %#x at %#llx, want %u %#x at %#llx\n", got->vector, got->error,
+		    (unsigned long long)got->rip, want->vector, error, (unsigned long long)want->rip);
+	else if (want->vector == VEC_PF && (want->cr2 ^ got->cr2) & ~cr2_unknown(&last))
+		say(t, "  cr2 %#llx, want %#llx\n", (unsigned long long)got->cr2, (unsigned long long)want->cr2);
+	for (unsigned i = 0; i < GPR_COUNT; i++) {
+		if (want->gpr[i] != got->gpr[i])
+			say(t, "  %s %#llx, want %#llx\n", gpr_names[i], (unsigned long long)got->gpr[i],
+			    (unsigned long long)want->gpr[i]);
+	}
+	if (variant->live && !variant->exact && want->vector != VEC_BP)
+		flags = live_flags(&k->c, want) | FLAG_DF;
+	if ((want->flags ^ got->flags) & flags)
+		say(t, "  flags %#llx, want %#llx\n", (unsigned long long)(got->flags & flags),
+		    (unsigned long long)(want->flags & flags));
+	compare_vectors(t, &want->vectors, &got->vectors, &last, want->vector);
+	/* the store of an 80-bit number that faults half-way may have stored the first half */
+	if (want->vector != VEC_PF || last.unit != UNIT_X87 || !last.mem_write)
+		compare_memory(t, &want->memory, &got->memory);
+	if (variant->counted && got->instructions != k->instructions[cpl != 0])
+		say(t, "  %llu instructions counted, interp %llu\n", (unsigned long long)got->instructions,
+		    (unsigned long long)k->instructions[cpl != 0]);
+}
+
+/* Code that has overwritten itself may end at what only a kernel may execute. */
+static bool is_privileged(const struct outcome *native)
+{
+	struct insn last;
+
+	decode_last(native, &last);
+	return native->vector == VEC_GP && last.class == INSN_HELPER;
+}
+
+/* Another run will do no better than one that crashed; those that hang take long. */
+static bool check_one(struct checked *k, unsigned variant, unsigned run)
+{
+	static struct outcome got;
+	unsigned cpl = run & 1 ? 3 : 0;
+	char difference[sizeof(k->difference)];
+	struct text t = {difference, difference + sizeof(difference)};
+
+	if (!cpl && is_privileged(&k->native))
+		return true;
+	machine_run(&k->c, cpl, run & 2, &got);
+	ran++;
+	if (!variants[variant].live) /* interp counts the instruction that ends the run as well */
+		k->instructions[cpl != 0] = got.instructions - 1;
+	compare(&t, k, &variants[variant], cpl, &got);
+	if (t.at == difference)
+		return true;
+	if (!k->difference[0])
+		memcpy(k->difference, difference, sizeof(difference));
+	k->failed[variant] |= (u8)(1 << run);
+	return !got.crash;
+}
+
+static void print_code(const struct insn_case *c, const struct outcome *native)
+{
+	struct insn insn;
+	char text[128];
+
+	decode_last(native, &insn);
+	insn_format(&insn, native->rip, text, sizeof(text));
+	if (native->vector != VEC_BP)
+		printf("  natively exception %u at %#llx: %s\n", native->vector, (unsigned long long)native->rip, text);
+
+	for (unsigned at = 0; at < c->length; at += insn.length) {
+		if (insn_decode(&insn, c->code + at, c->length - at) < 0)
+			break;
+		insn_format(&insn, c->start + at, text, sizeof(text));
+		printf("  %#llx  ", (unsigned long long)c->start + at);
+		for (unsigned i = 0; i < insn.length; i++)
+			printf("%02x", insn.bytes[i]);
+		printf("  %s\n", text);
+	}
+}
+
+/* One failed case: where it fails, what differs first, and what it started from. */
+static void report(const struct checked *k)
+{
+	static const char *const runs[RUNS] = {"0", "3", "0 again", "3 again"};
+
+	static char last[sizeof(k->c.name)];
+
+	if (strcmp(last, k->c.name) == 0 || reports++ >= REPORTS_MAX)
+		return;
+	memcpy(last, k->c.name, sizeof(last));
+	printf("case %llu: %s\n ", (unsigned long long)k->number, k->c.name);
+	for (unsigned i = 0; i < VARIANTS; i++) {
+		if (!k->failed[i])
+			continue;
+		printf(" [%s, CPL", variants[i].name);
+		for (unsigned run = 0; run < RUNS; run++)
+			printf("%s%s", k->failed[i] >> run & 1 ? " " : "", k->failed[i] >> run & 1 ? runs[run] : "");
+		printf("]");
+	}
+	printf("\n%s", k->difference);
+	print_code(&k->c, &k->native);
+	for (unsigned i = 0; i < GPR_COUNT; i++)
+		printf("%s%3s %#018llx%s", i % 4 ? " " : "  ", gpr_names[i], (unsigned long long)k->c.gpr[i],
+		       i % 4 == 3 ? "\n" : "");
+	printf("  flags %#llx fs %#llx gs %#llx%s\n", (unsigned long long)k->c.flags, (unsigned long long)k->c.fs_base,
+	       (unsigned long long)k->c.gs_base, k->c.cold ? " cold" : "");
+	fflush(stdout);
+}
+
+static unsigned check_batch(unsigned count)
+{
+	unsigned failed = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		native_run(&batch[i].c, &batch[i].native);
+	for (unsigned variant = 0; variant < VARIANTS; variant++) {
+		machine_select(&variants[variant]);
+		for (unsigned i = 0; i < count; i++) {
+			unsigned run = 0, last = variants[variant].live ? RUNS : 2;
+
+			while (run < last && check_one(&batch[i], variant, run))
+				run++;
+		}
+	}
+	for (unsigned i = 0; i < count; i++) {
+		if (!batch[i].difference[0])
+			continue;
+		report(&batch[i]);
+		failed++;
+	}
+	return failed;
+}
+
+unsigned check_cases(case_maker *maker, void *opaque, u64 first, u64 count)
+{
+	unsigned failed = 0;
+	bool more = true;
+
+	machine_take_signals();
+	if (!batch)
+		batch = calloc(BATCH, sizeof(*batch));
+	if (!batch)
+		abort();
+	for (u64 number = first; more && number < first + count;) {
+		unsigned filled = 0;
+
+		while (filled < BATCH && number < first + count) {
+			struct checked *k = &batch[filled];
+
+			memset(k, 0, offsetof(struct checked, native));
+			memset(k->failed, 0, sizeof(k->failed));
+			k->difference[0] = 0;
+			k->number = number;
+			more = maker(opaque, number, &k->c);
+			if (!more)
+				break;
+			number++;
+			filled++;
+		}
+		failed += check_batch(filled);
+	}
+	return failed;
+}
+
+u64 check_ran(void)
+{
+	return ran;
+}

@@ -1,0 +1,465 @@
+/* Reading caches: records, lazy checks, mapped code, and who may have written the file. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../cache/sample.h"
+
+static char directory[64];
+static char path[128];
+static char error[512];
+static struct sample sample;
+
+static int set_up(void **state)
+{
+	(void)state;
+	snprintf(directory, sizeof(directory), "/tmp/test-tcache-read-XXXXXX");
+	if (!mkdtemp(directory))
+		return -1;
+	snprintf(path, sizeof(path), "%s/x.tcache", directory);
+	sample_fill(&sample);
+	return sample_write(path, &sample, false, error, sizeof(error)) ? -1 : 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	unlink(path);
+	return rmdir(directory);
+}
+
+static struct tcache *must_open(unsigned flags)
+{
+	struct tcache *cache;
+
+	if (tcache_open(path, flags, &cache, error, sizeof(error)))
+		fail_msg("%s", error);
+	return cache;
+}
+
+static void must_refuse(const char *name, unsigned flags, enum tcache_status status, const char *message)
+{
+	struct tcache *cache = (struct tcache *)&sample;
+	char expected[512];
+
+	snprintf(expected, sizeof(expected), "'%s': %s", name, message);
+	assert_int_equal(tcache_open(name, flags, &cache, error, sizeof(error)), status);
+	assert_null(cache);
+	assert_string_equal(error, expected);
+}
+
+/* ---- contents ---- */
+
+static void test_records(void **state)
+{
+	struct tcache *cache = must_open(0);
+
+	(void)state;
+#define SAME(name, field)                                                                                              \
+	do {                                                                                                           \
+		uint64_t n = sizeof(sample.field) / sizeof(sample.field[0]);                                           \
+                                                                                                                       \
+		assert_int_equal(tcache_##name##_count(cache), n);                                                     \
+		assert_memory_equal(tcache_##name(cache, 0, n), sample.field, sizeof(sample.field));                   \
+		assert_memory_equal(tcache_##name(cache, n - 1, 1), &sample.field[n - 1], sizeof(sample.field[0]));    \
+		assert_non_null(tcache_##name(cache, n, 0));                                                           \
+		assert_null(tcache_##name(cache, n, 1));                                                               \
+		assert_null(tcache_##name(cache, 0, n + 1));                                                           \
+		assert_null(tcache_##name(cache, n + 1, 0));                                                           \
+		assert_null(tcache_##name(cache, 1, UINT64_MAX));                                                      \
+		assert_null(tcache_##name(cache, UINT64_MAX, UINT64_MAX));                                             \
+		assert_int_equal(tcache_last_status(cache), TCACHE_ERR_RANGE);                                         \
+	} while (0)
+	SAME(images, images);
+	SAME(units, units);
+	SAME(code, code);
+	SAME(pcs, pcs);
+	SAME(relos, relos);
+	SAME(slots, slots);
+	SAME(verdicts, verdicts);
+	SAME(profile, profile);
+	SAME(kernel, kernel);
+	SAME(strings, strings);
+#undef SAME
+	assert_int_equal(tcache_log_count(cache), strlen(sample.log));
+	assert_memory_equal(tcache_log(cache, 0, tcache_log_count(cache)), sample.log, strlen(sample.log));
+	assert_int_equal(tcache_verify_all(cache), TCACHE_OK);
+	assert_int_equal(tcache_header(cache)->created, 0);
+	assert_string_equal(tcache_header(cache)->fingerprint.translator, "sample 1");
+	assert_string_equal(tcache_name(cache), path);
+	tcache_close(cache);
+	tcache_close(NULL);
+}
+
+static void test_chunks(void **state)
+{
+	struct tcache *cache = must_open(0);
+	uint64_t length;
+
+	(void)state;
+	assert_int_equal(tcache_chunk_count(cache), SAMPLE_CHUNKS);
+	assert_null(tcache_toc(cache, SAMPLE_CHUNKS));
+	assert_int_equal(tcache_find(cache, TCACHE_TYPE_kernel), SAMPLE_kernel);
+	assert_int_equal(tcache_find(cache, TCACHE_FOURCC('N', 'O', 'N', 'E')), TCACHE_NO_CHUNK);
+	assert_string_equal(tcache_type_text(TCACHE_TYPE_units), "unit index");
+	assert_null(tcache_type_text(0));
+	assert_memory_equal(tcache_chunk(cache, SAMPLE_kernel, &length), sample.kernel, sizeof(sample.kernel));
+	assert_int_equal(length, sizeof(sample.kernel));
+	tcache_forget(cache, SAMPLE_kernel);
+	tcache_forget(cache, SAMPLE_CHUNKS);
+	assert_memory_equal(tcache_range(cache, SAMPLE_kernel, 4990, 10), sample.kernel + 4990, 10);
+	assert_null(tcache_range(cache, SAMPLE_kernel, 4990, 11));
+	assert_null(tcache_range(cache, SAMPLE_kernel, UINT64_MAX, 2));
+	assert_null(tcache_chunk(cache, SAMPLE_CHUNKS, &length));
+	assert_int_equal(tcache_verify_range(cache, SAMPLE_kernel, 1, UINT64_MAX), TCACHE_ERR_RANGE);
+	tcache_close(cache);
+}
+
+static void test_units(void **state)
+{
+	struct tcache *cache = must_open(0);
+	struct tcache_unit_view view;
+	uint32_t first, count;
+
+	(void)state;
+	assert_int_equal(tcache_unit_view(cache, 1, &view), TCACHE_OK);
+	assert_memory_equal(view.unit, &sample.units[1], sizeof(*view.unit));
+	assert_memory_equal(view.code, sample.code + view.unit->code_offset, view.unit->code_length);
+	assert_memory_equal(view.pcs, sample.pcs, 3 * sizeof(view.pcs[0]));
+	assert_memory_equal(view.relos, sample.relos, sizeof(view.relos[0]));
+	assert_memory_equal(view.slots, sample.slots, 2 * sizeof(view.slots[0]));
+	assert_string_equal(view.name, "start");
+	assert_int_equal(tcache_unit_view(cache, 0, &view), TCACHE_OK);
+	assert_string_equal(view.name, "");
+	assert_int_equal(tcache_unit_view(cache, 3, &view), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_unit_view(cache, UINT32_MAX, &view), TCACHE_ERR_RANGE);
+
+	assert_int_equal(tcache_unit_bucket(cache, 0x010, &first, &count), TCACHE_OK);
+	assert_int_equal(first, 0);
+	assert_int_equal(count, 2);
+	assert_int_equal(tcache_unit_bucket(cache, 0xff0, &first, &count), TCACHE_OK);
+	assert_int_equal(first, 2);
+	assert_int_equal(count, 1);
+	assert_int_equal(tcache_unit_bucket(cache, 0x011, &first, &count), TCACHE_OK);
+	assert_int_equal(count, 0);
+	assert_int_equal(tcache_unit_bucket(cache, UINT16_MAX, &first, &count), TCACHE_OK);
+	assert_int_equal(count, 0);
+	tcache_close(cache);
+}
+
+static void test_strings(void **state)
+{
+	struct tcache *cache = must_open(0);
+
+	(void)state;
+	assert_string_equal(tcache_string(cache, 0), "");
+	assert_string_equal(tcache_string(cache, 1), "kernel-1");
+	assert_string_equal(tcache_string(cache, 47), "");
+	assert_null(tcache_string(cache, 48));
+	assert_null(tcache_string(cache, UINT32_MAX));
+	tcache_close(cache);
+}
+
+/* The longest string, one byte more, and one that runs into the end of the chunk. */
+static void test_long_strings(void **state)
+{
+	struct tcache_write_options options = {.fingerprint = sample_fingerprint()};
+	static char strings[20000];
+	struct tcache_writer *writer;
+	struct tcache *cache;
+
+	(void)state;
+	memset(strings, 'x', sizeof(strings));
+	strings[0] = 0;
+	strings[1 + TCACHE_MAX_STRING] = 0;
+	assert_int_equal(tcache_writer_create(path, &options, &writer, error, sizeof(error)), TCACHE_OK);
+	tcache_writer_chunk(writer, TCACHE_TYPE_strings, strings, sizeof(strings));
+	assert_int_equal(tcache_writer_finish(writer, error, sizeof(error)), TCACHE_OK);
+	cache = must_open(0);
+	assert_int_equal(strlen(tcache_string(cache, 1)), TCACHE_MAX_STRING);
+	assert_null(tcache_string(cache, 2 + TCACHE_MAX_STRING));
+	assert_int_equal(tcache_last_status(cache), TCACHE_ERR_RECORD);
+	assert_null(tcache_string(cache, sizeof(strings) - 10));
+	assert_int_equal(tcache_verify_all(cache), TCACHE_ERR_RECORD);
+	tcache_close(cache);
+}
+
+static void test_unpacked(void **state)
+{
+	struct tcache *cache = must_open(0);
+	const void *data;
+	uint64_t length;
+
+	(void)state;
+	assert_int_equal(tcache_unpacked(cache, sample.images[0].digest, &data, &length), TCACHE_OK);
+	assert_int_equal(length, sizeof(sample.kernel));
+	assert_memory_equal(data, sample.kernel, length);
+	assert_int_equal(tcache_unpacked(cache, sample.images[1].digest, &data, &length), TCACHE_ERR_RANGE);
+	assert_null(data);
+	tcache_close(cache);
+}
+
+static void test_no_chunks(void **state)
+{
+	struct tcache_write_options options = {.fingerprint = sample_fingerprint(), .created = 1234567890};
+	struct tcache_unit_view view;
+	struct tcache_writer *writer;
+	struct tcache *cache;
+	uint32_t first, count;
+
+	(void)state;
+	assert_int_equal(tcache_writer_create(path, &options, &writer, error, sizeof(error)), TCACHE_OK);
+	assert_int_equal(tcache_writer_finish(writer, error, sizeof(error)), TCACHE_OK);
+	cache = must_open(0);
+	assert_int_equal(tcache_header(cache)->created, 1234567890);
+	assert_int_equal(tcache_chunk_count(cache), 0);
+	assert_int_equal(tcache_units_count(cache), 0);
+	assert_non_null(tcache_units(cache, 0, 0));
+	assert_null(tcache_units(cache, 0, 1));
+	assert_int_equal(tcache_unit_view(cache, 0, &view), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_unit_bucket(cache, 0, &first, &count), TCACHE_OK);
+	assert_int_equal(count, 0);
+	assert_int_equal(tcache_code_size(cache), 0);
+	assert_int_equal(tcache_map_code(cache, (void *)0x10000000, 0), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_verify_all(cache), TCACHE_OK);
+	tcache_close(cache);
+}
+
+/* ---- lazy checks ---- */
+
+/* Damage in one page group is found when that group is asked for, and leaves the others usable. */
+static void test_lazy(void **state)
+{
+	struct tcache_write_options options = {.fingerprint = sample_fingerprint()};
+	static uint8_t data[3 * TCACHE_GROUP + 100];
+	struct tcache_writer *writer;
+	struct tcache *cache;
+	uint64_t length;
+	int fd;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 7 + i / 256);
+	assert_int_equal(tcache_writer_create(path, &options, &writer, error, sizeof(error)), TCACHE_OK);
+	tcache_writer_chunk(writer, TCACHE_TYPE_kernel, data, sizeof(data));
+	assert_int_equal(tcache_writer_finish(writer, error, sizeof(error)), TCACHE_OK);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "\xff\x00\xff", 3, TCACHE_PAGE + TCACHE_GROUP + 77), 3);
+	close(fd);
+
+	cache = must_open(0);
+	assert_int_equal(tcache_toc(cache, 0)->group_count, 4);
+	assert_memory_equal(tcache_range(cache, 0, 0, TCACHE_GROUP), data, TCACHE_GROUP);
+	assert_null(tcache_range(cache, 0, 0, TCACHE_GROUP + 1));
+	assert_int_equal(tcache_last_status(cache), TCACHE_ERR_DIGEST);
+	assert_non_null(strstr(tcache_error(cache), "chunk KERN is damaged at file offset 69632 … 135167"));
+	assert_null(tcache_range(cache, 0, 2 * TCACHE_GROUP - 1, 1));
+	assert_memory_equal(tcache_range(cache, 0, 2 * TCACHE_GROUP, TCACHE_GROUP + 100), data + 2 * TCACHE_GROUP,
+			    TCACHE_GROUP + 100);
+	assert_null(tcache_chunk(cache, 0, &length));
+	assert_int_equal(tcache_verify_all(cache), TCACHE_ERR_DIGEST);
+	tcache_close(cache);
+}
+
+/* ---- code ---- */
+
+static bool mapping_is(const void *address, const char *permissions)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[512], have[5];
+	unsigned long start;
+	bool found = false;
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%lx-%*x %4s", &start, have) == 2 && start == (unsigned long)address)
+			found = !strcmp(have, permissions);
+	fclose(maps);
+	return found;
+}
+
+static void test_code(void **state)
+{
+	static const uint8_t answer[] = {0xb8, 42, 0, 0, 0, 0xc3}; /* mov eax, 42; ret */
+	struct tcache_write_options options = {.fingerprint = sample_fingerprint()};
+	static uint8_t code[TCACHE_PAGE + 64];
+	struct tcache_writer *writer;
+	struct tcache *cache;
+	int (*function)(void);
+	uint8_t *area;
+
+	(void)state;
+	memcpy(code + TCACHE_PAGE, answer, sizeof(answer));
+	assert_int_equal(tcache_writer_create(path, &options, &writer, error, sizeof(error)), TCACHE_OK);
+	tcache_writer_chunk(writer, TCACHE_TYPE_code, code, sizeof(code));
+	assert_int_equal(tcache_writer_finish(writer, error, sizeof(error)), TCACHE_OK);
+	cache = must_open(0);
+	assert_int_equal(tcache_code_size(cache), 2 * TCACHE_PAGE);
+	area = mmap(NULL, 4 * TCACHE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_true(area != MAP_FAILED);
+
+	assert_int_equal(tcache_map_code(cache, area + TCACHE_PAGE, 0), TCACHE_ERR_SYSTEM);
+	assert_int_equal(tcache_map_code(cache, area + 1, TCACHE_MAP_REPLACE), TCACHE_ERR_SYSTEM);
+	assert_int_equal(tcache_map_code(cache, area + TCACHE_PAGE, TCACHE_MAP_REPLACE), TCACHE_OK);
+	assert_true(mapping_is(area + TCACHE_PAGE, "r-xs"));
+	assert_true(mapping_is(area + 3 * TCACHE_PAGE, "---p"));
+	/* the mapping outlives the cache */
+	tcache_close(cache);
+	*(void **)&function = area + 2 * TCACHE_PAGE;
+	assert_int_equal(function(), 42);
+	munmap(area, 4 * TCACHE_PAGE);
+
+	cache = must_open(0);
+	assert_int_equal(tcache_map_code(cache, area, 0), TCACHE_OK);
+	assert_true(mapping_is(area, "r-xs"));
+	munmap(area, tcache_code_size(cache));
+	tcache_close(cache);
+}
+
+/* ---- trust ---- */
+
+static void test_permissions(void **state)
+{
+	char expected[128];
+
+	(void)state;
+	for (unsigned mode = 0; mode <= 0777; mode++) {
+		struct tcache *cache;
+
+		/* who is not root needs to be able to read it at all */
+		if (geteuid() && !(mode & 0400))
+			continue;
+		assert_int_equal(chmod(path, mode), 0);
+		if (mode & 022) {
+			snprintf(expected, sizeof(expected), "can be written by others (mode %04o)", mode);
+			must_refuse(path, 0, TCACHE_ERR_MODE, expected);
+		} else {
+			tcache_close(must_open(0));
+		}
+		cache = must_open(TCACHE_TRUST);
+		tcache_close(cache);
+	}
+}
+
+static void test_owner(void **state)
+{
+	(void)state;
+	if (geteuid())
+		skip();
+	assert_int_equal(chmod(directory, 0755), 0);
+	assert_int_equal(chown(path, 12345, 12345), 0);
+	must_refuse(path, 0, TCACHE_ERR_OWNER, "belongs to user 12345, not to root or user 0");
+	tcache_close(must_open(TCACHE_TRUST));
+	/* root's own, and the effective user's own, are trusted; a third user's is not */
+	assert_int_equal(seteuid(12345), 0);
+	tcache_close(must_open(0));
+	assert_int_equal(seteuid(0), 0);
+	assert_int_equal(chown(path, 0, 0), 0);
+	assert_int_equal(seteuid(12345), 0);
+	tcache_close(must_open(0));
+	assert_int_equal(seteuid(0), 0);
+	assert_int_equal(chown(path, 54321, 0), 0);
+	assert_int_equal(seteuid(12345), 0);
+	must_refuse(path, 0, TCACHE_ERR_OWNER, "belongs to user 54321, not to root or user 12345");
+	assert_int_equal(seteuid(0), 0);
+}
+
+static void test_kinds(void **state)
+{
+	char other[160];
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s/other", directory);
+	assert_int_equal(symlink(path, other), 0);
+	must_refuse(other, 0, TCACHE_ERR_KIND, "is a symbolic link, which is not followed");
+	must_refuse(other, TCACHE_TRUST, TCACHE_ERR_KIND, "is a symbolic link, which is not followed");
+	unlink(other);
+	must_refuse(other, 0, TCACHE_ERR_SYSTEM, "cannot be opened: No such file or directory");
+	/* nobody writes into it: opening must not wait */
+	assert_int_equal(mkfifo(other, 0600), 0);
+	must_refuse(other, 0, TCACHE_ERR_KIND, "is not a regular file");
+	unlink(other);
+	must_refuse(directory, 0, TCACHE_ERR_KIND, "is a directory");
+	must_refuse("/dev/null", TCACHE_TRUST, TCACHE_ERR_KIND, "is not a regular file");
+	assert_int_equal(truncate(path, 0), 0);
+	must_refuse(path, 0, TCACHE_ERR_TRUNCATED, "is empty");
+	/* messages fit in what is given for them, also in nothing */
+	assert_int_equal(tcache_open(path, 0, (struct tcache **)&other, NULL, 0), TCACHE_ERR_TRUNCATED);
+	assert_int_equal(tcache_open(path, 0, (struct tcache **)&other, error, 5), TCACHE_ERR_TRUNCATED);
+	assert_int_equal(strlen(error), 4);
+}
+
+static void test_signature(void **state)
+{
+	uint8_t public_key[32], secret_key[TCACHE_SECRET_KEY_SIZE];
+	struct tcache *cache = must_open(0);
+
+	(void)state;
+	sample_key(public_key, secret_key);
+	assert_int_equal(tcache_check_signer(cache, public_key), TCACHE_ERR_SIGNATURE);
+	assert_non_null(strstr(tcache_error(cache), ": is not signed"));
+	tcache_close(cache);
+	assert_int_equal(sample_write(path, &sample, true, error, sizeof(error)), TCACHE_OK);
+	cache = must_open(0);
+	assert_int_equal(tcache_header(cache)->group_digest, TCACHE_DIGEST_BLAKE2B);
+	assert_int_equal(tcache_check_signer(cache, public_key), TCACHE_OK);
+	assert_int_equal(tcache_verify_all(cache), TCACHE_OK);
+	public_key[31] ^= 0x80;
+	assert_int_equal(tcache_check_signer(cache, public_key), TCACHE_ERR_SIGNATURE);
+	assert_non_null(strstr(tcache_error(cache), ": is signed by another key"));
+	tcache_close(cache);
+}
+
+static void test_host_features(void **state)
+{
+	uint64_t have[2];
+
+	(void)state;
+	tcache_host_features(have);
+	assert_int_equal(have[0] >> TCACHE_HOST_AVX2 & 1, !!__builtin_cpu_supports("avx2"));
+	assert_int_equal(have[0] >> TCACHE_HOST_BMI2 & 1, !!__builtin_cpu_supports("bmi2"));
+	assert_int_equal(have[0] >> TCACHE_HOST_POPCNT & 1, !!__builtin_cpu_supports("popcnt"));
+	assert_int_equal(have[0] >> TCACHE_HOST_FMA & 1, !!__builtin_cpu_supports("fma"));
+	assert_string_equal(tcache_host_feature_name(TCACHE_HOST_FSGSBASE), "fsgsbase");
+	assert_null(tcache_host_feature_name(127));
+	assert_null(tcache_host_feature_name(~0u));
+	for (unsigned i = 0; tcache_host_feature_name(i); i++)
+		for (unsigned k = 0; k < i; k++)
+			assert_string_not_equal(tcache_host_feature_name(i), tcache_host_feature_name(k));
+}
+
+/* Published values, so that keys made by one build are understood by the next. */
+static void test_digests(void **state)
+{
+	static const uint8_t blake2b_abc[4] = {0xbd, 0xdd, 0x81, 0x3c};
+	uint8_t digest[TCACHE_DIGEST_SIZE];
+	uint64_t hash[2];
+
+	(void)state;
+	tcache_digest("abc", 3, digest);
+	assert_memory_equal(digest, blake2b_abc, sizeof(blake2b_abc));
+	tcache_hash("", 0, hash);
+	assert_true(hash[0] == 0x6001c324468d497f && hash[1] == 0x99aa06d3014798d8);
+	assert_string_equal(tcache_status_name(TCACHE_ERR_DIGEST), "damaged");
+	assert_string_equal(tcache_status_name((enum tcache_status)1000), "unknown");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(test_records),      TEST(test_chunks),        TEST(test_units),     TEST(test_strings),
+		TEST(test_long_strings), TEST(test_unpacked),      TEST(test_no_chunks), TEST(test_lazy),
+		TEST(test_code),         TEST(test_permissions),   TEST(test_owner),     TEST(test_kinds),
+		TEST(test_signature),    TEST(test_host_features), TEST(test_digests),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
