@@ -47,7 +47,9 @@ interp_run:
 	mov r13, [V_GPR(13)]
 	mov r14, [V_GPR(14)]
 	mov r15, [V_GPR(15)]
-	jmp [V_ENTER_TARGET]
+	.att_syntax /* clang takes `jmp [address]` for a direct jump */
+	jmp *V_ENTER_TARGET
+	.intel_syntax noprefix
 	.size interp_run, . - interp_run
 
 /* A thunk ends here; guest RSP has been stored by the thunk if it can change. */

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "debug/perf_map.h"
 #include "live/translate.h"
 #include "vm.h"
 
@@ -31,11 +32,6 @@ void live_stub_underflow(void);
 TABLE_ADD(pc, struct pc_entry)
 TABLE_ADD(link, struct link)
 TABLE_ADD(insn, struct insn)
-
-static u32 entry_hash(u64 pc)
-{
-	return (u32)((pc * 0x9e3779b97f4a7c15ULL) >> (64 - ENTRY_HASH_BITS));
-}
 
 /* There is room: no unit has more landings than entries, of which there are as many at most. */
 void cache_add_landing(struct live *live, u32 code)
@@ -112,24 +108,26 @@ static int carve_tables(struct live *live, struct err *err)
 	return 0;
 }
 
+/*
+ * Two views of one shared anonymous mapping: W^X without a page that is both. (Not a memfd: perf takes symbols from a
+ * perf map for anonymous memory only.)
+ */
 static int map_code(struct live *live, struct err *err)
 {
-	int fd = memfd_create("avant-code", MFD_CLOEXEC);
+	live->code_rw =
+		mmap(NULL, live->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (live->code_rw == MAP_FAILED)
+		return err_set(err, "cannot create the code cache: %s", strerror(errno));
+	u8 *at = mmap((void *)LIVE_CODE_ADDRESS, live->size, PROT_NONE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 
-	if (fd < 0 || ftruncate(fd, (off_t)live->size) < 0) {
-		err_set(err, "cannot create the code cache: %s", strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		return -1;
-	}
-	live->code_rw = mmap(NULL, live->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	live->code = mmap((void *)LIVE_CODE_ADDRESS, live->size, PROT_READ | PROT_EXEC,
-			  MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
-	int failure = errno;
-
-	close(fd);
-	if (live->code_rw == MAP_FAILED || live->code == MAP_FAILED)
-		return err_set(err, "cannot map the code cache at %#lx: %s", LIVE_CODE_ADDRESS, strerror(failure));
+	if (at == MAP_FAILED)
+		return err_set(err, "cannot map the code cache at %#lx: %s", LIVE_CODE_ADDRESS, strerror(errno));
+	live->code = at;
+	/* an old size of 0 duplicates a shared mapping (mremap(2)) */
+	if (mremap(live->code_rw, 0, live->size, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED ||
+	    mprotect(at, live->size, PROT_READ | PROT_EXEC) < 0)
+		return err_set(err, "cannot map the code cache twice: %s", strerror(errno));
 	return 0;
 }
 
@@ -215,12 +213,13 @@ void live_flush(struct live *live)
 	struct vm *vm = live->vm;
 	struct emitter e = {live->code_rw, live->code_rw, live->code_rw + CACHE_FIRST_OFFSET, false};
 
+	/* dropped ones too: a frame's chain may hold units that were dropped through their other frame */
 	for (u32 i = 1; i < live->unit_count; i++) {
-		const struct unit *unit = &live->units[i];
-
-		if (!unit->dropped)
-			live_drop_frame(vm->vcpu, unit->gpa);
+		live_forget_frame(live, live->units[i].gpa);
+		if (live->units[i].gpa_next != NO_FRAME)
+			live_forget_frame(live, live->units[i].gpa_next);
 	}
+	live->dropped_code = true;
 	memset(live->hash, 0, sizeof(u32) << ENTRY_HASH_BITS);
 	memset(live->target_hash, 0, sizeof(u32) << TARGET_HASH_BITS);
 	live->target_count = 1;
@@ -259,7 +258,7 @@ static void publish(struct live *live, u32 number)
 	if (unit->gpa_next != NO_FRAME)
 		chain_frame(live, number, 1, unit->gpa_next);
 	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++) {
-		u32 *head = &live->hash[entry_hash(live->entries[i].pc)];
+		u32 *head = &live->hash[live_entry_hash(live->entries[i].pc)];
 
 		live->entries[i].next = *head;
 		*head = i;
@@ -350,9 +349,10 @@ static u32 translate_here(struct vcpu *v, u64 gpa, bool careful, bool *fault)
 	struct live *live = v->vm->live;
 	struct vm_stats *stats = &v->vm->stats;
 	struct scan *scan = (struct scan *)(live->translation + 1);
-	u64 next, start = clock_host_ns();
+	u64 next, start;
 
 	vcpu_fpu_put(v);
+	start = clock_host_ns();
 	if (!scan_here(v, scan, gpa, careful, &next, fault))
 		return UNIT_NONE;
 	u32 number = try_translate(v, scan, gpa, careful, next);
@@ -364,6 +364,8 @@ static u32 translate_here(struct vcpu *v, u64 gpa, bool careful, bool *fault)
 	if (number == UNIT_NONE)
 		return UNIT_NONE;
 	publish(live, number);
+	perf_map_add(v->vm, (u64)live->code + live->units[number].code,
+		     live->units[number].code_end - live->units[number].code, live->units[number].pc);
 	stats->units_translated++;
 	stats->instructions_translated += scan->count;
 	stats->code_bytes += live->units[number].code_end - live->units[number].code;

@@ -68,6 +68,7 @@ static void *resume(struct vcpu *v)
 	forget_predictions(v);
 	if (v->poll || (v->rflags & FLAG_TF) || v->vm->live->counted)
 		return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
+	v->rflags &= ~FLAG_RF; /* it lasts for one instruction, and nothing here looks at it (SDM vol. 3B, 17.3.1.1) */
 	/* what the jump table says is as good here as in generated code: a dropped entry leads to a real look-up */
 	unsigned index = jump_index(v->rip);
 

@@ -139,6 +139,11 @@ struct live {
 	struct translation *translation; /* work area */
 };
 
+static inline u32 live_entry_hash(u64 pc)
+{
+	return (u32)((pc * 0x9e3779b97f4a7c15ULL) >> (64 - ENTRY_HASH_BITS));
+}
+
 struct live *live_create(struct vm *vm, struct err *err);
 void live_destroy(struct live *live);
 
@@ -165,6 +170,8 @@ int live_enter(void *code);
 u32 live_find_target(const struct live *live, u64 pc);
 /* Drops every unit made from the frame at gpa. General registers only. */
 void live_drop_frame(struct vcpu *v, u64 gpa);
+/* No unit is made from the frame at gpa any longer, and writes to it need not be watched. General registers only. */
+void live_forget_frame(struct live *live, u64 gpa);
 /* Forgets all translations. */
 void live_flush(struct live *live);
 /* Empties the prediction stack of user (cpl 3) or kernel code. General registers only. */

@@ -60,9 +60,7 @@ static u32 find_entry(struct vcpu *v, bool whole, u32 mode)
 
 	if (mmu_fetch(v, v->rip, &gpa) != EXEC_OK)
 		return 0;
-	u32 hash = (u32)((v->rip * 0x9e3779b97f4a7c15ULL) >> (64 - ENTRY_HASH_BITS));
-
-	for (u32 i = live->hash[hash]; i; i = live->entries[i].next) {
+	for (u32 i = live->hash[live_entry_hash(v->rip)]; i; i = live->entries[i].next) {
 		const struct entry *entry = &live->entries[i];
 		const struct unit *unit = &live->units[entry->unit];
 
@@ -141,6 +139,19 @@ static void write_jump(struct live *live, u32 from, u32 to)
 	bytes_copy(live->code_rw + from + 1, &displacement, 4);
 }
 
+/* Takes the unit's entries out of the hash: code that is rewritten all the time would make its chains endless. */
+static void unhash(struct live *live, const struct unit *unit)
+{
+	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++) {
+		u32 *at = &live->hash[live_entry_hash(live->entries[i].pc)];
+
+		while (*at && *at != i)
+			at = &live->entries[*at].next;
+		if (*at)
+			*at = live->entries[i].next;
+	}
+}
+
 /* Whoever still holds the address of an entry or a landing is sent to look for the current translation. */
 static void poison(struct live *live, const struct unit *unit)
 {
@@ -177,6 +188,18 @@ static u32 *frame_head(struct live *live, u64 gpa)
 	return host ? &live->frame_head[(u64)(host - ram->host) >> PAGE_SHIFT] : NULL;
 }
 
+void live_forget_frame(struct live *live, u64 gpa)
+{
+	u32 *head = frame_head(live, gpa);
+
+	if (!head)
+		return;
+	struct ram *ram = &live->vm->ram;
+
+	*head = 0;
+	ram->frames[head - live->frame_head] &= (u8)~FRAME_CODE;
+}
+
 void live_drop_frame(struct vcpu *v, u64 gpa)
 {
 	struct live *live = v->vm->live;
@@ -191,16 +214,14 @@ void live_drop_frame(struct vcpu *v, u64 gpa)
 		if (!unit->dropped) {
 			unit->dropped = true;
 			poison(live, unit);
+			unhash(live, unit);
 			drop_target(v, unit);
 		}
 		number = unit->next_frame[second];
 	}
-	*head = 0;
+	live_forget_frame(live, gpa);
 	live->dropped_code = true;
 	v->vm->stats.invalidations++;
-	const u8 *host = ram_at(&v->vm->ram, gpa);
-
-	v->vm->ram.frames[(u64)(host - v->vm->ram.host) >> PAGE_SHIFT] &= (u8)~FRAME_CODE;
 }
 
 void smc_write(struct vcpu *v, u64 gpa, unsigned length)

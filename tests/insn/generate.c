@@ -810,13 +810,16 @@ static void append_loop_end(struct sequence *s, unsigned start)
 
 bool generate_sequence(void *opaque, u64 number, struct insn_case *c)
 {
-	static const u64 places[] = {DATA, DATA, HIGH_DATA, STACK, CODE + 0xc00, EDGE + 0x800};
 	struct random r = {*(u64 *)opaque * 0x100000001b3 + number};
 	struct sequence s = {.r = &r, .c = c};
 	unsigned start;
 
 	random_u64(&r);
 	random_state(&r, c);
+	/* data in code pages keeps clear of the code: what that would become could do anything to this process */
+	bool at_end = random_one_in(&r, 3);
+	const u64 places[] = {DATA, DATA, HIGH_DATA, STACK, c->start + (at_end ? 0x400 : 0xc00), EDGE + 0x800};
+
 	c->length = 0;
 	c->linear = true;
 	s.allowed = 0xffff;
@@ -829,7 +832,7 @@ bool generate_sequence(void *opaque, u64 number, struct insn_case *c)
 
 		s.pointers |= (u16)BIT(reg);
 		c->gpr[reg] = places[random_below(&r, ARRAY_SIZE(places))] + 0x100 + random_below(&r, 16) * 16;
-		if (random_one_in(&r, 8))
+		if (random_one_in(&r, 8) && PAGE_BASE(c->gpr[reg]) != c->start)
 			c->gpr[reg] = (c->gpr[reg] | 0xff0) - random_below(&r, 0x40);
 		if (random_one_in(&r, 16))
 			c->gpr[reg] += random_below(&r, 16);
@@ -853,6 +856,6 @@ bool generate_sequence(void *opaque, u64 number, struct insn_case *c)
 		append_loop_end(&s, start);
 	snprintf(c->name, sizeof(c->name), "sequence %llu", (unsigned long long)number);
 	put_end(c);
-	c->start += random_one_in(&r, 3) ? PAGE_SIZE - random_below(&r, c->length + 1) : random_below(&r, 0x200);
+	c->start += at_end ? PAGE_SIZE - random_below(&r, c->length + 1) : random_below(&r, 0x200);
 	return true;
 }

@@ -52,7 +52,9 @@ native_enter:
 	mov r13, [F_GPR(13)]
 	mov r14, [F_GPR(14)]
 	mov r15, [F_GPR(15)]
-	jmp [F_RIP]
+	.att_syntax /* clang takes `jmp [address]` for a direct jump */
+	jmp *F_RIP
+	.intel_syntax noprefix
 	.size native_enter, . - native_enter
 
 /* From the signal handler, which has put FS and GS back and was entered with fresh vector state. */

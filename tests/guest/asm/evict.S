@@ -57,8 +57,9 @@ round:
 	jnz round
 
 	/*
-	 * The same pages, each a function of its own now, and before its end a jump across to the next page, where no
-	 * code needs to have been run. Rounds of the jumps out of the even pages, the functions of the odd pages, and a write to every page.
+	 * The same pages, each a function of its own now, and before its end a jump that reaches into the next page,
+	 * where no code needs to have been run. Rounds of the jumps of the even pages, the functions of the odd pages,
+	 * and a write to every page.
 	 */
 	mov edi, CODE
 	mov ecx, PAGES

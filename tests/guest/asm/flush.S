@@ -175,6 +175,8 @@ chained:
 	/* --- an instruction that lies in two pages, of which the second changes: mov eax, imm32; ret */
 	mov byte ptr [page + 4 * 4096 + 4093], 0xb8
 	mov word ptr [page + 4 * 4096 + 4094], 0
+	mov byte ptr [page + 9 * 4096 + 4093], 0xb8
+	mov word ptr [page + 9 * 4096 + 4094], 5
 	mov dword ptr [page + 5 * 4096], 0xc30000
 	mov dword ptr [page + 6 * 4096], 0xc30001
 	MAP 4, 4, RWX
@@ -188,6 +190,23 @@ straddle:
 	CHECK_EQ(rax, 0)
 	MAP 5, 6, RWX
 	invlpg [W(5)]
+	HERE
+	call call_three_times
+	CHECK_EQ(rax, 0x10000)
+	/* the first page becomes another one */
+	MAP 4, 9, RWX
+	invlpg [W(4)]
+	HERE
+	call call_three_times
+	CHECK_EQ(rax, 0x10005)
+	MAP 4, 9, 0
+	invlpg [W(4)]
+	FAULT
+	call rbx
+	EXPECT(VEC_PF, 0x10)
+	EXPECT_CR2(W(4) + 4093)
+	MAP 4, 4, RWX
+	invlpg [W(4)]
 	HERE
 	call call_three_times
 	CHECK_EQ(rax, 0x10000)
