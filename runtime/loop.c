@@ -141,22 +141,21 @@ static bool stop_for_debugger(struct vm *vm)
 static void step(struct vm *vm)
 {
 	struct vcpu *v = vm->vcpu;
-	bool trap = v->rflags & FLAG_TF;
 	enum exec result;
 
 	if (vm->debugger && stop_for_debugger(vm))
 		return;
 	v->rflags &= ~FLAG_RF;
+	v->trap = !!(v->rflags & FLAG_TF);
 	result = interp_step(v);
-	if (result != EXEC_FAULT && result != EXEC_AGAIN) {
-		if (vm->counted)
-			v->budget--;
-		if (trap && result != EXEC_STOP && result != EXEC_HALT) {
-			if (result == EXEC_LEAVE)
-				conclude(vm, result);
-			v->fault = (struct fault){.vector = VEC_DB, .dr6 = BIT(14)};
-			result = EXEC_FAULT;
-		}
+	if (vm->counted && result != EXEC_FAULT && result != EXEC_AGAIN)
+		v->budget--;
+	/* a REP is stepped element by element */
+	if (v->trap && result != EXEC_FAULT && result != EXEC_STOP && result != EXEC_HALT) {
+		if (result == EXEC_LEAVE)
+			conclude(vm, result);
+		v->fault = (struct fault){.vector = VEC_DB, .dr6 = BIT(14)};
+		result = EXEC_FAULT;
 	}
 	conclude(vm, result);
 }

@@ -93,7 +93,10 @@ live_resume: /* rax: where to go on */
 	mov [V_ENTER_TARGET], rax
 	ENTER_PREDICTIONS
 	LOAD_GUEST
-	jmp [V_ENTER_TARGET]
+	/* AT&T syntax: clang's assembler takes `jmp [number]` for a jump to that address */
+	.att_syntax
+	jmp *V_ENTER_TARGET
+	.intel_syntax noprefix
 	.size live_enter, . - live_enter
 
 /* The guest's state is stored and rsp is the C stack: back to live_enter's caller. */
