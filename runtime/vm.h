@@ -13,7 +13,6 @@
 #include "util/types.h"
 
 struct cpu_model;
-struct engine_state;
 struct console;
 struct boot_timer;
 

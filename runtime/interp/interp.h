@@ -24,9 +24,6 @@ void interp_destroy(struct interp *interp);
  */
 enum exec interp_step(struct vcpu *v);
 
-/* Executes one decoded instruction like interp_step(), but leaves v->icount alone. */
-enum exec interp_execute(struct vcpu *v, const struct insn *insn);
-
 /* Was this host address in a thunk? Then the signal handler continues at interp_thunk_fault. */
 bool interp_owns(const struct interp *interp, u64 host);
 void interp_thunk_fault(void);

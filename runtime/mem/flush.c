@@ -423,19 +423,6 @@ void mmu_clear_jumps(struct vcpu *v)
 		view_clear_jumps(view);
 }
 
-void mmu_drop_jumps(struct vcpu *v, u32 low, u32 high)
-{
-	struct mmu *mmu = &v->vm->mmu;
-
-	FOR_EACH_VIEW (mmu, view)
-		FOR_EACH_WORD (&view->jumps, w)
-			FOR_EACH_INDEX (view->jumps.word[w], w, i)
-				if (view->jump[i] >= low && view->jump[i] < high) {
-					jump_drop(view, i);
-					index_set_remove(&view->jumps, i);
-				}
-}
-
 /* Takes the write permission for the host page from the entries in words [from, to) of the view's set. */
 static void view_protect(struct view *view, u64 host, unsigned from, unsigned to)
 {

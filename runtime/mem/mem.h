@@ -203,9 +203,6 @@ void mmu_set_target_miss(struct mmu *mmu, void *code);
 /* Empties every jump table. */
 void mmu_clear_jumps(struct vcpu *v);
 
-/* Empties every jump entry of every view whose code lies in [low, high). */
-void mmu_drop_jumps(struct vcpu *v, u32 low, u32 high);
-
 /*
  * CR3 was written; v->cr3 is the new value without bit 63. Chooses the slot of the new PCID and makes it and its view
  * current; drops what is not global from it unless `keep` (bit 63 with CR4.PCIDE).

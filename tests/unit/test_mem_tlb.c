@@ -564,29 +564,6 @@ static void test_pcide_toggle(void **state)
 	assert_hits(KERNEL_PAGE, 1, 0, 0);
 }
 
-static void test_drop_jumps(void **state)
-{
-	(void)state;
-	map(cpu->cr3, KERNEL_PAGE, FRAME, P | RW | G);
-	set_jump(KERNEL_PAGE, KERNEL_PAGE);
-	set_jump(KERNEL_PAGE + 0x10, KERNEL_PAGE + 0x10);
-	set_cpl(0, true);
-	set_jump(KERNEL_PAGE + 0x10, KERNEL_PAGE + 0x10);
-	mmu_drop_jumps(cpu, 0x11, 0x12);
-	assert_int_equal(jump_of(KERNEL_PAGE + 0x10), 0);
-	set_cpl(0, false);
-	assert_int_equal(jump_of(KERNEL_PAGE + 0x10), 0);
-	assert_int_not_equal(jump_of(KERNEL_PAGE), 0);
-	set_jump(KERNEL_PAGE + 0x10, KERNEL_PAGE + 0x10);
-	set_cpl(0, true);
-	set_jump(KERNEL_PAGE + 0x20, KERNEL_PAGE + 0x20);
-	mmu_clear_jumps(cpu);
-	assert_int_equal(jump_of(KERNEL_PAGE + 0x20), 0);
-	set_cpl(0, false);
-	assert_int_equal(jump_of(KERNEL_PAGE), 0);
-	assert_int_equal(jump_of(KERNEL_PAGE + 0x10), 0);
-}
-
 /* A full TLB is emptied completely, by each kind of flush. */
 static void test_flush_when_full(void **state)
 {
@@ -627,9 +604,37 @@ static void test_statistics(void **state)
 
 #define MEM_TEST(f) cmocka_unit_test_setup_teardown(f, machine_setup, machine_teardown)
 
+/* Numbered targets of direct jumps: the same life as jump entries, and a miss pointer where there is none. */
+static void test_targets(void **state)
+{
+	struct mmu *mmu = &cpu->vm->mmu;
+	int miss, code;
+
+	(void)state;
+	mmu_set_target_miss(mmu, &miss);
+	map(cpu->cr3, KERNEL_PAGE, FRAME, P | RW | G);
+	set_jump(KERNEL_PAGE, KERNEL_PAGE);
+	assert_ptr_equal(cpu->view->target[5], &miss);
+	view_set_target(cpu->view, 5, KERNEL_PAGE + 8, KERNEL_PAGE + 9, &code);
+	view_set_target(cpu->view, 6, KERNEL_PAGE + 16, KERNEL_PAGE + 17, &code);
+	mmu_flush_page(cpu, KERNEL_PAGE + 2 * PAGE_SIZE);
+	assert_ptr_equal(cpu->view->target[5], &code);
+	mmu_drop_target(cpu, 6);
+	assert_ptr_equal(cpu->view->target[5], &code);
+	assert_ptr_equal(cpu->view->target[6], &miss);
+	mmu_flush_page(cpu, KERNEL_PAGE);
+	assert_ptr_equal(cpu->view->target[5], &miss);
+	set_jump(KERNEL_PAGE, KERNEL_PAGE);
+	view_set_target(cpu->view, 7, KERNEL_PAGE + 8, KERNEL_PAGE + 9, &code);
+	mmu_clear_jumps(cpu);
+	assert_ptr_equal(cpu->view->target[7], &miss);
+	assert_int_equal(jump_of(KERNEL_PAGE), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		MEM_TEST(test_targets),
 		MEM_TEST(test_fill_by_access),
 		MEM_TEST(test_supervisor_writes_without_wp),
 		MEM_TEST(test_fill_declines),
@@ -649,7 +654,6 @@ int main(void)
 		MEM_TEST(test_flush_huge_page),
 		MEM_TEST(test_invpcid),
 		MEM_TEST(test_pcide_toggle),
-		MEM_TEST(test_drop_jumps),
 		MEM_TEST(test_flush_when_full),
 		MEM_TEST(test_statistics),
 	};
