@@ -40,8 +40,6 @@ static void look_at_events(struct vm *vm)
 	vcpu_fpu_put(v);
 	if (v->predictions_full)
 		live_close_reserve(v);
-	if (irqchip_take_nmi(vm->irqchip))
-		cpu_deliver_interrupt(v, VEC_NMI);
 	clock_run(&vm->clock);
 	uart_poll_input(vm->uart);
 	vm->console->flush(vm->console); /* a prompt has no line end; nothing to do if all is written */
@@ -51,6 +49,14 @@ static void look_at_events(struct vm *vm)
 		debugger_attend(vm);
 	if (vm->tracer)
 		trace_limit_budget(vm->tracer, v);
+}
+
+static bool deliver_nmi(struct vm *vm)
+{
+	if (!irqchip_take_nmi(vm->irqchip))
+		return false;
+	cpu_deliver_interrupt(vm->vcpu, VEC_NMI);
+	return true;
 }
 
 static enum exec deliver_interrupt(struct vm *vm)
@@ -74,7 +80,8 @@ static void service(struct vm *vm)
 		trace_step(vm->tracer, v);
 	if (due || __atomic_load_n(&v->event, __ATOMIC_SEQ_CST))
 		look_at_events(vm);
-	if (v->irq_line && interrupts_open(v) && !(vm->debugger && debugger_holds_interrupts(vm->debugger)))
+	if (!deliver_nmi(vm) && v->irq_line && interrupts_open(v) &&
+	    !(vm->debugger && debugger_holds_interrupts(vm->debugger)))
 		deliver_interrupt(vm);
 	vcpu_update_poll(v);
 }
@@ -96,6 +103,8 @@ static void wait_for_interrupt(struct vm *vm)
 			vm_sleep(vm);
 		}
 		look_at_events(vm);
+		if (deliver_nmi(vm))
+			break;
 	}
 	vcpu_update_poll(v);
 }
@@ -165,13 +174,7 @@ static void run_live(struct vm *vm)
 	struct vcpu *v = vm->vcpu;
 	bool fault;
 
-	if (v->forget_user || v->forget_kernel) {
-		if (v->forget_user)
-			live_reset_predictions(v, true);
-		if (v->forget_kernel)
-			live_reset_predictions(v, false);
-		v->forget_user = v->forget_kernel = false;
-	}
+	live_forget_predictions(v);
 	void *code = v->careful ? live_find_careful(v, &fault) : live_find(v, &fault);
 
 	v->careful = false;

@@ -53,8 +53,7 @@ static void locate(struct vcpu *v, const void *back)
 		live_count_in(v, entry->left);
 }
 
-/* Return addresses on the prediction stacks that a change of mappings made doubtful are forgotten. */
-static void forget_predictions(struct vcpu *v)
+void live_forget_predictions(struct vcpu *v)
 {
 	if (v->forget_user)
 		live_reset_predictions(v, true);
@@ -65,7 +64,7 @@ static void forget_predictions(struct vcpu *v)
 
 static void *resume(struct vcpu *v)
 {
-	forget_predictions(v);
+	live_forget_predictions(v);
 	if (v->poll || (v->rflags & FLAG_TF) || v->vm->live->counted)
 		return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
 	v->rflags &= ~FLAG_RF; /* it lasts for one instruction, and nothing here looks at it (SDM vol. 3B, 17.3.1.1) */
@@ -79,6 +78,14 @@ static void *resume(struct vcpu *v)
 	return code ? code : leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
 }
 
+static void count_one(struct vcpu *v)
+{
+	if (v->vm->live->counted) {
+		v->icount++;
+		v->budget--;
+	}
+}
+
 /* An instruction was executed by C. Goes on at `back` if nothing but its result has changed. */
 static void *finish(struct vcpu *v, enum exec result, unsigned length, void *back)
 {
@@ -89,10 +96,7 @@ static void *finish(struct vcpu *v, enum exec result, unsigned length, void *bac
 		switch (result) {
 		case EXEC_OK:
 			v->rip = before + length;
-			if (live->counted) {
-				v->icount++;
-				v->budget--;
-			}
+			count_one(v);
 			if (v->forget_user || v->forget_kernel || live->dropped_code || (v->rflags & FLAG_TF) ||
 			    live->counted || !back)
 				return resume(v);
@@ -102,10 +106,7 @@ static void *finish(struct vcpu *v, enum exec result, unsigned length, void *bac
 			live_check_mode(v);
 			/* fall through */
 		case EXEC_JUMP:
-			if (live->counted) {
-				v->icount++;
-				v->budget--;
-			}
+			count_one(v);
 			return resume(v);
 		case EXEC_FAULT:
 			result = cpu_deliver_fault(v);
@@ -114,10 +115,7 @@ static void *finish(struct vcpu *v, enum exec result, unsigned length, void *bac
 			break;
 		case EXEC_HALT:
 			v->rip = before + length;
-			if (live->counted) {
-				v->icount++;
-				v->budget--;
-			}
+			count_one(v);
 			return leave(v, LIVE_EXIT_EXEC, EXEC_HALT);
 		case EXEC_AGAIN:
 			return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);

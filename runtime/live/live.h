@@ -176,6 +176,8 @@ void live_forget_frame(struct live *live, u64 gpa);
 void live_flush(struct live *live);
 /* Empties the prediction stack of user (cpl 3) or kernel code. General registers only. */
 void live_reset_predictions(struct vcpu *v, bool user);
+/* Empties those that a change of mappings made doubtful (v->forget_user, _kernel). General registers only. */
+void live_forget_predictions(struct vcpu *v);
 /* What translations depend on besides their bytes and CPL may have changed. General registers only. */
 void live_check_mode(struct vcpu *v);
 

@@ -162,17 +162,11 @@ struct mmu {
 int mmu_init(struct mmu *mmu, struct err *err);
 void mmu_release(struct mmu *mmu);
 
-/*
- * Enters the unit of guest code [pc, last] into the view's jump table; mmu_fetch() has translated its (at most two)
- * pages for this view since the last flush. Flushes that concern any of them take it out again.
- */
-static inline void view_set_jump(struct view *view, u64 pc, u64 last, u32 code)
+/* What flushes have to know of the guest code [pc, last] that a jump or target entry leads to. */
+static inline void view_note_pages(struct view *view, u64 pc, u64 last)
 {
-	unsigned i = jump_index(pc), first_page = tlb_index(pc), last_page = tlb_index(last);
+	unsigned first_page = tlb_index(pc), last_page = tlb_index(last);
 
-	view->jump_pc[i] = pc;
-	view->jump[i] = code;
-	index_set_add(&view->jumps, i);
 	index_set_add(&view->jump_pages, first_page);
 	view->jumps_low |= (s64)pc >= 0;
 	if (pc + view->tlb[first_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, first_page) ||
@@ -180,18 +174,27 @@ static inline void view_set_jump(struct view *view, u64 pc, u64 last, u32 code)
 		view->jumps_local = true;
 }
 
+/*
+ * Enters the unit of guest code [pc, last] into the view's jump table; mmu_fetch() has translated its (at most two)
+ * pages for this view since the last flush. Flushes that concern any of them take it out again.
+ */
+static inline void view_set_jump(struct view *view, u64 pc, u64 last, u32 code)
+{
+	unsigned i = jump_index(pc);
+
+	view->jump_pc[i] = pc;
+	view->jump[i] = code;
+	index_set_add(&view->jumps, i);
+	view_note_pages(view, pc, last);
+}
+
 /* The same for target number n. */
 static inline void view_set_target(struct view *view, unsigned n, u64 pc, u64 last, void *code)
 {
-	unsigned first_page = tlb_index(pc), last_page = tlb_index(last);
-
 	view->target_pc[n] = pc;
 	view->target[n] = code;
 	index_set_add(&view->targets, n);
-	index_set_add(&view->jump_pages, first_page);
-	if (pc + view->tlb[first_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, first_page) ||
-	    last + view->tlb[last_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, last_page))
-		view->jumps_local = true;
+	view_note_pages(view, pc, last);
 }
 
 /* Empties target n in every view. */

@@ -624,6 +624,11 @@ static void test_targets(void **state)
 	assert_ptr_equal(cpu->view->target[6], &miss);
 	mmu_flush_page(cpu, KERNEL_PAGE);
 	assert_ptr_equal(cpu->view->target[5], &miss);
+	/* kernel code in the lower half: a page flush there must empty the kernel's return predictions, too */
+	view_set_target(cpu->view, 8, USER_PAGE, USER_PAGE + 1, &code);
+	cpu->forget_kernel = false;
+	mmu_flush_page(cpu, USER_PAGE);
+	assert_true(cpu->forget_kernel);
 	set_jump(KERNEL_PAGE, KERNEL_PAGE);
 	view_set_target(cpu->view, 7, KERNEL_PAGE + 8, KERNEL_PAGE + 9, &code);
 	mmu_clear_jumps(cpu);
