@@ -22,6 +22,15 @@ void live_stub_link(void);
 void live_stub_poll(void);
 void live_stub_budget(void);
 void live_stub_underflow(void);
+void live_stub_careful(void);
+void live_stub_fill_read1(void);
+void live_stub_fill_read2(void);
+void live_stub_fill_read4(void);
+void live_stub_fill_read8(void);
+void live_stub_fill_write1(void);
+void live_stub_fill_write2(void);
+void live_stub_fill_write4(void);
+void live_stub_fill_write8(void);
 
 #define TABLE_ADD(name, type)                                                                                          \
 	type *cache_add_##name(struct live *live)                                                                      \
@@ -142,6 +151,15 @@ static void set_stubs(struct vcpu *v)
 	v->stub[STUB_LINK] = (void *)live_stub_link;
 	v->stub[STUB_POLL] = (void *)live_stub_poll;
 	v->stub[STUB_BUDGET] = (void *)live_stub_budget;
+	v->stub[STUB_CAREFUL] = (void *)live_stub_careful;
+	v->stub[STUB_FILL_READ + 0] = (void *)live_stub_fill_read1;
+	v->stub[STUB_FILL_READ + 1] = (void *)live_stub_fill_read2;
+	v->stub[STUB_FILL_READ + 2] = (void *)live_stub_fill_read4;
+	v->stub[STUB_FILL_READ + 3] = (void *)live_stub_fill_read8;
+	v->stub[STUB_FILL_WRITE + 0] = (void *)live_stub_fill_write1;
+	v->stub[STUB_FILL_WRITE + 1] = (void *)live_stub_fill_write2;
+	v->stub[STUB_FILL_WRITE + 2] = (void *)live_stub_fill_write4;
+	v->stub[STUB_FILL_WRITE + 3] = (void *)live_stub_fill_write8;
 }
 
 /* Two stacks with an unmapped page below each; the top word of each is the sentinel. */
@@ -324,7 +342,8 @@ static u32 try_translate(struct vcpu *v, struct scan *scan, u64 gpa, bool carefu
 	t->e = (struct emitter){live->code_rw, live->code_rw + live->used, live->code_rw + live->size, false};
 	t->ended = false;
 	t->branch_count = t->cold_count = 0;
-	translate_emit(t, unit);
+	if (careful || !live->lift || !live->lift(t, unit))
+		translate_emit(t, unit);
 	if (t->e.overflow)
 		return UNIT_NONE;
 	unit->code_end = cache_offset(live, t->e.at);

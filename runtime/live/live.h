@@ -33,7 +33,12 @@ enum stub {
 	STUB_LINK,        /* jmp; v->exit_info = link number */
 	STUB_POLL,        /* jmp; v->rip = where to go on */
 	STUB_BUDGET,      /* jmp; counted mode: v->rip = block start, budget used up */
-	STUB_COUNT
+	STUB_CAREFUL,     /* jmp; v->rip = an instruction that lifted code leaves to a careful translation */
+	/* call, from lifted code: r10 = gva; r10 := addend | 1 (| 2: may be written), or 0. Keeps all other registers. */
+	STUB_FILL_READ,                       /* + log2 of the size */
+	STUB_FILL_WRITE = STUB_FILL_READ + 4, /* likewise */
+	STUB_FILL_END = STUB_FILL_WRITE + 4,
+	STUB_COUNT = STUB_FILL_END
 };
 
 /* Why generated code was left. */
@@ -137,6 +142,11 @@ struct live {
 	bool returns_host;
 	bool dropped_code;               /* translations were dropped since this was last cleared */
 	struct translation *translation; /* work area */
+	/*
+	 * For tests: emits the unit that t is set up for in another way than by copying, false if it cannot. Not asked for
+	 * careful translations.
+	 */
+	bool (*lift)(struct translation *t, struct unit *unit);
 };
 
 static inline u32 live_entry_hash(u64 pc)
@@ -197,6 +207,9 @@ void *live_call_tlb_miss(struct vcpu *v, u64 gva, u64 info, void *back);
 void *live_call_window_miss(struct vcpu *v, u64 gva, u64 info, void *back);
 void *live_call_target_miss(struct vcpu *v);
 void *live_call_jump_miss(struct vcpu *v);
+void *live_call_careful(struct vcpu *v);
+/* For lifted code: a look-up that its stub could not make. Returns what the stub does. */
+u64 live_call_fill(struct vcpu *v, u64 gva, u64 info);
 
 /* A prediction stack ran full (v->predictions_full): empties them and closes the reserve again. */
 void live_close_reserve(struct vcpu *v);

@@ -414,23 +414,41 @@ static void fix_branches(struct translation *t)
 		emit_patch(t->branch[i].from, t->host[t->branch[i].item]);
 }
 
+static void emit_entry(struct translation *t, struct unit *unit)
+{
+	t->item = &t->scan->item[0];
+	t->flags_saved = false;
+	if (!cache_add_entry(t->live, t->unit, t->scan->pc, cache_offset(t->live, t->e.at)))
+		t->e.overflow = true;
+	check_rip(t, t->scan->pc);
+	unit->body = cache_offset(t->live, t->e.at);
+	translate_cold(t, COLD_STALE, NULL);
+}
+
+void translate_begin_lifted(struct translation *t, struct unit *unit)
+{
+	t->reg_count = 0;
+	t->home = 0;
+	t->loose_reg = NO_REG;
+	window_plan(&t->plan, t->scan, NULL, 0);
+	for (unsigned w = 0; w < t->plan.count; w++)
+		t->window_open[w] = false;
+	emit_entry(t, unit);
+}
+
+void translate_finish(struct translation *t)
+{
+	for (unsigned i = 0; i < t->cold_count && !t->e.overflow; i++)
+		emit_cold(t, &t->cold[i]);
+}
+
 void translate_emit(struct translation *t, struct unit *unit)
 {
-	struct emitter *e = &t->e;
-	const struct scan *scan = t->scan;
-
-	t->item = &t->scan->item[0];
 	choose_registers(t);
-	t->flags_saved = false;
-	if (!cache_add_entry(t->live, t->unit, scan->pc, cache_offset(t->live, e->at)))
-		e->overflow = true;
-	check_rip(t, scan->pc);
-	unit->body = cache_offset(t->live, e->at);
-	translate_cold(t, COLD_STALE, NULL);
+	emit_entry(t, unit);
 	translate_spill(t);
-	for (unsigned i = 0; i < scan->count && !e->overflow; i++)
+	for (unsigned i = 0; i < t->scan->count && !t->e.overflow; i++)
 		emit_item(t, i);
 	fix_branches(t);
-	for (unsigned i = 0; i < t->cold_count && !e->overflow; i++)
-		emit_cold(t, &t->cold[i]);
+	translate_finish(t);
 }

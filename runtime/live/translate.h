@@ -78,6 +78,9 @@ struct translation {
 
 /* Emits the whole unit; t->e.overflow says that something did not fit. */
 void translate_emit(struct translation *t, struct unit *unit);
+/* The same in two parts, for a unit whose code comes from elsewhere: the ways in, and at last the cold paths. */
+void translate_begin_lifted(struct translation *t, struct unit *unit);
+void translate_finish(struct translation *t);
 
 /* A register not in `used` that emitted sequences may use, or NO_REG; never rax, rcx, rsp, r10, r11. */
 u8 translate_pick_scratch(u16 used);

@@ -6,11 +6,16 @@
 
 struct variant {
 	const char *name;
-	bool live, table, exact, counted;
+	bool live, table, exact, counted, lifted;
 };
 
-#define VARIANTS 7u
+#define VARIANTS 11u
 extern const struct variant variants[VARIANTS];
+
+struct translation;
+struct unit;
+/* live.lift for the variants that are lifted; without it they are left out, with it the other live ones are. */
+extern bool (*machine_lift)(struct translation *t, struct unit *unit);
 
 /* One machine at a time: the vCPU has a fixed address. Exits on failure. */
 void machine_create(void);
