@@ -2,7 +2,7 @@
  * Guest memory accesses. This is where lifting earns its keep.
  *
  * Accesses off one base register are a stream. Its state is two values: `tag`, the guest page that its last look-up
- * found (odd when there is none: no address has such a page), and `addend`, host minus guest address. An access is
+ * found (TAG_NONE when there is none), and `addend`, host minus guest address. An access is
  *
  *	t = ea & (-4096 | size - 1);  if (t != tag) goto slow;  access [ea + addend]
  *
@@ -18,7 +18,8 @@
 #include "ir.h"
 #include "live/live.h"
 
-#define TAG_NONE 1
+/* No page, and nothing that an address comes to when it is masked. */
+#define TAG_NONE 0x800
 
 /* --- which stream ------------------------------------------------------------------------------------------------ */
 

@@ -11,19 +11,32 @@ struct part {
 	const char *constraint;
 };
 
-/* `before` names carry as %c, `body` operands as %0 (result), %1, %2 … (inputs in order). */
+/*
+ * Flags that are live behind the instruction and that it may leave as they were (some processors leave undefined ones
+ * so): as a word, or NULL if there are none.
+ */
+static LLVMValueRef surviving_flags(struct lift *l)
+{
+	u16 mask = l->insn->flags_read & l->live_out;
+
+	return mask ? lift_flags_word(l, mask) : NULL;
+}
+
+/* In `body` %0 is the result, %1, %2 … are the inputs in order. */
 static LLVMValueRef build(struct lift *l, const char *body, LLVMTypeRef type, bool tied, const struct part *in,
 			  unsigned count, LLVMValueRef carry, LLVMValueRef *word)
 {
 	char text[160], constraints[96];
 	unsigned shift = word ? 1 : 0, at = 0;
-	LLVMValueRef args[6];
+	LLVMValueRef args[6], before = word ? surviving_flags(l) : NULL;
 	int n;
 
+	if (before)
+		at += (unsigned)snprintf(text, sizeof(text), "add al, 127\n\tsahf\n\t");
 	if (carry) {
 		unsigned number = 1 + shift + count;
 
-		at += (unsigned)snprintf(text, sizeof(text), "bt $%u, 0\n\t", number);
+		at += (unsigned)snprintf(text + at, sizeof(text) - at, "bt $%u, 0\n\t", number);
 	}
 	for (const char *c = body; *c && at < sizeof(text) - 32; c++) {
 		if (*c == '%')
@@ -45,6 +58,10 @@ static LLVMValueRef build(struct lift *l, const char *body, LLVMTypeRef type, bo
 	if (carry) {
 		args[count++] = lift_zext(l, carry, 4);
 		n += snprintf(constraints + n, sizeof(constraints) - (size_t)n, ",r");
+	}
+	if (before) {
+		args[count++] = before;
+		n += snprintf(constraints + n, sizeof(constraints) - (size_t)n, ",0");
 	}
 	snprintf(constraints + n, sizeof(constraints) - (size_t)n, ",~{flags}");
 	if (!word)
