@@ -177,6 +177,7 @@ struct vcpu {
 	void *interp_done;     /* where a thunk goes at its end */
 	void *stub[32];        /* entry points reached by `call/jmp [abs32]`, filled at start-up; enum stub */
 	u64 window[GPR_COUNT]; /* addends of open windows while a stub is called, by register */
+	u64 tally[4][2];       /* counted mode: instructions executed by enum origin and CPL 3 */
 	u64 gs_base;           /* copies of seg[].base where generated code adds them */
 	u64 fs_base;
 

@@ -11,6 +11,7 @@
 #include "mem/mem.h"
 #include "util/bytes.h"
 #include "x86/insn.h"
+#include "x86/mode.h"
 
 #define XMM_AT      160u /* in the XSAVE area, standard format (SDM vol. 1, 13.4) */
 #define YMM_HIGH_AT 576u
@@ -197,7 +198,7 @@ static enum exec masked_store(struct vcpu *v, const struct insn *insn, u64 addre
 
 enum exec interp_gather(struct vcpu *v, const struct insn *insn)
 {
-	int vector = cpu_unit_fault(v, insn);
+	int vector = mode_unit_fault(vcpu_mode(v), insn);
 
 	if (vector >= 0)
 		return vcpu_raise(v, (u8)vector);
@@ -253,7 +254,7 @@ enum exec interp_masked_bytes(struct vcpu *v, const struct insn *insn)
 	bool mmx = insn->unit == UNIT_MMX;
 	unsigned size = mmx ? 8 : 16;
 	u64 address = insn->addrsize == 4 ? (u32)v->gpr[RDI] : v->gpr[RDI];
-	int vector = cpu_unit_fault(v, insn);
+	int vector = mode_unit_fault(vcpu_mode(v), insn);
 	union lanes mask, from;
 
 	if (vector >= 0)

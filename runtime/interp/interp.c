@@ -8,6 +8,7 @@
 #include "mem/mem.h"
 #include "util/bytes.h"
 #include "vm.h"
+#include "x86/mode.h"
 
 bool interp_condition(u64 arith, unsigned cond)
 {
@@ -125,7 +126,7 @@ static enum exec execute_copy(struct vcpu *v, const struct thunk *thunk)
 	u64 gva = 0;
 
 	if (insn->unit != UNIT_NONE) {
-		int vector = cpu_unit_fault(v, insn);
+		int vector = mode_unit_fault(vcpu_mode(v), insn);
 
 		if (vector >= 0)
 			return vcpu_raise(v, (u8)vector);

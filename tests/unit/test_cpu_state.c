@@ -1,6 +1,7 @@
 /* Operands, port I/O, random numbers, and the images of x87, SSE and AVX state. */
 #include "cpu/fpu.h"
 #include "test_cpu_machine.h"
+#include "x86/mode.h"
 
 #include <x86intrin.h>
 
@@ -279,30 +280,30 @@ static void test_unit_faults(void **state)
 	struct insn none = {.unit = UNIT_NONE}, wait = {.unit = UNIT_X87, .bytes = {0x9b}, .length = 1};
 
 	(void)state;
-	assert_int_equal(cpu_unit_fault(cpu, &sse), -1);
-	assert_int_equal(cpu_unit_fault(cpu, &x87), -1);
-	assert_int_equal(cpu_unit_fault(cpu, &avx), VEC_UD);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &sse), -1);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &x87), -1);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &avx), VEC_UD);
 	enable_xsave(3);
-	assert_int_equal(cpu_unit_fault(cpu, &avx), VEC_UD);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &avx), VEC_UD);
 	enable_xsave(7);
-	assert_int_equal(cpu_unit_fault(cpu, &avx), -1);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &avx), -1);
 	cpu->cr0 |= CR0_TS;
-	assert_int_equal(cpu_unit_fault(cpu, &none), -1);
-	assert_int_equal(cpu_unit_fault(cpu, &sse), VEC_NM);
-	assert_int_equal(cpu_unit_fault(cpu, &x87), VEC_NM);
-	assert_int_equal(cpu_unit_fault(cpu, &mmx), VEC_NM);
-	assert_int_equal(cpu_unit_fault(cpu, &avx), VEC_NM);
-	assert_int_equal(cpu_unit_fault(cpu, &wait), VEC_NM);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &none), -1);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &sse), VEC_NM);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &x87), VEC_NM);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &mmx), VEC_NM);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &avx), VEC_NM);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &wait), VEC_NM);
 	cpu->cr0 &= ~CR0_MP;
-	assert_int_equal(cpu_unit_fault(cpu, &wait), -1);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &wait), -1);
 	cpu->cr0 = (cpu->cr0 & ~CR0_TS) | CR0_EM;
-	assert_int_equal(cpu_unit_fault(cpu, &sse), VEC_UD);
-	assert_int_equal(cpu_unit_fault(cpu, &mmx), VEC_UD);
-	assert_int_equal(cpu_unit_fault(cpu, &x87), VEC_NM);
-	assert_int_equal(cpu_unit_fault(cpu, &wait), -1);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &sse), VEC_UD);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &mmx), VEC_UD);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &x87), VEC_NM);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &wait), -1);
 	cpu->cr0 &= ~CR0_EM;
 	cpu->cr4 &= ~CR4_OSFXSR;
-	assert_int_equal(cpu_unit_fault(cpu, &sse), VEC_UD);
+	assert_int_equal(mode_unit_fault(vcpu_mode(cpu), &sse), VEC_UD);
 }
 
 static void test_xsave_round_trip(void **state)

@@ -2,10 +2,11 @@
  * From scanned guest code to host code: lays out one unit. How single instructions are emitted is in emit_insn.c; this
  * file knows entries, labels, exits, polls and the cold paths behind them.
  */
-#include "live/translate.h"
+#include "translate/translate.h"
 
-#include "live/cache.h"
-#include "vm.h"
+#include <stdlib.h>
+
+#include "x86/mode.h"
 
 static const u8 scratch_order[] = {R9, R8, R15, R14, R13, R12, RBP, RBX, RDI, RSI, RDX};
 
@@ -20,16 +21,16 @@ u8 translate_pick_scratch(u16 used)
 
 void translate_record(struct translation *t, u16 home)
 {
-	struct pc_entry *entry = cache_add_pc(t->live);
+	struct pc_entry *entry = store_add_pc(t->store);
 
 	if (!entry) {
 		t->e.overflow = true;
 		return;
 	}
-	*entry = (struct pc_entry){.code = cache_offset(t->live, t->e.at),
+	*entry = (struct pc_entry){.code = store_offset(t->store, t->e.at),
 				   .guest = t->item->offset,
 				   .home = home,
-				   .left = t->live->counted ? t->item->block_left : 0};
+				   .left = t->store->counted ? t->item->block_left : 0};
 }
 
 struct cold *translate_cold(struct translation *t, enum cold_kind kind, u8 *from)
@@ -120,7 +121,24 @@ static void take_budget(struct translation *t)
 	emit_rm(e, true, 0x81, 5, ADDRESS_ABS(&t->v->budget));
 	emit_u32(e, t->item->block_left);
 	translate_cold(t, COLD_BUDGET, emit_jcc(e, CC_S));
+	emit_rm(e, true, 0x81, 0, ADDRESS_ABS(&t->v->tally[t->store->origin][!!(t->mode & MODE_USER)]));
+	emit_u32(e, t->item->block_left);
 	translate_restore_flags(t);
+}
+
+/* Recording: how often each block is entered. No flags. */
+static void count_block(struct translation *t)
+{
+	u64 *counter = store_add_counter(t->store);
+
+	if (!counter) {
+		t->e.overflow = true;
+		return;
+	}
+	*counter = 0;
+	emit_load(&t->e, HOST_R10, ADDRESS_ABS(counter));
+	emit_lea(&t->e, HOST_R10, ADDRESS_BASE(HOST_R10, 1));
+	emit_store(&t->e, ADDRESS_ABS(counter), HOST_R10);
 }
 
 /*
@@ -134,7 +152,7 @@ void translate_landing(struct translation *t, u64 pc)
 	u8 temp = t->reg_count ? t->regs[0] : NO_REG;
 	u8 *landing = e->at;
 
-	cache_add_landing(t->live, cache_offset(t->live, landing));
+	store_add_landing(t->store, store_offset(t->store, landing));
 	if (temp != NO_REG) {
 		emit_store(e, ADDRESS_ABS(&t->v->gpr[temp]), temp);
 		emit_mov_rr(e, temp, RCX);
@@ -172,24 +190,45 @@ static void go_to_entry(struct translation *t, struct address entry, bool call)
 	emit_rr(e, false, 0xff, call ? 2 : 4, HOST_R10);
 }
 
+/* Jumps through the link: its cold path asks for it to be completed. */
+static void emit_link(struct translation *t, u32 number, u64 pc, bool call)
+{
+	struct store *store = t->store;
+	struct emitter *e = &t->e;
+	struct cold *cold;
+
+	if (store->cells) {
+		struct address cell = ADDRESS_ABS(&store->cells[number]);
+
+		if (call)
+			emit_call_mem(e, cell);
+		else
+			emit_jmp_mem(e, cell);
+		cold = translate_cold(t, COLD_LINK, NULL);
+	} else {
+		cold = translate_cold(t, COLD_LINK, call ? emit_call(e) : emit_jmp(e));
+		store->links[number].patch = store_offset(store, cold->from);
+	}
+	cold->link = number;
+	store->links[number].unit = t->unit;
+	store->links[number].target = pc;
+}
+
 void translate_goto(struct translation *t, u64 pc, bool call)
 {
 	struct emitter *e = &t->e;
 
 	if (PAGE_BASE(pc) == PAGE_BASE(t->scan->pc) && !t->scan->straddles) {
-		struct link *link = cache_add_link(t->live);
+		struct link *link = store_add_link(t->store);
 
 		if (!link) {
 			e->overflow = true;
 			return;
 		}
-		struct cold *cold = translate_cold(t, COLD_LINK, call ? emit_call(e) : emit_jmp(e));
-
-		cold->link = (u32)(link - t->live->links);
-		*link = (struct link){.unit = t->unit, .patch = cache_offset(t->live, cold->from), .target = pc};
+		emit_link(t, (u32)(link - t->store->links), pc, call);
 		return;
 	}
-	u32 target = cache_target(t->live, pc);
+	u32 target = store_target(t->store, pc);
 
 	if (!target) {
 		translate_goto_far(t, pc, call);
@@ -214,7 +253,7 @@ void translate_goto_rip(struct translation *t, bool call)
 {
 	struct emitter *e = &t->e;
 
-	if (t->live->bmi2) {
+	if (t->store->bmi2) {
 		/* rorx r10, r10, JUMP_SHIFT: no flag is touched */
 		emit_bytes(e, (const u8[]){0xc4, 0x43, 0xfb, 0xf0, 0xd2, JUMP_SHIFT}, 6);
 	} else {
@@ -300,12 +339,12 @@ static void emit_cold(struct translation *t, struct cold *cold)
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
 		break;
 	case COLD_STALE:
-		t->live->units[t->unit].stale = cache_offset(t->live, e->at);
+		t->store->units[t->unit].stale = store_offset(t->store, e->at);
 		translate_store_rip(t, t->scan->pc);
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
 		break;
 	case COLD_REENTRY:
-		if (!cache_add_entry(t->live, t->unit, cold->pc, cache_offset(t->live, e->at)))
+		if (!store_add_entry(t->store, t->unit, cold->pc, store_offset(t->store, e->at)))
 			e->overflow = true;
 		emit_load(e, HOST_R10, ADDRESS_ABS(&t->v->rip));
 		emit_patch(emit_jmp(e), cold->retry);
@@ -327,7 +366,11 @@ static void emit_cold(struct translation *t, struct cold *cold)
 		leave_with_rip(t, pc, STUB_BUDGET);
 		break;
 	case COLD_LINK:
-		emit_store_dword(e, ADDRESS_ABS(&t->v->exit_info), cold->link);
+		if (t->store->cells) {
+			t->store->links[cold->link].patch = store_offset(t->store, e->at);
+			t->store->cells[cold->link] = (u64)(uintptr_t)t->store->code + store_offset(t->store, e->at);
+		}
+		emit_store_dword(e, ADDRESS_ABS(&t->v->exit_info), t->store->first_link + cold->link);
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_LINK]));
 		break;
 	case COLD_HELPER:
@@ -395,7 +438,9 @@ static void emit_item(struct translation *t, unsigned i)
 	if (item->block) {
 		if (i == 0 || item->loop_head)
 			poll(t, item->live_in);
-		if (t->live->counted)
+		if (t->store->recording)
+			count_block(t);
+		if (t->store->counted)
 			take_budget(t);
 	}
 	emit_window_checks(t);
@@ -414,7 +459,7 @@ static void fix_branches(struct translation *t)
 		emit_patch(t->branch[i].from, t->host[t->branch[i].item]);
 }
 
-void translate_emit(struct translation *t, struct unit *unit)
+static void emit_unit(struct translation *t, struct unit *unit)
 {
 	struct emitter *e = &t->e;
 	const struct scan *scan = t->scan;
@@ -422,10 +467,10 @@ void translate_emit(struct translation *t, struct unit *unit)
 	t->item = &t->scan->item[0];
 	choose_registers(t);
 	t->flags_saved = false;
-	if (!cache_add_entry(t->live, t->unit, scan->pc, cache_offset(t->live, e->at)))
+	if (!store_add_entry(t->store, t->unit, scan->pc, store_offset(t->store, e->at)))
 		e->overflow = true;
 	check_rip(t, scan->pc);
-	unit->body = cache_offset(t->live, e->at);
+	unit->body = store_offset(t->store, e->at);
 	translate_cold(t, COLD_STALE, NULL);
 	translate_spill(t);
 	for (unsigned i = 0; i < scan->count && !e->overflow; i++)
@@ -433,4 +478,94 @@ void translate_emit(struct translation *t, struct unit *unit)
 	fix_branches(t);
 	for (unsigned i = 0; i < t->cold_count && !e->overflow; i++)
 		emit_cold(t, &t->cold[i]);
+}
+
+/* --- life of a translation --------------------------------------------------------------------------------------- */
+
+/* The scan lies behind: both are large, and used together. */
+struct translation *translation_create(void)
+{
+	return malloc(sizeof(struct translation) + sizeof(struct scan));
+}
+
+void translation_destroy(struct translation *t)
+{
+	free(t);
+}
+
+struct scan *translation_scan(struct translation *t)
+{
+	return (struct scan *)(t + 1);
+}
+
+struct unit *translate_begin(struct translation *t, struct store *store, u32 mode)
+{
+	if (store->unit_count == store->unit_max || store->used + PAGE_SIZE > store->size)
+		return NULL;
+	struct unit *unit = &store->units[store->unit_count];
+	const struct scan *scan = translation_scan(t);
+
+	*unit = (struct unit){.pc = scan->pc,
+			      .gpa_next = NO_FRAME,
+			      .mode = mode,
+			      .code = (u32)store->used,
+			      .pcs = store->pc_count,
+			      .entries = store->entry_count,
+			      .landings = store->landing_count,
+			      .links = store->link_count,
+			      .insns = store->insn_count,
+			      .counters = store->counter_count,
+			      .instructions = (u16)scan->count,
+			      .guest_bytes = (u16)scan->bytes,
+			      .origin = store->origin};
+	t->v = (struct vcpu *)VCPU_ADDRESS;
+	t->store = store;
+	t->scan = translation_scan(t);
+	t->mode = mode & ~MODE_CAREFUL;
+	t->careful = mode & MODE_CAREFUL;
+	t->unit = store->unit_count;
+	t->e = (struct emitter){store->code_rw, store->code_rw + store->used, store->code_rw + store->size, false};
+	t->ended = false;
+	t->branch_count = t->cold_count = 0;
+	return unit;
+}
+
+static u32 give_up(struct store *store, const struct unit *unit)
+{
+	store->pc_count = unit->pcs;
+	store->entry_count = unit->entries;
+	store->landing_count = unit->landings;
+	store->link_count = unit->links;
+	store->insn_count = unit->insns;
+	store->counter_count = unit->counters;
+	return UNIT_NONE;
+}
+
+u32 translate_finish(struct translation *t)
+{
+	struct store *store = t->store;
+	struct unit *unit = &store->units[t->unit];
+
+	if (t->e.overflow)
+		return give_up(store, unit);
+	unit->code_end = store_offset(store, t->e.at);
+	unit->pcs_count = store->pc_count - unit->pcs;
+	unit->entries_count = store->entry_count - unit->entries;
+	unit->landings_count = store->landing_count - unit->landings;
+	unit->links_count = store->link_count - unit->links;
+	unit->insns_count = store->insn_count - unit->insns;
+	unit->counters_count = store->counter_count - unit->counters;
+	store->used = align_up(unit->code_end, 16);
+	store->unit_count++;
+	return t->unit;
+}
+
+u32 translate_unit(struct translation *t, struct store *store, u32 mode)
+{
+	struct unit *unit = translate_begin(t, store, mode);
+
+	if (!unit)
+		return UNIT_NONE;
+	emit_unit(t, unit);
+	return translate_finish(t);
 }

@@ -1,12 +1,11 @@
-/* State of one translation, shared by translate.c (layout) and emit_insn.c (instructions). */
-#ifndef AVANT_LIVE_TRANSLATE_H
-#define AVANT_LIVE_TRANSLATE_H
+/* State of one translation, shared by translate.c (layout) and emit_insn.c (instructions). Knows no VMM. */
+#ifndef AVANT_TRANSLATE_TRANSLATE_H
+#define AVANT_TRANSLATE_TRANSLATE_H
 
-#include "live/emit.h"
-#include "live/live.h"
-#include "live/scan.h"
-#include "live/window.h"
-#include "mem/mem.h"
+#include "translate/emit.h"
+#include "translate/scan.h"
+#include "translate/store.h"
+#include "translate/window.h"
 
 /* Host registers with a meaning of their own; all others hold the guest register of the same name. */
 #define HOST_R10 10 /* scratch */
@@ -50,8 +49,9 @@ struct cold {
 };
 
 struct translation {
-	struct vcpu *v;
-	struct live *live;
+	struct vcpu *v; /* where generated code will find it; not to be read from here */
+	struct store *store;
+	u32 mode; /* MODE_*, without MODE_CAREFUL */
 	struct scan *scan;
 	bool careful; /* no windows */
 	u32 unit;
@@ -76,8 +76,21 @@ struct translation {
 	unsigned cold_count;
 };
 
-/* Emits the whole unit; t->e.overflow says that something did not fit. */
-void translate_emit(struct translation *t, struct unit *unit);
+/* Bytes that a work area takes: struct translation and struct scan. */
+struct translation *translation_create(void);
+void translation_destroy(struct translation *t);
+/* The scan that belongs to the work area: to be filled before translate_unit(). */
+struct scan *translation_scan(struct translation *t);
+
+/*
+ * Translates what was scanned at the address scan->pc, for the mode (MODE_*); with MODE_CAREFUL without windows.
+ * Returns the number of the new unit, whose run-time fields (gpa, gpa_next) are the caller's to set; or UNIT_NONE if
+ * the store has no room for it, and then it is as it was.
+ */
+u32 translate_unit(struct translation *t, struct store *store, u32 mode);
+/* The frame of translate_unit(), for whoever fills a unit in another way: begin, emit, finish. */
+struct unit *translate_begin(struct translation *t, struct store *store, u32 mode);
+u32 translate_finish(struct translation *t);
 
 /* A register not in `used` that emitted sequences may use, or NO_REG; never rax, rcx, rsp, r10, r11. */
 u8 translate_pick_scratch(u16 used);

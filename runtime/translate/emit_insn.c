@@ -12,12 +12,11 @@
  *
  * S is the scratch register; its guest value is in v->gpr meanwhile.
  */
-#include "cpu/cpu.h"
-#include "live/cache.h"
-#include "live/translate.h"
+#include "translate/store.h"
+#include "translate/translate.h"
 #include "util/err.h"
-#include "vm.h"
 #include "x86/encode.h"
+#include "x86/mode.h"
 
 #define TLB_OFFSET_MASK ((TLB_SIZE - 1) << 5)
 _Static_assert(sizeof(struct tlb_entry) == 32, "the TLB index is computed as gva >> 7");
@@ -497,7 +496,7 @@ static bool emit_copy(struct translation *t, const struct insn *insn)
 {
 	if (insn->nop)
 		return true;
-	if (insn->unit != UNIT_NONE && cpu_unit_fault(t->v, insn) >= 0)
+	if (insn->unit != UNIT_NONE && mode_unit_fault(t->mode, insn) >= 0)
 		return false;
 	if (!insn->has_mem)
 		return emit_copy_registers(t, insn);
@@ -667,7 +666,7 @@ static bool emit_call_insn(struct translation *t, const struct scan_item *item)
 {
 	const struct insn *insn = &item->insn;
 	u64 back = t->scan->pc + item->offset + insn->length;
-	bool host_call = t->live->returns_host && !t->scan->straddles;
+	bool host_call = t->store->returns_host && !t->scan->straddles;
 	struct emitter *e = &t->e;
 
 	if (!begin_accesses(t, insn->has_mem, true))
@@ -708,7 +707,7 @@ static bool emit_ret(struct translation *t, const struct insn *insn)
 	translate_need_flags(t);
 	end_accesses(t);
 	translate_unspill(t);
-	if (t->live->returns_host) {
+	if (t->store->returns_host) {
 		emit_u8(e, 0xc3); /* the landing compares r10 */
 	} else {
 		emit_store(e, ADDRESS_ABS(&t->v->rip), HOST_R10);
@@ -726,7 +725,7 @@ void emit_stub_call(struct translation *t, enum stub stub)
 	translate_unspill(t);
 	translate_store_rip(t, t->scan->pc + t->item->offset);
 	if (stub == STUB_HELPER) {
-		struct insn *record = cache_add_insn(t->live);
+		struct insn *record = store_add_insn(t->store);
 
 		if (!record) {
 			t->e.overflow = true;
@@ -822,7 +821,7 @@ static bool emit_inline(struct translation *t, const struct insn *insn)
 {
 	bool flags_live = t->item->live_in;
 
-	if (t->v->cpl != 0 || t->live->counted)
+	if ((t->mode & MODE_USER) || t->store->counted)
 		return false;
 	translate_need_flags(t);
 	switch (insn->helper) {
@@ -831,7 +830,7 @@ static bool emit_inline(struct translation *t, const struct insn *insn)
 		return true;
 	case HELP_stac:
 	case HELP_clac:
-		if (!(t->v->cr4 & CR4_SMAP))
+		if (!(t->mode & MODE_SMAP))
 			return false;
 		break;
 	case HELP_cli:

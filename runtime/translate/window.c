@@ -1,4 +1,4 @@
-#include "live/window.h"
+#include "translate/window.h"
 
 #include "util/types.h"
 

@@ -6,7 +6,7 @@
 #ifndef AVANT_LIVE_WINDOW_H
 #define AVANT_LIVE_WINDOW_H
 
-#include "live/scan.h"
+#include "translate/scan.h"
 
 #define WINDOW_MAX   64
 #define WINDOW_NONE  0xff

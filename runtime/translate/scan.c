@@ -1,4 +1,4 @@
-#include "live/scan.h"
+#include "translate/scan.h"
 
 /* How far ahead of the last decoded instruction a forward branch target may be to be scanned as well. */
 #define FORWARD_GAP 64
