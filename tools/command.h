@@ -41,7 +41,7 @@ struct command {
 	int (*main)(const struct command *command, void *options); /* returns the exit status */
 };
 
-extern const struct command command_run, command_check;
+extern const struct command command_run, command_check, command_translate;
 
 /* Notes the time: call first thing in main(). */
 void command_start(void);

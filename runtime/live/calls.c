@@ -4,6 +4,7 @@
  */
 #include "cpu/cpu.h"
 #include "interp/interp.h"
+#include "live/aot.h"
 #include "live/live.h"
 #include "live/offsets.h"
 #include "mem/mem.h"
@@ -134,6 +135,8 @@ void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back)
 	if (v->vm->live->store.counted)
 		locate(v, back);
 	v->vm->live->dropped_code = false;
+	if (UNLIKELY(!insn->length))
+		aot_decode(v, insn);
 	if (insn->class == INSN_STRING)
 		result = interp_string(v, insn);
 	else

@@ -15,6 +15,7 @@ struct vm;
 struct err;
 struct translation;
 struct aot;
+struct recorder;
 
 /* In the low 2 GiB, as all that generated code names. */
 #define PREDICTION_ADDRESS 0x18000000UL /* the two stacks that generated code runs on */
@@ -52,6 +53,7 @@ struct live {
 	struct translation *translation; /* work area */
 	struct aot *aot[AOT_MAX];        /* caches in use */
 	unsigned aot_count;
+	struct recorder *recorder; /* or NULL */
 };
 
 static inline u32 live_entry_hash(u64 pc)
