@@ -99,8 +99,11 @@ void live_check_mode(struct vcpu *v);
 /* The unit and pc entry that a code cache offset belongs to; false if none. General registers only. */
 bool live_find_pc(const struct live *live, u32 offset, const struct unit **unit, const struct pc_entry **entry);
 
-/* Counted mode: v->budget and v->icount agree with `left` instructions of the block not executed. */
-void live_count_in(struct vcpu *v, unsigned left);
+/*
+ * Counted mode: makes v->budget, v->icount and v->tally agree, with `left` instructions of the unit's block not
+ * executed. unit: NULL if left is 0.
+ */
+void live_count_in(struct vcpu *v, const struct unit *unit, unsigned left);
 
 /* Called by enter.S (calls.c). Each returns the host address to go on at, or NULL to leave with v->live_exit. */
 void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back);

@@ -68,7 +68,7 @@ static bool fault_in_unit(struct vcpu *v, greg_t *regs, int vector)
 					    : (u64)regs[REG_EFL] & FLAGS_ARITH;
 	v->rip = unit->pc + entry->guest;
 	if (live->store.counted)
-		live_count_in(v, entry->left);
+		live_count_in(v, unit, entry->left);
 	record_fault(v, vector);
 	v->prediction_sp[v->cpl == 3] = (u64)regs[REG_RSP];
 	v->live_exit = LIVE_EXIT_EXEC;
