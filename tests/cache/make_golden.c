@@ -1,6 +1,7 @@
 /*
  * Makes the examples in this folder: make_golden DIRECTORY writes them, make_golden --check DIRECTORY compares them
- * with what it would write. What a reader must say of each is written here by hand, not found out by asking it.
+ * with what it would write, make_golden --cache NAME FILE writes one as the cache that it stands for. What a reader
+ * must say of each is written here by hand, not found out by asking it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -293,6 +294,14 @@ static struct bytes make_sample(bool is_signed)
 	return bytes;
 }
 
+static void edit_example(struct bytes *bytes, const struct example *example, size_t base_size)
+{
+	for (size_t i = 0; i < sizeof(example->edit) / sizeof(example->edit[0]); i++)
+		apply(bytes, &example->edit[i]);
+	if (!example->unsealed && bytes->size == base_size)
+		bytes_seal(bytes);
+}
+
 static int make_example(const char *directory, bool check, const struct example *example, const struct bytes *base)
 {
 	struct golden golden = {.bytes = bytes_copy(base)};
@@ -300,12 +309,37 @@ static int make_example(const char *directory, bool check, const struct example 
 
 	snprintf(golden.expect, sizeof(golden.expect), "%s", example->expect);
 	snprintf(golden.like, sizeof(golden.like), "%s", example->like_signed ? "good-signed.txt" : "good-all.txt");
-	for (size_t i = 0; i < sizeof(example->edit) / sizeof(example->edit[0]); i++)
-		apply(&golden.bytes, &example->edit[i]);
-	if (!example->unsealed && golden.bytes.size == base->size)
-		bytes_seal(&golden.bytes);
+	edit_example(&golden.bytes, example, base->size);
 	status = emit(directory, check, example->name, example->comment, &golden, base);
 	free(golden.bytes.data);
+	return status;
+}
+
+/* Writes an example as a file that avant can read. */
+static int write_cache(const char *name, const char *path)
+{
+	struct bytes bytes = make_sample(!strcmp(name, "good-signed"));
+	bool found = !strcmp(name, "good-signed") || !strcmp(name, "good-all");
+	FILE *file;
+	int status = 0;
+
+	for (size_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {
+		if (strcmp(examples[i].name, name) != 0)
+			continue;
+		found = true;
+		edit_example(&bytes, &examples[i], bytes.size);
+	}
+	if (!found) {
+		fprintf(stderr, "make_golden: there is no example '%s'\n", name);
+		free(bytes.data);
+		return 1;
+	}
+	file = fopen(path, "wb");
+	if (!file || fwrite(bytes.data, 1, bytes.size, file) != bytes.size || fclose(file)) {
+		perror(path);
+		status = 1;
+	}
+	free(bytes.data);
 	return status;
 }
 
@@ -316,8 +350,10 @@ int main(int argc, char **argv)
 	struct golden all = {.expect = "ok"}, is_signed = {.expect = "ok"};
 	int status = 0;
 
+	if (argc == 4 && !strcmp(argv[1], "--cache"))
+		return write_cache(argv[2], argv[3]);
 	if (argc != 2 && !check) {
-		fprintf(stderr, "usage: make_golden [--check] DIRECTORY\n");
+		fprintf(stderr, "usage: make_golden [--check] DIRECTORY | --cache NAME FILE\n");
 		return 2;
 	}
 	all.bytes = make_sample(false);
