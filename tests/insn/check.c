@@ -279,6 +279,16 @@ static bool known_int1(const struct insn *insn, const struct outcome *want, cons
 	       got->vector == VEC_DB && got->rip == want->rip + insn->length;
 }
 
+/*
+ * The processor's affair: whether a bit string whose address is canonical only with its segment's base, and not the
+ * process's, is #GP (AMD) or #PF.
+ */
+static bool known_bit_string(const struct insn *insn, const struct outcome *want, const struct outcome *got)
+{
+	return insn->class == INSN_BITSTRING && insn->seg != SEG_DS && want->vector == VEC_GP && !want->error &&
+	       got->vector == VEC_PF && got->rip == want->rip && got->cr2 >> 47;
+}
+
 /* Appends every difference to `text`. */
 static void compare(struct text *t, const struct checked *k, const struct variant *variant, unsigned cpl,
 		    const struct outcome *got)
@@ -300,7 +310,7 @@ static void compare(struct text *t, const struct checked *k, const struct varian
 	/* this process and the host's kernel may have something there */
 	if (want->vector == VEC_PF && image_offset(want->cr2) < 0)
 		error &= ~PFEC_P;
-	if (other_operand_first(&last, want, got) || known_int1(&last, want, got))
+	if (other_operand_first(&last, want, got) || known_int1(&last, want, got) || known_bit_string(&last, want, got))
 		;
 	else if (want->vector != got->vector || want->rip != got->rip || error != got->error)
 		say(t, "  exception %u error %#x at %#llx, want %u %#x at %#llx\n", got->vector, got->error,
