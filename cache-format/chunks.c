@@ -1,14 +1,10 @@
-/* Chunks: finding them, checking their page groups, mapping code. */
-#include <errno.h>
+/* Chunks: finding them, checking their page groups. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "internal.h"
-
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
 
 uint32_t tcache_chunk_count(const struct tcache *cache)
 {
@@ -22,10 +18,22 @@ const struct tcache_toc_entry *tcache_toc(const struct tcache *cache, uint32_t c
 
 uint32_t tcache_find(const struct tcache *cache, uint32_t type)
 {
-	for (uint32_t i = 0; i < cache->header->chunk_count; i++)
-		if (cache->toc[i].type == type && tcache_understood(&cache->toc[i]))
-			return i;
-	return TCACHE_NO_CHUNK;
+	uint32_t number = tcache_kind_number(type);
+
+	return number < tcache_kind_count ? cache->found[number] : TCACHE_NO_CHUNK;
+}
+
+bool tcache_find_all(struct tcache *cache)
+{
+	cache->found = malloc(tcache_kind_count * sizeof(*cache->found));
+	if (!cache->found)
+		return false;
+	for (uint32_t n = 0; n < tcache_kind_count; n++)
+		cache->found[n] = TCACHE_NO_CHUNK;
+	for (uint32_t i = cache->header->chunk_count; i-- > 0;)
+		if (tcache_understood(&cache->toc[i]))
+			cache->found[tcache_kind_number(cache->toc[i].type)] = i;
+	return true;
 }
 
 /* Group n of a chunk; its bytes reach to the end of the last page, beyond the chunk's length. */
@@ -95,35 +103,4 @@ void tcache_forget(struct tcache *cache, uint32_t chunk)
 
 	if (entry && entry->length)
 		madvise((void *)(cache->map + entry->offset), pages_up(entry->length), MADV_DONTNEED);
-}
-
-uint64_t tcache_code_size(const struct tcache *cache)
-{
-	uint32_t chunk = tcache_find(cache, TCACHE_TYPE_code);
-
-	return chunk == TCACHE_NO_CHUNK ? 0 : pages_up(cache->toc[chunk].length);
-}
-
-enum tcache_status tcache_map_code(struct tcache *cache, void *address, unsigned flags)
-{
-	int how = MAP_SHARED | (flags & TCACHE_MAP_REPLACE ? MAP_FIXED : MAP_FIXED_NOREPLACE);
-	uint64_t size = tcache_code_size(cache);
-	void *map;
-
-	if (!size)
-		return tcache_fail(&cache->report, TCACHE_ERR_RANGE, "holds no code");
-	map = mmap(address, size, PROT_READ | PROT_EXEC, how, cache->fd,
-		   (off_t)cache->toc[tcache_find(cache, TCACHE_TYPE_code)].offset);
-	if (map == address)
-		return TCACHE_OK;
-	/* kernels before 4.17 take MAP_FIXED_NOREPLACE for a hint */
-	if (map != MAP_FAILED) {
-		munmap(map, size);
-		errno = EEXIST;
-	}
-	if (errno == EPERM)
-		return tcache_fail(&cache->report, TCACHE_ERR_SYSTEM,
-				   "code cannot be mapped: the file system is mounted noexec, or policy forbids it");
-	return tcache_fail(&cache->report, TCACHE_ERR_SYSTEM, "code cannot be mapped at %p: %s", address,
-			   strerror(errno));
 }

@@ -49,11 +49,20 @@ struct tcache {
 	const struct tcache_header *header;
 	const struct tcache_toc_entry *toc;
 	const struct tcache_group *groups;
+	uint32_t *found; /* by kind: its first chunk that is understood, or TCACHE_NO_CHUNK */
 	const struct tcache_footer *footer;
 	uint8_t *verified;  /* bit n: group n matched its digest */
 	const uint8_t *map; /* chunks: file offsets 0 … header->tail */
-	int fd;             /* for tcache_map_code() */
+	int fd;             /* for tcache_map_code() and tcache_map_cells() */
+	bool placed;        /* placement was checked */
+	struct tcache_placement placement;
 };
+
+/* Number of a type in the table of kinds, tcache_kind_count if unknown. */
+uint32_t tcache_kind_number(uint32_t type);
+extern const uint32_t tcache_kind_count;
+/* Notes where chunks are, for tcache_find(). */
+bool tcache_find_all(struct tcache *cache);
 
 static inline uint64_t pages_up(uint64_t size)
 {
@@ -75,6 +84,20 @@ static inline uint64_t tail_size(uint64_t chunks, uint64_t groups)
 
 /* Nothing but zeros? */
 bool tcache_zero(const void *data, size_t size);
+
+#define FAIL_RECORD(cache, ...) tcache_fail(&(cache)->report, TCACHE_ERR_RECORD, __VA_ARGS__)
+
+/* Returns from the function, with what a comparison returns, if they differ. */
+#define COMPARE(a, b)                                                                                                  \
+	do {                                                                                                           \
+		if ((a) != (b))                                                                                        \
+			return (a) < (b) ? -1 : 1;                                                                     \
+	} while (0)
+
+/* units.c: all records of units against FORMAT.md and each other. */
+enum tcache_status tcache_check_units(struct tcache *cache);
+/* placement.c: the placement, if there is one or must be one. */
+enum tcache_status tcache_check_placement(struct tcache *cache);
 
 /* layout.c: the fixed parts, in memory. Pure functions: no file, no state. */
 

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,9 +27,16 @@ u64 command_start_ns(void)
 	return start_ns;
 }
 
+/* "avant", or "avant NAME". */
+static void print_name(FILE *to, const struct command *command)
+{
+	fprintf(to, "avant%s%s", *command->name ? " " : "", command->name);
+}
+
 static void complain(const struct command *command, const char *format, va_list args)
 {
-	fprintf(stderr, "avant %s: ", command->name);
+	print_name(stderr, command);
+	fputs(": ", stderr);
 	vfprintf(stderr, format, args);
 	fputc('\n', stderr);
 }
@@ -40,7 +48,9 @@ int command_usage_error(const struct command *command, const char *format, ...)
 	va_start(args, format);
 	complain(command, format, args);
 	va_end(args);
-	fprintf(stderr, "Try 'avant %s --help'.\n", command->name);
+	fputs("Try '", stderr);
+	print_name(stderr, command);
+	fputs(" --help'.\n", stderr);
 	return STATUS_USAGE;
 }
 
@@ -54,10 +64,19 @@ int command_error(const struct command *command, const char *format, ...)
 	return STATUS_ERROR;
 }
 
+static bool reader_left(void)
+{
+	struct pollfd out = {.fd = 1, .events = POLLOUT};
+
+	return poll(&out, 1, 0) == 1 && (out.revents & POLLERR);
+}
+
 int command_finish_output(int status)
 {
 	if (!fflush(stdout) && !ferror(stdout))
 		return status;
+	if (reader_left())
+		return STATUS_ERROR;
 	fprintf(stderr, "avant: cannot write to standard output: %s\n", strerror(errno));
 	return STATUS_ERROR;
 }
@@ -93,9 +112,32 @@ static void print_option(const struct option_spec *option)
 	putchar('\n');
 }
 
+/* What a command is called in its group. */
+static const char *last_word(const char *name)
+{
+	const char *space = strrchr(name, ' ');
+
+	return space ? space + 1 : name;
+}
+
+static void print_commands(FILE *to, const struct command *group)
+{
+	fputs("Commands:\n", to);
+	for (const struct command *const *c = group->commands; *c; c++)
+		fprintf(to, "  %-10s %s\n", last_word((*c)->name), (*c)->summary);
+}
+
 static void print_help(const struct command *command)
 {
-	printf("Usage: avant %s %s\n%s", command->name, command->usage, command->text);
+	fputs("Usage: ", stdout);
+	print_name(stdout, command);
+	printf(" %s\n%s", command->usage, command->text);
+	if (command->commands) {
+		putchar('\n');
+		print_commands(stdout, command);
+		printf("\n%s", command->examples);
+		return;
+	}
 	for (const struct option_spec *option = command->options; !is_end(option); option++) {
 		if (option->name)
 			print_option(option);
@@ -154,26 +196,82 @@ static int parse_argument(const struct command *command, u8 *options, char **arg
 	return 0;
 }
 
-int command_main(const struct command *command, int argc, char **argv)
+/* Parses the arguments into the options; `words` has room for argc. Returns 0, STATUS_USAGE, or -1: help is wanted. */
+static int parse_arguments(const struct command *command, u8 *options, int argc, char **argv, const char **words)
+{
+	struct command_arguments arguments = {.items = words};
+	bool only_words = false;
+
+	for (int i = 1; i < argc; i++) {
+		int status;
+
+		if (!only_words && (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")))
+			return -1;
+		if (command->arguments && !only_words && !strcmp(argv[i], "--")) {
+			only_words = true;
+		} else if (command->arguments && (only_words || *argv[i] != '-' || !argv[i][1])) {
+			words[arguments.count++] = argv[i];
+		} else {
+			status = parse_argument(command, options, argv, argc, &i);
+			if (status)
+				return status;
+		}
+	}
+	if (!command->arguments)
+		return 0;
+	if (arguments.count < command->arguments_needed)
+		return command_usage_error(command, "arguments are needed: %s", command->arguments);
+	*(struct command_arguments *)(options + command->arguments_offset) = arguments;
+	return 0;
+}
+
+static int run_command(const struct command *command, int argc, char **argv)
 {
 	u8 *options = calloc(1, command->options_size);
-	int status = 0;
+	const char **words = calloc((size_t)argc + 1, sizeof(*words));
+	int status;
 
-	if (!options)
+	if (!options || !words) {
+		free(options);
+		free(words);
 		return command_error(command, "out of memory");
-	set_defaults(command, options);
-	for (int i = 1; i < argc && !status; i++) {
-		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-			print_help(command);
-			free(options);
-			return command_finish_output(STATUS_OK);
-		}
-		status = parse_argument(command, options, argv, argc, &i);
 	}
-	if (!status)
+	set_defaults(command, options);
+	status = parse_arguments(command, options, argc, argv, words);
+	if (status < 0) {
+		print_help(command);
+		status = command_finish_output(STATUS_OK);
+	} else if (!status) {
 		status = command->main(command, options);
+	}
+	free(words);
 	free(options);
 	return status;
+}
+
+static int run_group(const struct command *group, int argc, char **argv)
+{
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+		print_help(group);
+		return command_finish_output(STATUS_OK);
+	}
+	for (const struct command *const *c = group->commands; argc > 1 && *c; c++)
+		if (!strcmp(argv[1], last_word((*c)->name)))
+			return command_main(*c, argc - 1, argv + 1);
+	print_name(stderr, group);
+	if (argc > 1)
+		fprintf(stderr, ": unknown command '%s'\n", argv[1]);
+	else
+		fputs(": a command is needed\n", stderr);
+	print_commands(stderr, group);
+	return STATUS_USAGE;
+}
+
+int command_main(const struct command *command, int argc, char **argv)
+{
+	if (command->program)
+		return command_exec(command->program, argv);
+	return command->commands ? run_group(command, argc, argv) : run_command(command, argc, argv);
 }
 
 int option_text(void *field, const char *text, struct err *err)

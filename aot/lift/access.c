@@ -16,7 +16,7 @@
 
 #include "cpu/vcpu.h"
 #include "ir.h"
-#include "live/live.h"
+#include "translate/store.h"
 
 /* No page, and nothing that an address comes to when it is masked. */
 #define TAG_NONE 0x800

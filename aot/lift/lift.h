@@ -8,7 +8,7 @@
 #ifndef AVANT_AOT_LIFT_H
 #define AVANT_AOT_LIFT_H
 
-#include "live/scan.h"
+#include "translate/scan.h"
 #include "util/types.h"
 
 struct err;

@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#include "live/cache.h"
-#include "vm.h"
 
 /* rbx and rbp to struct vcpu, the flags that are live at item i to scratch[2]. Then lifted code may go on. */
 static void enter(struct translation *t, unsigned i)
@@ -80,7 +78,7 @@ static void place_call(struct translation *t, const struct lifted *lifted, const
 {
 	const struct scan_item *item = &t->scan->item[exit->item];
 	u64 back = t->scan->pc + item->offset + item->insn.length;
-	bool host_call = t->live->returns_host;
+	bool host_call = t->store->returns_host;
 
 	if (exit->kind == LIFT_EXIT_CALL) {
 		translate_goto(t, exit->pc, host_call);
@@ -150,7 +148,7 @@ static void place_exit(struct translation *t, const struct lifted *lifted, const
 		translate_goto_rip(t, false);
 		break;
 	case LIFT_EXIT_RET:
-		if (t->live->returns_host) {
+		if (t->store->returns_host) {
 			emit_u8(&t->e, 0xc3); /* the landing compares r10 */
 		} else {
 			emit_store(&t->e, ADDRESS_ABS(&t->v->rip), HOST_R10);
@@ -169,7 +167,7 @@ static u8 *place_text(struct translation *t, const struct lifted *lifted)
 	struct emitter *e = &t->e;
 	u8 *jump = emit_jmp(e);
 
-	while (cache_offset(t->live, e->at) % 16 && !e->overflow)
+	while (store_offset(t->store, e->at) % 16 && !e->overflow)
 		emit_u8(e, 0x90);
 	u8 *text = e->at;
 
@@ -185,7 +183,7 @@ static u8 *place_text(struct translation *t, const struct lifted *lifted)
 
 void lift_place(struct translation *t, struct unit *unit, const struct lifted *lifted)
 {
-	translate_begin_lifted(t, unit);
+	translate_emit_entry(t, unit);
 	enter(t, 0);
 	u8 *text = place_text(t, lifted);
 
@@ -203,5 +201,5 @@ void lift_place(struct translation *t, struct unit *unit, const struct lifted *l
 		}
 		place_exit(t, lifted, &lifted->exit[i], text);
 	}
-	translate_finish(t);
+	translate_emit_cold(t);
 }

@@ -3,10 +3,10 @@
 #define AVANT_AOT_LIFT_PLACE_H
 
 #include "lift.h"
-#include "live/translate.h"
+#include "translate/translate.h"
 
 /*
- * Emits the unit that t is set up for (as before translate_emit()) from `lifted`, which was compiled from t->scan.
+ * Emits the unit that t is set up for by translate_begin() from `lifted`, which was compiled from t->scan.
  * t->e.overflow says that something did not fit.
  */
 void lift_place(struct translation *t, struct unit *unit, const struct lifted *lifted);

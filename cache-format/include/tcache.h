@@ -65,7 +65,7 @@ enum tcache_status tcache_open(const char *path, unsigned flags, struct tcache *
 /* The same on a descriptor, which stays the caller's and may be closed afterwards; name is used in messages. */
 enum tcache_status tcache_open_fd(int fd, const char *name, unsigned flags, struct tcache **out, char *error,
 				  size_t size);
-/* NULL is allowed. Code mapped by tcache_map_code() stays mapped. */
+/* NULL is allowed. What tcache_map_code() and tcache_map_cells() mapped stays mapped. */
 void tcache_close(struct tcache *cache);
 
 /* The message of the last call on this cache that failed; "" if none did. */
@@ -144,14 +144,26 @@ struct tcache_unit_view {
 	const struct tcache_unit *unit;
 	const uint8_t *code;
 	const struct tcache_pc *pcs;
-	const struct tcache_relo *relos;
-	const struct tcache_slot *slots;
+	const struct tcache_entry *entries;
+	const struct tcache_link *links;
+	const uint64_t *cells; /* one for each link, as in the file */
+	const struct tcache_insn *insns;
+	const uint8_t *guest; /* unit->guest_length bytes, or NULL: the file does not have them */
 	const char *name;
 };
 
 enum tcache_status tcache_unit_view(struct tcache *cache, uint32_t number, struct tcache_unit_view *view);
-/* The units whose first guest byte has this page offset: *first, *count. */
-enum tcache_status tcache_unit_bucket(struct tcache *cache, uint16_t page_offset, uint32_t *first, uint32_t *count);
+/* Only what running it takes: insns, guest and name stay NULL, and their pages are not touched. */
+enum tcache_status tcache_unit_run_view(struct tcache *cache, uint32_t number, struct tcache_unit_view *view);
+/* The units that begin at this guest address: numbers *first … *first + *count - 1. None is no error. */
+enum tcache_status tcache_unit_find(struct tcache *cache, uint64_t pc, uint32_t *first, uint32_t *count);
+/* The unit whose code holds this offset in CODE: *number; TCACHE_ERR_RANGE if there is none. */
+enum tcache_status tcache_unit_at_code(struct tcache *cache, uint64_t offset, uint32_t *number);
+/* Do the unit's guest bytes reach into a second page? */
+static inline bool tcache_unit_straddles(const struct tcache_unit *unit)
+{
+	return unit->pc % TCACHE_PAGE + unit->guest_length > TCACHE_PAGE;
+}
 /* The order of units in a file (qsort). */
 int tcache_unit_compare(const void *a, const void *b);
 /*
@@ -161,18 +173,34 @@ int tcache_unit_compare(const void *a, const void *b);
 enum tcache_status tcache_unpacked(struct tcache *cache, const uint8_t digest[TCACHE_DIGEST_SIZE], const void **data,
 				   uint64_t *length);
 
-/* ---- code ---- */
+/* ---- placement ---- */
+
+/*
+ * Where the areas of this cache lie, checked: inside TCACHE_AREA_BEGIN … TCACHE_AREA_END, without overlap; and whether
+ * the chunks that describe units are there as a whole. NULL (see tcache_error()) if not, or if it holds no code. Valid
+ * until tcache_close().
+ */
+const struct tcache_placement *tcache_place(struct tcache *cache);
+
+/* Bytes that each area takes: whole pages, 0 if there is nothing in it. */
+uint64_t tcache_code_size(const struct tcache *cache);
+uint64_t tcache_cells_size(const struct tcache *cache);
+/* That for decoded instructions, which the caller maps itself. Only after tcache_place() succeeded, otherwise 0. */
+uint64_t tcache_insns_size(const struct tcache *cache);
 
 #define TCACHE_MAP_REPLACE (1u << 0) /* the caller owns the address range, and what is mapped there may go */
 
-/* Bytes that the mapped code takes: whole pages. 0 if there is none. */
-uint64_t tcache_code_size(const struct tcache *cache);
 /*
- * Maps the code chunk at the address, readable and executable, shared by all processes. Nothing in it is verified by
- * that: before a unit is entered it must have been looked up by tcache_unit_view(). Fails if the range is in use
- * (without TCACHE_MAP_REPLACE) or the file system is mounted noexec.
+ * Maps the code at its address, readable and executable, shared by all processes. Nothing in it is verified by that:
+ * before a unit is entered it must have been looked up by tcache_unit_view(). Fails if the range is in use (without
+ * TCACHE_MAP_REPLACE) or the file system is mounted noexec.
  */
-enum tcache_status tcache_map_code(struct tcache *cache, void *address, unsigned flags);
+enum tcache_status tcache_map_code(struct tcache *cache, unsigned flags);
+/*
+ * Verifies the digests of the cells and maps them at their address, readable and writable, private. Fails if the range
+ * is in use, as above. Without cells there is nothing to map: success.
+ */
+enum tcache_status tcache_map_cells(struct tcache *cache, unsigned flags);
 
 /* ---- digests ---- */
 

@@ -25,9 +25,14 @@
 #define TCACHE_MAX_LENGTH       (1ULL << 36)
 #define TCACHE_MAX_CHUNKS       256u
 #define TCACHE_MAX_GROUPS       (1u << 20)
-#define TCACHE_MAX_CODE         (1ULL << 30) /* a 32-bit displacement spans code and slots */
-#define TCACHE_MAX_STRING       4095u        /* bytes, without the terminating zero */
-#define TCACHE_MAX_GUEST_LENGTH 65536u
+#define TCACHE_MAX_CODE         (TCACHE_AREA_END - TCACHE_AREA_BEGIN)
+#define TCACHE_MAX_STRING       4095u /* bytes, without the terminating zero */
+#define TCACHE_MAX_GUEST_LENGTH (TCACHE_PAGE + 15u)
+#define TCACHE_MAX_INSN_SIZE    4096u
+
+/* Where the areas of a cache may lie in the process that uses it. */
+#define TCACHE_AREA_BEGIN 0x50000000ULL
+#define TCACHE_AREA_END   0x7f000000ULL
 
 /* struct tcache_header.flags */
 #define TCACHE_SIGNED       (1u << 0)
@@ -121,79 +126,80 @@ enum tcache_image_kind {
 	TCACHE_IMAGE_KINDS
 };
 
+/* Where the code of this file was linked to lie. One record. Addresses are those of pages. */
+struct tcache_placement {
+	uint64_t code_address;  /* of CODE, mapped readable and executable, shared */
+	uint64_t cells_address; /* of CELL, mapped readable and writable, private */
+	uint64_t insns_address; /* of the area for decoded instructions: insn_size bytes for each record of INSN */
+	uint32_t insn_size;     /* bytes of a decoded instruction: TCACHE_INSN_MIN … TCACHE_MAX_INSN_SIZE */
+	uint32_t first_target;  /* number that code gives the first record of TRGT */
+	uint32_t first_link;    /* and the first record of LINK */
+	uint32_t reserved[7];
+};
+
 /* struct tcache_unit.flags: exactly one of lifted and copied */
 #define TCACHE_UNIT_LIFTED (1u << 0)
 #define TCACHE_UNIT_COPIED (1u << 1)
 #define TCACHE_UNIT_COLD   (1u << 2) /* never seen executed */
 #define TCACHE_UNIT_FLAGS  (TCACHE_UNIT_LIFTED | TCACHE_UNIT_COPIED | TCACHE_UNIT_COLD)
 
-#define TCACHE_FIRST_BYTES 16u
-
-/* A translation. Sorted by tcache_unit_compare(): page offset, first bytes, hash, mode. */
+/* A translation of the guest's bytes pc … pc + guest_length - 1. Sorted by tcache_unit_compare(): pc, mode, hash. */
 struct tcache_unit {
-	uint64_t hash[2];                  /* tcache_hash() of the guest bytes, relocated fields in rebased form */
-	uint8_t first[TCACHE_FIRST_BYTES]; /* the guest bytes up to the first relocated field, then zeros */
-	uint64_t image_address;            /* where the image has it; for listings only */
-	uint32_t mode;                     /* mode word of the key; must be equal, otherwise opaque here */
+	uint64_t hash[2]; /* tcache_hash() of the guest bytes */
+	uint64_t pc;
+	uint64_t executions; /* in the training run; 0: unknown */
+	uint32_t mode;       /* mode word of the key; must be equal, otherwise opaque here */
 	uint32_t flags;
-	uint32_t guest_length;
-	uint16_t page_offset; /* of the first guest byte */
-	uint8_t first_length; /* valid bytes in first */
-	uint8_t reserved0;
+	uint32_t guest_length; /* may reach into a second page */
 	uint32_t instruction_count;
-	uint32_t image; /* 1 + number of the image, or 0 */
-	uint32_t code_offset, code_length;
+	uint32_t image;                    /* 1 + number of the image, or 0 */
+	uint32_t name;                     /* string: the function's name, or empty */
+	uint32_t name_offset;              /* bytes from where that begins */
+	uint32_t code_offset, code_length; /* in CODE */
 	uint32_t body_offset; /* second entry, relative to code_offset: for jumps that need not set the guest pc */
 	uint32_t pc_first, pc_count;
-	uint32_t relo_first, relo_count;
-	uint32_t slot_first, slot_count;
-	uint32_t name; /* string */
-	uint32_t reserved[6];
+	uint32_t entry_first, entry_count;
+	uint32_t link_first, link_count;
+	uint32_t insn_first, insn_count;
+	uint32_t guest_offset; /* 1 + offset of the guest bytes in GBYT, or 0 */
+	uint32_t reserved[5];
 };
 
 /* Host offset → guest offset. Within a unit strictly ascending by code. */
 struct tcache_pc {
 	uint32_t code;  /* offset from the unit's code */
-	uint16_t guest; /* offset from the unit's first guest byte */
+	uint16_t guest; /* offset from the unit's pc */
 	uint16_t home;  /* bit n: guest register n is in the vCPU state, not in its host register */
 	uint16_t left;  /* counted code: instructions of the block not executed yet, this one included */
 	uint16_t reserved;
 };
 
-/* A field of the guest bytes that a loader relocates. Within a unit ascending by offset, without overlap. */
-struct tcache_relo {
-	int64_t value; /* in rebased form, as hashed */
-	uint32_t name; /* string: what it refers to */
-	uint16_t offset;
-	uint8_t size; /* bytes: 1, 2, 4 or 8 */
-	uint8_t kind; /* enum tcache_relo_kind */
-};
-
-enum tcache_relo_kind {
-	TCACHE_RELO_RELATIVE = 1, /* displacement from the end of the instruction into another image or section */
-	TCACHE_RELO_ABSOLUTE,
-	TCACHE_RELO_PERCPU,
-	TCACHE_RELO_KINDS
-};
-
-/*
- * Record n describes cell n, 8 bytes at (mapped code + size of the code chunk rounded up to pages + 8 * n): a private
- * area that the loader allocates and fills, and that code jumps through.
- */
-struct tcache_slot {
-	uint64_t value;
-	uint32_t target;
-	uint16_t kind; /* enum tcache_slot_kind */
+/* A place in the unit's guest bytes that may be jumped to. */
+struct tcache_entry {
+	uint32_t code;  /* offset from the unit's code */
+	uint16_t guest; /* offset from the unit's pc */
 	uint16_t reserved;
 };
 
-enum tcache_slot_kind {
-	TCACHE_SLOT_HELPER = 1, /* target: number of the helper */
-	TCACHE_SLOT_LINK,       /* target: unit; value: offset from its first guest byte */
-	TCACHE_SLOT_EXIT,       /* value: guest offset from this unit's first byte that is left for */
-	TCACHE_SLOT_CONSTANT,   /* value */
-	TCACHE_SLOT_KINDS
+/*
+ * A jump or call to another unit. Record n of CELL, 8 bytes at cells_address + 8 * n, is the host address that it goes
+ * to: at first that of the cold path, which leaves for the runtime with the link's number.
+ */
+struct tcache_link {
+	int32_t target; /* guest offset from the unit's pc */
+	uint32_t cold;  /* offset from the unit's code */
 };
+
+/*
+ * A guest instruction that code hands to the runtime: record n by the address insns_address + insn_size * n, where the
+ * runtime keeps it decoded.
+ */
+struct tcache_insn {
+	uint8_t bytes[15]; /* zero after the instruction's end */
+	uint8_t length;
+};
+
+#define TCACHE_INSN_MIN 16u /* bytes of a decoded one, at least */
 
 /* What is known of a page of code. Sorted by image, then page. */
 struct tcache_verdict {
@@ -207,13 +213,24 @@ struct tcache_verdict {
 #define TCACHE_VERDICT_PLAIN (1u << 0) /* holds no sensitive unprivileged instruction */
 #define TCACHE_VERDICT_FLAGS TCACHE_VERDICT_PLAIN
 
-/* How often a place was executed in a training run. Strictly ascending by hash, mode, page offset. */
+/* How often a place was executed in a training run. Strictly ascending by pc, mode, hash. */
 struct tcache_profile {
 	uint64_t hash[2]; /* as in struct tcache_unit */
+	uint64_t pc;
 	uint64_t count;
 	uint32_t mode;
-	uint16_t page_offset;
-	uint16_t reserved;
+	uint32_t reserved;
+};
+
+/* Recorded run: guest code that was executed as a unit. In the order of first execution. */
+struct tcache_executed {
+	uint64_t pc;
+	uint32_t mode;
+	uint32_t guest_length;
+	uint32_t bytes_first; /* offset of the guest bytes in GBYT */
+	uint32_t count_first; /* in CNTS: how often each basic block was entered */
+	uint32_t count_count;
+	uint32_t reserved;
 };
 
 /*
@@ -222,15 +239,29 @@ struct tcache_profile {
  */
 #define TCACHE_CHUNKS(X)                                                                                               \
 	X(images, TCACHE_FOURCC('I', 'M', 'G', 'S'), struct tcache_image, 1, TCACHE_CRITICAL, 1, "input images")       \
+	X(placement, TCACHE_FOURCC('P', 'L', 'A', 'C'), struct tcache_placement, 1, TCACHE_CRITICAL, 1,                \
+	  "addresses that code was linked to")                                                                         \
 	X(units, TCACHE_FOURCC('U', 'N', 'I', 'T'), struct tcache_unit, 1, TCACHE_CRITICAL, 1, "unit index")           \
+	X(by_code, TCACHE_FOURCC('B', 'Y', 'C', 'O'), uint32_t, 1, TCACHE_CRITICAL, 1,                                 \
+	  "numbers of units in the order of their code")                                                               \
 	X(code, TCACHE_FOURCC('C', 'O', 'D', 'E'), uint8_t, 1, TCACHE_CRITICAL, 1, "machine code")                     \
 	X(pcs, TCACHE_FOURCC('P', 'C', 'T', 'B'), struct tcache_pc, 1, TCACHE_CRITICAL, 1, "host to guest addresses")  \
-	X(relos, TCACHE_FOURCC('R', 'E', 'L', 'O'), struct tcache_relo, 1, TCACHE_CRITICAL, 1, "relocated fields")     \
-	X(slots, TCACHE_FOURCC('S', 'L', 'O', 'T'), struct tcache_slot, 1, TCACHE_CRITICAL, 1, "run-time slots")       \
+	X(entries, TCACHE_FOURCC('E', 'N', 'T', 'R'), struct tcache_entry, 1, TCACHE_CRITICAL, 1,                      \
+	  "places that may be jumped to")                                                                              \
+	X(links, TCACHE_FOURCC('L', 'I', 'N', 'K'), struct tcache_link, 1, TCACHE_CRITICAL, 1, "jumps to other units") \
+	X(cells, TCACHE_FOURCC('C', 'E', 'L', 'L'), uint64_t, 1, TCACHE_CRITICAL, 1, "where links lead at first")      \
+	X(targets, TCACHE_FOURCC('T', 'R', 'G', 'T'), uint64_t, 1, TCACHE_CRITICAL, 1,                                 \
+	  "guest addresses of numbered jump targets")                                                                  \
+	X(insns, TCACHE_FOURCC('I', 'N', 'S', 'N'), struct tcache_insn, 1, TCACHE_CRITICAL, 1,                         \
+	  "instructions for the runtime")                                                                              \
 	X(verdicts, TCACHE_FOURCC('V', 'E', 'R', 'D'), struct tcache_verdict, 1, TCACHE_OPTIONAL, 1, "page verdicts")  \
 	X(profile, TCACHE_FOURCC('P', 'R', 'O', 'F'), struct tcache_profile, 1, TCACHE_OPTIONAL, 1, "profile")         \
+	X(guest, TCACHE_FOURCC('G', 'B', 'Y', 'T'), uint8_t, 1, TCACHE_OPTIONAL, 1, "guest bytes")                     \
 	X(log, TCACHE_FOURCC('B', 'L', 'O', 'G'), char, 1, TCACHE_OPTIONAL, 1, "build log")                            \
 	X(kernel, TCACHE_FOURCC('K', 'E', 'R', 'N'), uint8_t, 0, TCACHE_OPTIONAL, 1, "unpacked kernel")                \
+	X(executed, TCACHE_FOURCC('R', 'E', 'C', 'D'), struct tcache_executed, 1, TCACHE_OPTIONAL, 1,                  \
+	  "code that was executed")                                                                                    \
+	X(counts, TCACHE_FOURCC('C', 'N', 'T', 'S'), uint64_t, 1, TCACHE_OPTIONAL, 1, "executions of basic blocks")    \
 	X(strings, TCACHE_FOURCC('S', 'T', 'R', 'S'), char, 1, TCACHE_CRITICAL, 1, "strings")
 
 /* TCACHE_TYPE_images, TCACHE_TYPE_units, …: the FourCCs by the names of the table. */
@@ -287,9 +318,11 @@ _Static_assert(sizeof(struct tcache_footer) == 192, "size of the footer");
 _Static_assert(sizeof(struct tcache_image) == 64, "size of an image record");
 _Static_assert(sizeof(struct tcache_unit) == 128, "size of a unit record");
 _Static_assert(sizeof(struct tcache_pc) == 12, "size of a pc record");
-_Static_assert(sizeof(struct tcache_relo) == 16, "size of a relocated field record");
-_Static_assert(sizeof(struct tcache_slot) == 16, "size of a slot record");
+_Static_assert(sizeof(struct tcache_placement) == 64, "size of a placement record");
+_Static_assert(sizeof(struct tcache_entry) == 8, "size of an entry record");
+_Static_assert(sizeof(struct tcache_link) == 8, "size of a link record");
+_Static_assert(sizeof(struct tcache_insn) == 16, "size of an instruction record");
 _Static_assert(sizeof(struct tcache_verdict) == 32, "size of a verdict record");
-_Static_assert(sizeof(struct tcache_profile) == 32, "size of a profile record");
+_Static_assert(sizeof(struct tcache_profile) == 40, "size of a profile record");
 
 #endif

@@ -56,8 +56,4 @@ const struct cpu_model *cpu_model_at(unsigned index); /* NULL past the end */
 /* Says in err which feature of the model this host lacks; 0 if none. */
 int cpu_model_check_host(const struct cpu_model *model, struct err *err);
 
-/* May an instruction that uses this state run now? VEC_UD or VEC_NM if not, else -1 (SDM vol. 3A, table 2-2; vol.
- * 1, 13.x). */
-int cpu_unit_fault(const struct vcpu *v, const struct insn *insn);
-
 #endif

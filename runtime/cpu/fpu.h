@@ -20,9 +20,6 @@
 #define MXCSR_DEFINED 0xffffu
 #define FCW_DEFAULT   0x37fu
 
-/* #UD, #NM or -1: may an instruction that uses this unit (enum insn_unit) run now? */
-int cpu_unit_fault_of(const struct vcpu *v, unsigned unit);
-
 /* Power-on vector state, and what the host offers for keeping it. */
 void fpu_reset(struct vcpu *v);
 

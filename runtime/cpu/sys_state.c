@@ -7,6 +7,7 @@
 #include "cpu/fpu.h"
 #include "cpu/system.h"
 #include "util/bytes.h"
+#include "x86/mode.h"
 
 #define FSW_ES BIT(7) /* an unmasked x87 exception is pending */
 
@@ -22,7 +23,7 @@ static u64 *image64(struct vcpu *v, unsigned offset)
 
 static enum exec raise_unit(struct vcpu *v, unsigned unit)
 {
-	const int vector = cpu_unit_fault_of(v, unit);
+	const int vector = mode_unit_fault_of(vcpu_mode(v), unit);
 
 	return vector < 0 ? EXEC_OK : vcpu_raise(v, (u8)vector);
 }

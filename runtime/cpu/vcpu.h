@@ -142,8 +142,9 @@ struct fault {
 	u8 vector;
 	bool has_error;
 	u32 error;
-	u64 cr2; /* with VEC_PF */
-	u64 dr6; /* with VEC_DB: bits to set in DR6 */
+	u64 cr2;     /* with VEC_PF */
+	u64 dr6;     /* with VEC_DB: bits to set in DR6 */
+	bool before; /* with VEC_DB: raised before the instruction, so a fault and not a trap */
 };
 
 /* Which address space view is in force: TLBs and jump tables are separate for each. */
@@ -177,6 +178,7 @@ struct vcpu {
 	void *interp_done;     /* where a thunk goes at its end */
 	void *stub[32];        /* entry points reached by `call/jmp [abs32]`, filled at start-up; enum stub */
 	u64 window[GPR_COUNT]; /* addends of open windows while a stub is called, by register */
+	u64 tally[4][2];       /* counted mode: instructions executed by enum origin and CPL 3 */
 	u64 gs_base;           /* copies of seg[].base where generated code adds them */
 	u64 fs_base;
 
@@ -210,7 +212,11 @@ struct vcpu {
 	unsigned slot;                   /* address-space slot in force */
 	bool fpu_loaded;                 /* the guest's vector state is in the host's registers, not in xsave[] */
 	u64 icount;                      /* instructions executed (counted mode and interp) */
+	u64 *tally_in;                   /* counted mode: where the instruction that C executes now counts */
 	u64 icount_limit;                /* counted mode, in generated code: icount when the budget is 0 */
+	u64 observed;                    /* breakpoints that the instruction has met, as bits of DR6 */
+	u8 observe;                      /* what accesses are looked at for: OBSERVE_* */
+	bool nmi_blocked;                /* by an NMI, until IRET */
 	bool careful;                    /* the next translation to run must be one without windows */
 	bool predictions_full;           /* a prediction stack has used its reserve */
 	bool forget_user, forget_kernel; /* return predictions may be stale: mappings have changed */

@@ -24,7 +24,8 @@ int debugger_create(struct vm *vm, struct debugger **result, struct err *err)
 		return -1;
 	}
 	if (vm->live)
-		vm->live->exact_flags = true; /* the flags that are shown are the guest's, wherever it is stopped */
+		vm->live->store.exact_flags =
+			true; /* the flags that are shown are the guest's, wherever it is stopped */
 	*result = d;
 	return 0;
 }

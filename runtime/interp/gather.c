@@ -7,10 +7,12 @@
 #include "cpu/cpu.h"
 #include "cpu/features.h"
 #include "cpu/fpu.h"
+#include "cpu/observe.h"
 #include "cpu/system.h"
 #include "mem/mem.h"
 #include "util/bytes.h"
 #include "x86/insn.h"
+#include "x86/mode.h"
 
 #define XMM_AT      160u /* in the XSAVE area, standard format (SDM vol. 1, 13.4) */
 #define YMM_HIGH_AT 576u
@@ -197,10 +199,11 @@ static enum exec masked_store(struct vcpu *v, const struct insn *insn, u64 addre
 
 enum exec interp_gather(struct vcpu *v, const struct insn *insn)
 {
-	int vector = cpu_unit_fault(v, insn);
+	int vector = mode_unit_fault(vcpu_mode(v), insn);
 
 	if (vector >= 0)
 		return vcpu_raise(v, (u8)vector);
+	v->observe &= (u8)~OBSERVE_ALIGNMENT; /* no #AC from these (SDM vol. 2, VGATHERDPS; exceptions type 6) */
 	vcpu_fpu_put(v);
 	need_vectors(v);
 	if (insn_has_vsib(insn))
@@ -253,7 +256,7 @@ enum exec interp_masked_bytes(struct vcpu *v, const struct insn *insn)
 	bool mmx = insn->unit == UNIT_MMX;
 	unsigned size = mmx ? 8 : 16;
 	u64 address = insn->addrsize == 4 ? (u32)v->gpr[RDI] : v->gpr[RDI];
-	int vector = cpu_unit_fault(v, insn);
+	int vector = mode_unit_fault(vcpu_mode(v), insn);
 	union lanes mask, from;
 
 	if (vector >= 0)

@@ -1,13 +1,16 @@
 #include "interp/interp.h"
 
 #include "cpu/cpu.h"
+#include "cpu/observe.h"
 #include "cpu/operand.h"
 #include "cpu/system.h"
 #include "interp/gather.h"
 #include "interp/thunk.h"
 #include "mem/mem.h"
+#include "translate/store.h"
 #include "util/bytes.h"
 #include "vm.h"
+#include "x86/mode.h"
 
 bool interp_condition(u64 arith, unsigned cond)
 {
@@ -125,7 +128,7 @@ static enum exec execute_copy(struct vcpu *v, const struct thunk *thunk)
 	u64 gva = 0;
 
 	if (insn->unit != UNIT_NONE) {
-		int vector = cpu_unit_fault(v, insn);
+		int vector = mode_unit_fault(vcpu_mode(v), insn);
 
 		if (vector >= 0)
 			return vcpu_raise(v, (u8)vector);
@@ -135,6 +138,8 @@ static enum exec execute_copy(struct vcpu *v, const struct thunk *thunk)
 		gva = operand_address(v, insn);
 		if (thunk->aligned && (gva & (insn->mem_size - 1)))
 			return vcpu_raise_error(v, VEC_GP, 0);
+		if (UNLIKELY(v->observe) && observe_alignment(v, gva, insn->mem_size) != EXEC_OK)
+			return EXEC_FAULT;
 		if (insn->mem_write && probe_write(v, gva, insn->mem_size) != EXEC_OK)
 			return operand_fault(v, insn, gva, insn->mem_size);
 		/* an x87 store with an unmasked exception stores nothing: then the old contents are written back */
@@ -384,7 +389,7 @@ enum exec interp_step(struct vcpu *v)
 
 	if (result != EXEC_OK)
 		return result;
-	bool shadow = v->shadow;
+	bool shadow = v->shadow, user = v->cpl == 3;
 
 	v->vm->stats.interp_instructions++;
 	result = execute(v, thunk);
@@ -395,7 +400,9 @@ enum exec interp_step(struct vcpu *v)
 		v->shadow = 0;
 	if (result == EXEC_OK || result == EXEC_LEAVE || result == EXEC_HALT)
 		v->rip += thunk->insn.length;
-	if (result != EXEC_FAULT && result != EXEC_AGAIN)
+	if (result != EXEC_FAULT && result != EXEC_AGAIN) {
 		v->icount++;
+		v->tally[ORIGIN_INTERP][user]++;
+	}
 	return result;
 }

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "interp/interp.h"
-#include "live/emit.h"
+#include "translate/emit.h"
 #include "util/bytes.h"
 #include "vm.h"
 #include "x86/encode.h"

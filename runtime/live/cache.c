@@ -1,5 +1,8 @@
 /* Memory of the code cache, its tables, and the life of units that needs more than general registers. */
-#include "live/cache.h"
+#include "live/aot.h"
+#include "live/guest_bytes.h"
+#include "live/live.h"
+#include "live/record.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,7 +12,7 @@
 #include <unistd.h>
 
 #include "debug/perf_map.h"
-#include "live/translate.h"
+#include "translate/translate.h"
 #include "vm.h"
 
 void live_stub_helper(void);
@@ -32,68 +35,38 @@ void live_stub_fill_write2(void);
 void live_stub_fill_write4(void);
 void live_stub_fill_write8(void);
 
-#define TABLE_ADD(name, type)                                                                                          \
-	type *cache_add_##name(struct live *live)                                                                      \
-	{                                                                                                              \
-		return live->name##_count < live->name##_max ? &live->name##s[live->name##_count++] : NULL;            \
-	}
-
-TABLE_ADD(pc, struct pc_entry)
-TABLE_ADD(link, struct link)
-TABLE_ADD(insn, struct insn)
-
-/* There is room: no unit has more landings than entries, of which there are as many at most. */
-void cache_add_landing(struct live *live, u32 code)
-{
-	if (live->landing_count < live->landing_max)
-		live->landings[live->landing_count++] = code;
-}
-
-bool cache_add_entry(struct live *live, u32 unit, u64 pc, u32 code)
-{
-	if (live->entry_count == live->entry_max)
-		return false;
-	live->entries[live->entry_count] = (struct entry){.pc = pc, .unit = unit, .code = code};
-	live->entry_count++;
-	return true;
-}
-
-u32 cache_target(struct live *live, u64 pc)
-{
-	u32 found = live_find_target(live, pc);
-
-	if (found || live->target_count == TARGET_SIZE)
-		return found;
-	u32 *head = &live->target_hash[(pc * 0x9e3779b97f4a7c15ULL) >> (64 - TARGET_HASH_BITS)];
-
-	live->targets[live->target_count] = (struct target){.pc = pc, .next = *head};
-	*head = live->target_count;
-	return live->target_count++;
-}
+/* Bound at a time; more have the tables emptied. */
+#define AOT_UNITS_MAX 65536u
 
 /* Splits the metadata region into tables; how many elements a byte of code needs at most is measured (README). */
 static int carve_tables(struct live *live, struct err *err)
 {
-	u64 size = live->size;
+	struct store *store = &live->store;
+	u64 size = store->size;
 
-	live->unit_max = (u32)(size / 160);
-	live->pc_max = (u32)(size / 16);
-	live->entry_max = (u32)(size / 96);
-	live->landing_max = live->entry_max;
-	live->link_max = (u32)(size / 64);
-	live->insn_max = (u32)(size / 320);
+	/* bound units of caches take records, too, however small the code cache is */
+	store->unit_max = (u32)(size / 160) + AOT_UNITS_MAX;
+	store->pc_max = (u32)(size / 16);
+	store->entry_max = (u32)(size / 96) + 4 * AOT_UNITS_MAX;
+	store->landing_max = store->entry_max;
+	store->link_max = (u32)(size / 64);
+	store->insn_max = (u32)(size / 320);
+	store->counter_max = store->recording ? (u32)(size / 64) : 0;
+	store->target_max = TARGET_SIZE;
+	store->bound_first = store->unit_max;
 	struct {
 		void **table;
 		u64 bytes;
 	} tables[] = {
-		{(void **)&live->units, live->unit_max * sizeof(struct unit)},
-		{(void **)&live->pcs, live->pc_max * sizeof(struct pc_entry)},
-		{(void **)&live->entries, live->entry_max * sizeof(struct entry)},
-		{(void **)&live->landings, live->landing_max * sizeof(u32)},
-		{(void **)&live->links, live->link_max * sizeof(struct link)},
-		{(void **)&live->insns, live->insn_max * sizeof(struct insn)},
-		{(void **)&live->targets, TARGET_SIZE * sizeof(struct target)},
-		{(void **)&live->target_hash, sizeof(u32) << TARGET_HASH_BITS},
+		{(void **)&store->units, store->unit_max * sizeof(struct unit)},
+		{(void **)&store->pcs, store->pc_max * sizeof(struct pc_entry)},
+		{(void **)&store->entries, store->entry_max * sizeof(struct entry)},
+		{(void **)&store->counters, store->counter_max * sizeof(u64)},
+		{(void **)&store->landings, store->landing_max * sizeof(u32)},
+		{(void **)&store->links, store->link_max * sizeof(struct link)},
+		{(void **)&store->insns, store->insn_max * sizeof(struct insn)},
+		{(void **)&store->targets, TARGET_SIZE * sizeof(struct target)},
+		{(void **)&store->target_hash, sizeof(u32) << TARGET_HASH_BITS},
 		{(void **)&live->hash, sizeof(u32) << ENTRY_HASH_BITS},
 		{(void **)&live->frame_head, live->frame_count * sizeof(u32)},
 	};
@@ -123,19 +96,19 @@ static int carve_tables(struct live *live, struct err *err)
  */
 static int map_code(struct live *live, struct err *err)
 {
-	live->code_rw =
-		mmap(NULL, live->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (live->code_rw == MAP_FAILED)
+	live->store.code_rw =
+		mmap(NULL, live->store.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (live->store.code_rw == MAP_FAILED)
 		return err_set(err, "cannot create the code cache: %s", strerror(errno));
-	u8 *at = mmap((void *)LIVE_CODE_ADDRESS, live->size, PROT_NONE,
+	u8 *at = mmap((void *)LIVE_CODE_ADDRESS, live->store.size, PROT_NONE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 
 	if (at == MAP_FAILED)
 		return err_set(err, "cannot map the code cache at %#lx: %s", LIVE_CODE_ADDRESS, strerror(errno));
-	live->code = at;
+	live->store.code = at;
 	/* an old size of 0 duplicates a shared mapping (mremap(2)) */
-	if (mremap(live->code_rw, 0, live->size, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED ||
-	    mprotect(at, live->size, PROT_READ | PROT_EXEC) < 0)
+	if (mremap(live->store.code_rw, 0, live->store.size, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED ||
+	    mprotect(at, live->store.size, PROT_READ | PROT_EXEC) < 0)
 		return err_set(err, "cannot map the code cache twice: %s", strerror(errno));
 	return 0;
 }
@@ -187,20 +160,29 @@ struct live *live_create(struct vm *vm, struct err *err)
 	struct live *live = calloc(1, sizeof(*live));
 
 	if (live)
-		live->translation = malloc(sizeof(struct translation) + sizeof(struct scan));
+		live->translation = translation_create();
 	if (!live || !live->translation) {
 		free(live);
 		err_set(err, "out of memory");
 		return NULL;
 	}
 	live->vm = vm;
-	live->size = vm->config.code_cache_size;
+	live->store.size = vm->config.code_cache_size;
 	live->frame_count = vm->ram.size >> PAGE_SHIFT;
-	live->bmi2 = __builtin_cpu_supports("bmi2");
-	live->counted = vm->clock.source == CLOCK_SOURCE_INSTRUCTIONS || vm->config.count;
-	live->exact_flags = vm->config.trace_interval != 0;
-	live->returns_host = vm->config.returns == RETURNS_HOST;
-	live->code_rw = live->code = MAP_FAILED;
+	live->store.bmi2 = __builtin_cpu_supports("bmi2");
+	live->store.counted = vm->clock.source == CLOCK_SOURCE_INSTRUCTIONS || vm->config.count;
+	live->store.exact_flags = vm->config.trace_interval != 0;
+	live->store.returns_host = vm->config.returns == RETURNS_HOST;
+	live->store.origin = ORIGIN_LIVE;
+	live->store.recording = vm->config.record_path != NULL;
+	live->store.code_rw = live->store.code = MAP_FAILED;
+	if (live->store.recording) {
+		live->recorder = recorder_create(err);
+		if (!live->recorder) {
+			live_destroy(live);
+			return NULL;
+		}
+	}
 	if (carve_tables(live, err) < 0 || map_code(live, err) < 0 || map_predictions(err) < 0) {
 		live_destroy(live);
 		return NULL;
@@ -215,38 +197,52 @@ void live_destroy(struct live *live)
 {
 	if (!live)
 		return;
-	if (live->code_rw != MAP_FAILED)
-		munmap(live->code_rw, live->size);
-	if (live->code != MAP_FAILED)
-		munmap(live->code, live->size);
+	if (live->store.code_rw != MAP_FAILED)
+		munmap(live->store.code_rw, live->store.size);
+	if (live->store.code != MAP_FAILED)
+		munmap(live->store.code, live->store.size);
 	if (live->meta_size)
 		munmap((void *)LIVE_META_ADDRESS, live->meta_size);
 	munmap((void *)PREDICTION_ADDRESS, 2 * PREDICTION_SIZE);
-	free(live->translation);
+	for (unsigned i = 0; i < live->aot_count; i++)
+		aot_close(live->aot[i]);
+	recorder_destroy(live->recorder);
+	translation_destroy(live->translation);
 	free(live);
+}
+
+static void forget_frames(struct live *live, const struct unit *unit)
+{
+	live_forget_frame(live, unit->gpa);
+	if (unit->gpa_next != NO_FRAME)
+		live_forget_frame(live, unit->gpa_next);
 }
 
 void live_flush(struct live *live)
 {
 	struct vm *vm = live->vm;
-	struct emitter e = {live->code_rw, live->code_rw, live->code_rw + CACHE_FIRST_OFFSET, false};
+	struct emitter e = {live->store.code_rw, live->store.code_rw, live->store.code_rw + CACHE_FIRST_OFFSET, false};
 
 	/* dropped ones too: a frame's chain may hold units that were dropped through their other frame */
-	for (u32 i = 1; i < live->unit_count; i++) {
-		live_forget_frame(live, live->units[i].gpa);
-		if (live->units[i].gpa_next != NO_FRAME)
-			live_forget_frame(live, live->units[i].gpa_next);
-	}
+	for (u32 i = 1; i < live->store.unit_count; i++)
+		forget_frames(live, &live->store.units[i]);
+	for (u32 i = live->store.bound_first; i < live->store.unit_max; i++)
+		forget_frames(live, &live->store.units[i]);
+	live->store.bound_first = live->store.unit_max;
+	if (live->recorder)
+		recorder_harvest(live->recorder, live);
+	aot_unbind_all(live);
 	live->dropped_code = true;
 	memset(live->hash, 0, sizeof(u32) << ENTRY_HASH_BITS);
-	memset(live->target_hash, 0, sizeof(u32) << TARGET_HASH_BITS);
-	live->target_count = 1;
-	live->unit_count = live->pc_count = live->entry_count = live->link_count = live->insn_count =
-		live->landing_count = 1;
-	live->used = CACHE_FIRST_OFFSET;
+	memset(live->store.target_hash, 0, sizeof(u32) << TARGET_HASH_BITS);
+	live->store.target_count = 1;
+	live->store.unit_count = live->store.pc_count = live->store.entry_count = live->store.link_count =
+		live->store.insn_count = live->store.landing_count = live->store.counter_count = 1;
+	aot_number_targets(live);
+	live->store.used = CACHE_FIRST_OFFSET;
 	live->generation++;
 	emit_jmp_mem(&e, ADDRESS_ABS(&vm->vcpu->stub[STUB_JUMP_MISS]));
-	e.at = live->code_rw + CACHE_STALE_LANDING;
+	e.at = live->store.code_rw + CACHE_STALE_LANDING;
 	emit_store(&e, ADDRESS_ABS(&vm->vcpu->rip), HOST_R10);
 	emit_jmp_mem(&e, ADDRESS_ABS(&vm->vcpu->stub[STUB_JUMP_MISS]));
 	mmu_clear_jumps(vm->vcpu);
@@ -263,36 +259,33 @@ static void chain_frame(struct live *live, u32 number, unsigned which, u64 gpa)
 	const u8 *host = ram_at(ram, gpa);
 	u32 *head = &live->frame_head[(u64)(host - ram->host) >> PAGE_SHIFT];
 
-	live->units[number].next_frame[which] = *head;
+	live->store.units[number].next_frame[which] = *head;
 	*head = number;
 	mmu_protect_frame(live->vm->vcpu, gpa);
 }
 
 static void publish(struct live *live, u32 number)
 {
-	struct unit *unit = &live->units[number];
+	struct unit *unit = &live->store.units[number];
 
 	chain_frame(live, number, 0, unit->gpa);
 	if (unit->gpa_next != NO_FRAME)
 		chain_frame(live, number, 1, unit->gpa_next);
 	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++) {
-		u32 *head = &live->hash[live_entry_hash(live->entries[i].pc)];
+		u32 *head = &live->hash[live_entry_hash(live->store.entries[i].pc)];
 
-		live->entries[i].next = *head;
+		live->store.entries[i].next = *head;
 		*head = i;
 	}
 }
 
-/* A careful translation covers what its window would have, and little more. */
-#define CAREFUL_MAX 24
-
 /* Scans at v->rip; *next is the frame of the following page if the first instruction reaches into it. */
-static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, bool careful, u64 *next, bool *fault)
+static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, u32 mode, u64 *next, bool *fault)
 {
 	struct live *live = v->vm->live;
 	const u8 *bytes = ram_at(&v->vm->ram, gpa);
 	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(gpa));
-	struct scan_options options = {!live->returns_host, live->exact_flags, careful ? CAREFUL_MAX : SCAN_MAX};
+	struct scan_options options = translate_scan_options(&live->store, mode);
 	u8 joined[2 * INSN_MAX];
 
 	*next = NO_FRAME;
@@ -313,48 +306,6 @@ static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, bool careful, 
 	return scan_unit(scan, v->rip, joined, in_page + INSN_MAX, in_page, &options) == 0;
 }
 
-/* One attempt; 0 if something is full. */
-static u32 try_translate(struct vcpu *v, struct scan *scan, u64 gpa, bool careful, u64 next)
-{
-	struct live *live = v->vm->live;
-	struct translation *t = live->translation;
-
-	if (live->unit_count == live->unit_max || live->used + PAGE_SIZE > live->size)
-		return UNIT_NONE;
-	u32 number = live->unit_count;
-	struct unit *unit = &live->units[number];
-
-	*unit = (struct unit){.pc = v->rip,
-			      .gpa = gpa,
-			      .gpa_next = next,
-			      .mode = live_mode(v) | (careful ? MODE_CAREFUL : 0),
-			      .code = (u32)live->used,
-			      .pcs = live->pc_count,
-			      .entries = live->entry_count,
-			      .landings = live->landing_count,
-			      .instructions = (u16)scan->count,
-			      .guest_bytes = (u16)scan->bytes};
-	t->v = v;
-	t->live = live;
-	t->scan = scan;
-	t->careful = careful;
-	t->unit = number;
-	t->e = (struct emitter){live->code_rw, live->code_rw + live->used, live->code_rw + live->size, false};
-	t->ended = false;
-	t->branch_count = t->cold_count = 0;
-	if (careful || !live->lift || !live->lift(t, unit))
-		translate_emit(t, unit);
-	if (t->e.overflow)
-		return UNIT_NONE;
-	unit->code_end = cache_offset(live, t->e.at);
-	unit->pcs_count = live->pc_count - unit->pcs;
-	unit->entries_count = live->entry_count - unit->entries;
-	unit->landings_count = live->landing_count - unit->landings;
-	live->used = align_up(unit->code_end, 16);
-	live->unit_count++;
-	return number;
-}
-
 static u64 clock_host_ns(void)
 {
 	struct timespec now;
@@ -363,33 +314,89 @@ static u64 clock_host_ns(void)
 	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
 }
 
-static u32 translate_here(struct vcpu *v, u64 gpa, bool careful, bool *fault)
+static u64 clock_monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
+}
+
+/* A unit of a cache, if one of them has it. */
+static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
+{
+	struct live *live = v->vm->live;
+	u64 start = clock_monotonic_ns();
+	bool full;
+	u32 number = aot_bind(v, gpa, mode, &full);
+
+	if (full) {
+		live_flush(live);
+		number = aot_bind(v, gpa, mode, &full);
+	}
+	if (number != UNIT_NONE)
+		publish(live, number);
+	v->vm->stats.aot_bind_ns += clock_monotonic_ns() - start;
+	return number;
+}
+
+/* One attempt; UNIT_NONE if something is full. */
+static u32 translate_once(struct live *live, u32 mode)
+{
+	struct translation *t = live->translation;
+
+	if (!live->lift || (mode & MODE_CAREFUL))
+		return translate_unit(t, &live->store, mode);
+	struct unit *unit = translate_begin(t, &live->store, mode);
+
+	if (!unit)
+		return UNIT_NONE;
+	return live->lift(t, unit) ? translate_finish(t) : translate_unit(t, &live->store, mode);
+}
+
+static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 {
 	struct live *live = v->vm->live;
 	struct vm_stats *stats = &v->vm->stats;
-	struct scan *scan = (struct scan *)(live->translation + 1);
-	u64 next, start;
+	u64 next, start = clock_host_ns();
 
-	vcpu_fpu_put(v);
-	start = clock_host_ns();
-	if (!scan_here(v, scan, gpa, careful, &next, fault))
+	if (!scan_here(v, translation_scan(live->translation), gpa, mode, &next, fault))
 		return UNIT_NONE;
-	u32 number = try_translate(v, scan, gpa, careful, next);
+	u32 number = translate_once(live, mode);
 
 	if (number == UNIT_NONE) {
 		live_flush(live);
-		number = try_translate(v, scan, gpa, careful, next);
+		number = translate_once(live, mode);
 	}
 	if (number == UNIT_NONE)
 		return UNIT_NONE;
+	struct unit *unit = &live->store.units[number];
+
+	unit->gpa = gpa;
+	unit->gpa_next = next;
 	publish(live, number);
-	perf_map_add(v->vm, (u64)live->code + live->units[number].code,
-		     live->units[number].code_end - live->units[number].code, live->units[number].pc);
+	perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
 	stats->units_translated++;
-	stats->instructions_translated += scan->count;
-	stats->code_bytes += live->units[number].code_end - live->units[number].code;
+	stats->instructions_translated += unit->instructions;
+	stats->code_bytes += unit->code_end - unit->code;
 	stats->translate_ns += clock_host_ns() - start;
+	if (live->recorder) {
+		u8 joined[GUEST_BYTES_MAX];
+
+		recorder_add(live->recorder, unit, guest_bytes(v, gpa, unit->guest_bytes, joined, &next));
+	}
 	return number;
+}
+
+/* A unit for v->rip, from a cache or translated now. */
+static u32 make_unit(struct vcpu *v, u64 gpa, bool careful, bool *fault)
+{
+	u32 mode = vcpu_mode(v) | (careful ? MODE_CAREFUL : 0), number = UNIT_NONE;
+
+	vcpu_fpu_put(v);
+	if (v->vm->live->aot_count)
+		number = bind_here(v, gpa, mode);
+	return number != UNIT_NONE ? number : translate_here(v, gpa, mode, fault);
 }
 
 static void *translate_and_look_up(struct vcpu *v, bool careful, bool *fault)
@@ -397,7 +404,7 @@ static void *translate_and_look_up(struct vcpu *v, bool careful, bool *fault)
 	u64 gpa;
 
 	*fault = mmu_fetch(v, v->rip, &gpa) != EXEC_OK;
-	if (*fault || translate_here(v, gpa, careful, fault) == UNIT_NONE)
+	if (*fault || make_unit(v, gpa, careful, fault) == UNIT_NONE)
 		return NULL;
 	return careful ? live_lookup_careful(v) : live_lookup(v);
 }
@@ -419,45 +426,65 @@ void *live_find_careful(struct vcpu *v, bool *fault)
 }
 
 /*
- * The target reaches into the next page, whose mapping may change: a jump straight there would miss that. Patches the
- * exit to a piece of code that goes through the jump table.
+ * The target reaches into the next page, whose mapping may change: a jump straight there would miss that. A piece of
+ * code that goes through the jump table; its offset, or 0 if there is no room.
  */
-static void link_through_table(struct vcpu *v, const struct link *link)
+static u32 emit_table_jump(struct live *live, u64 target)
 {
-	struct live *live = v->vm->live;
+	struct store *store = &live->store;
 	struct translation *t = live->translation;
 
-	t->v = v;
-	t->live = live;
-	t->e = (struct emitter){live->code_rw + live->used, live->code_rw + live->used, live->code_rw + live->size,
-				false};
-	translate_goto_far(t, link->target, false);
+	t->v = live->vm->vcpu;
+	t->store = store;
+	t->e = (struct emitter){store->code_rw, store->code_rw + store->used, store->code_rw + store->size, false};
+	u32 at = (u32)store->used;
+
+	translate_goto_far(t, target, false);
 	if (t->e.overflow)
-		return;
-	emit_patch(live->code_rw + link->patch, t->e.start);
-	live->used = align_up(cache_offset(live, t->e.at), 16);
+		return 0;
+	store->used = align_up(store_offset(store, t->e.at), 16);
+	return at;
+}
+
+/* The unit that a link belongs to (UNIT_NONE if it has been dropped), and where it leads. */
+static u32 link_origin(const struct live *live, u32 number, u64 *target)
+{
+	if (number >= AOT_FIRST_LINK)
+		return aot_link(live, number, target);
+	*target = live->store.links[number].target;
+	return live->store.links[number].unit;
+}
+
+static void complete_link(struct live *live, u32 number, u32 code)
+{
+	struct store *store = &live->store;
+
+	if (number >= AOT_FIRST_LINK)
+		aot_set_link(live, number, (u64)(uintptr_t)store->code + code);
+	else
+		emit_patch(store->code_rw + store->links[number].patch, store->code_rw + code);
 }
 
 void live_take_link(struct vcpu *v, u32 number)
 {
 	struct live *live = v->vm->live;
-	struct link link = live->links[number];
-	u64 generation = live->generation, gpa;
+	u64 generation = live->generation, gpa, target;
+	u32 origin = link_origin(live, number, &target);
 	bool fault;
 
-	v->rip = link.target;
+	v->rip = target;
 	u32 to = live_lookup_unit(v);
 
 	if (to == UNIT_NONE && mmu_fetch(v, v->rip, &gpa) == EXEC_OK)
-		to = translate_here(v, gpa, false, &fault);
-	if (to == UNIT_NONE || live->generation != generation)
+		to = make_unit(v, gpa, false, &fault);
+	if (to == UNIT_NONE || origin == UNIT_NONE || live->generation != generation)
 		return;
-	const struct unit *from = &live->units[link.unit], *unit = &live->units[to];
+	const struct unit *from = &live->store.units[origin], *unit = &live->store.units[to];
 
 	if (from->dropped || PAGE_BASE(unit->gpa) != PAGE_BASE(from->gpa) || unit->mode != (from->mode & ~MODE_CAREFUL))
 		return;
-	if (unit->gpa_next == NO_FRAME)
-		emit_patch(live->code_rw + link.patch, live->code_rw + unit->body);
-	else
-		link_through_table(v, &link);
+	u32 code = unit->gpa_next == NO_FRAME ? unit->body : emit_table_jump(live, target);
+
+	if (code)
+		complete_link(live, number, code);
 }

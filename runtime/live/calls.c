@@ -3,7 +3,9 @@
  * the guest's vector registers are live. The result is the host address to go on at; most often that is `back`.
  */
 #include "cpu/cpu.h"
+#include "cpu/observe.h"
 #include "interp/interp.h"
+#include "live/aot.h"
 #include "live/live.h"
 #include "live/offsets.h"
 #include "mem/mem.h"
@@ -30,13 +32,17 @@ static void *leave(struct vcpu *v, enum live_exit why, enum exec exec)
 
 static u32 code_offset(const struct vcpu *v, const void *code)
 {
-	return (u32)((const u8 *)code - v->vm->live->code);
+	return (u32)((const u8 *)code - v->vm->live->store.code);
 }
 
-void live_count_in(struct vcpu *v, unsigned left)
+void live_count_in(struct vcpu *v, const struct unit *unit, unsigned left)
 {
 	v->budget += left;
 	v->icount = v->icount_limit - (u64)v->budget;
+	if (unit) {
+		v->tally_in = &v->tally[unit->origin][unit->mode & MODE_USER];
+		*v->tally_in -= left;
+	}
 }
 
 /* The place that a stub was called from: sets rip to the instruction's address, and in counted mode the counters. */
@@ -49,8 +55,8 @@ static void locate(struct vcpu *v, const void *back)
 	if (!live_find_pc(v->vm->live, code_offset(v, back) - 1, &unit, &entry) || !entry)
 		BUG("no unit at code cache offset %#x", code_offset(v, back));
 	v->rip = unit->pc + entry->guest;
-	if (v->vm->live->counted)
-		live_count_in(v, entry->left);
+	if (v->vm->live->store.counted)
+		live_count_in(v, unit, entry->left);
 }
 
 void live_forget_predictions(struct vcpu *v)
@@ -65,14 +71,14 @@ void live_forget_predictions(struct vcpu *v)
 static void *resume(struct vcpu *v)
 {
 	live_forget_predictions(v);
-	if (v->poll || (v->rflags & FLAG_TF) || v->vm->live->counted)
+	if (v->poll || observe_wanted(v) || v->vm->live->store.counted)
 		return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
 	v->rflags &= ~FLAG_RF; /* it lasts for one instruction, and nothing here looks at it (SDM vol. 3B, 17.3.1.1) */
 	/* what the jump table says is as good here as in generated code: a dropped entry leads to a real look-up */
 	unsigned index = jump_index(v->rip);
 
 	if (v->view->jump[index] && v->view->jump_pc[index] == v->rip)
-		return v->vm->live->code + v->view->jump[index];
+		return v->vm->live->store.code + v->view->jump[index];
 	void *code = live_lookup(v);
 
 	return code ? code : leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
@@ -80,9 +86,10 @@ static void *resume(struct vcpu *v)
 
 static void count_one(struct vcpu *v)
 {
-	if (v->vm->live->counted) {
+	if (v->vm->live->store.counted) {
 		v->icount++;
 		v->budget--;
+		++*v->tally_in;
 	}
 }
 
@@ -97,8 +104,8 @@ static void *finish(struct vcpu *v, enum exec result, unsigned length, void *bac
 		case EXEC_OK:
 			v->rip = before + length;
 			count_one(v);
-			if (v->forget_user || v->forget_kernel || live->dropped_code || (v->rflags & FLAG_TF) ||
-			    live->counted || !back)
+			if (v->forget_user || v->forget_kernel || live->dropped_code || observe_wanted(v) ||
+			    live->store.counted || !back)
 				return resume(v);
 			return back;
 		case EXEC_LEAVE:
@@ -131,9 +138,11 @@ void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back)
 
 	v->vm->stats.helper_calls++;
 	v->shadow = 0; /* of an earlier STI; this is another instruction */
-	if (v->vm->live->counted)
+	if (v->vm->live->store.counted)
 		locate(v, back);
 	v->vm->live->dropped_code = false;
+	if (UNLIKELY(!insn->length))
+		aot_decode(v, insn);
 	if (insn->class == INSN_STRING)
 		result = interp_string(v, insn);
 	else
@@ -144,7 +153,7 @@ void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back)
 /* The single-instruction path moves rip and counts by itself; back to generated code only through a look-up. */
 static void *after_step(struct vcpu *v, enum exec result)
 {
-	v->budget -= v->vm->live->counted && result != EXEC_FAULT && result != EXEC_AGAIN;
+	v->budget -= v->vm->live->store.counted && result != EXEC_FAULT && result != EXEC_AGAIN;
 	switch (result) {
 	case EXEC_OK:
 		return resume(v);
@@ -168,15 +177,15 @@ void *live_call_interp(struct vcpu *v, void *back)
 	u64 here = v->rip;
 
 	v->vm->stats.exits_interp++;
-	if (live->counted)
+	if (live->store.counted)
 		locate(v, back);
 	live->dropped_code = false;
 	u64 generation = live->generation;
 	enum exec result = interp_step(v);
 
 	/* straight on: the common case */
-	if (result == EXEC_OK && !live->counted && !live->dropped_code && live->generation == generation &&
-	    !v->forget_user && !v->forget_kernel && !(v->rflags & FLAG_TF) && v->rip - here <= INSN_MAX)
+	if (result == EXEC_OK && !live->store.counted && !live->dropped_code && live->generation == generation &&
+	    !v->forget_user && !v->forget_kernel && !observe_wanted(v) && v->rip - here <= INSN_MAX)
 		return back;
 	return after_step(v, result);
 }
@@ -219,18 +228,18 @@ void *live_call_target_miss(struct vcpu *v)
 	u32 number = (u32)v->exit_info;
 
 	v->vm->stats.exits_target++;
-	v->rip = live->targets[number].pc;
+	v->rip = live->store.targets[number].pc;
 	u32 found = live_lookup_unit(v);
 
 	if (found != UNIT_NONE) {
-		const struct unit *unit = &live->units[found];
-		void *body = live->code + unit->body;
+		const struct unit *unit = &live->store.units[found];
+		void *body = live->store.code + unit->body;
 
 		view_set_target(v->view, number, v->rip, unit->pc + unit->guest_bytes - 1, body);
 		return body;
 	}
-	if (live->counted)
-		live_count_in(v, 0);
+	if (live->store.counted)
+		live_count_in(v, NULL, 0);
 	return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
 }
 
@@ -253,8 +262,8 @@ u64 live_call_fill(struct vcpu *v, u64 gva, u64 info)
 void *live_call_careful(struct vcpu *v)
 {
 	v->vm->stats.exits_window++;
-	if (v->vm->live->counted)
-		live_count_in(v, 0);
+	if (v->vm->live->store.counted)
+		live_count_in(v, NULL, 0);
 	void *code = live_lookup_careful(v);
 
 	return code ? code : leave(v, LIVE_EXIT_CAREFUL, EXEC_OK);
@@ -267,7 +276,7 @@ void *live_call_jump_miss(struct vcpu *v)
 
 	if (code)
 		return code;
-	if (v->vm->live->counted)
-		live_count_in(v, 0);
+	if (v->vm->live->store.counted)
+		live_count_in(v, NULL, 0);
 	return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
 }

@@ -6,40 +6,21 @@
 
 #include "cpu/vcpu.h"
 #include "mem/mem.h"
+#include "translate/store.h"
 #include "util/types.h"
 #include "x86/insn.h"
+#include "x86/mode.h"
 
 struct vm;
 struct err;
 struct translation;
+struct aot;
+struct recorder;
 
-/* Fixed places in the low 2 GiB, so that generated code reaches all of them by rel32 and abs32. */
-#define LIVE_CODE_ADDRESS  0x20000000UL /* read-execute view of the code cache */
-#define LIVE_CODE_MAX      0x20000000UL
-#define LIVE_META_ADDRESS  0x40000000UL /* unit records, pc tables, decoded sensitive instructions */
-#define LIVE_META_MAX      0x30000000UL
+/* In the low 2 GiB, as all that generated code names. */
 #define PREDICTION_ADDRESS 0x18000000UL /* the two stacks that generated code runs on */
 #define PREDICTION_SIZE    0x100000UL
 #define PREDICTION_GUARD   0x4000UL /* at the low end of each: inaccessible until it is needed */
-
-/* Entry points that generated code reaches through v->stub[] (all in enter.S). */
-enum stub {
-	STUB_HELPER,      /* call; r10 = struct insn * */
-	STUB_INTERP,      /* call; v->rip = instruction */
-	STUB_TLB_MISS,    /* push imm32 (size | write << 7), call; r10 = gva */
-	STUB_WINDOW_MISS, /* push imm32 (length | write << 15), call; r10 = gva */
-	STUB_TARGET_MISS, /* jmp; v->exit_info = target number, which has no entry */
-	STUB_JUMP_MISS,   /* jmp; v->rip = target, nothing in the jump table fits */
-	STUB_LINK,        /* jmp; v->exit_info = link number */
-	STUB_POLL,        /* jmp; v->rip = where to go on */
-	STUB_BUDGET,      /* jmp; counted mode: v->rip = block start, budget used up */
-	STUB_CAREFUL,     /* jmp; v->rip = an instruction that lifted code leaves to a careful translation */
-	/* call, from lifted code: r10 = gva; r10 := addend | 1 (| 2: may be written), or 0. Keeps all other registers. */
-	STUB_FILL_READ,                       /* + log2 of the size */
-	STUB_FILL_WRITE = STUB_FILL_READ + 4, /* likewise */
-	STUB_FILL_END = STUB_FILL_WRITE + 4,
-	STUB_COUNT = STUB_FILL_END
-};
 
 /* Why generated code was left. */
 enum live_exit {
@@ -51,100 +32,31 @@ enum live_exit {
 	LIVE_EXIT_EXEC,    /* v->live_exec says what an instruction came to */
 };
 
-/* Host pc → guest pc. `home` has a bit for each guest register whose value is in v->gpr instead of its host register.
- */
-struct pc_entry {
-	u32 code;  /* offset in the code cache */
-	u16 guest; /* offset from the unit's pc */
-	u16 home;
-	u16 left; /* counted mode: instructions of the block not executed yet, this one included */
-	u16 pad;
-};
+/* The first bytes of the code cache: where dropped entries (v->rip is set) and landings (r10 is rip) lead. */
+#define CACHE_STALE_ENTRY   0
+#define CACHE_STALE_LANDING 16
+#define CACHE_FIRST_OFFSET  64
 
-#define UNIT_NONE    0u
-#define MODE_CAREFUL 0x80000000u /* in unit.mode: translated without windows, for where one does not fit */
-#define NO_FRAME     (~0ULL)
-
-/* A translation. Numbered from 1; records do not move while the cache is not flushed. */
-struct unit {
-	u64 pc;
-	u64 gpa;      /* of pc */
-	u64 gpa_next; /* base of the following page's frame if the last instruction reaches into it, else NO_FRAME */
-	u32 mode;
-	u32 code; /* offset of its first byte in the code cache, which is its entry */
-	u32 body; /* offset of the entry for jumps from the same page, which do not set v->rip */
-	u32 code_end;
-	u32 stale;                  /* offset of what its body is replaced by a jump to when it is dropped */
-	u32 pcs, pcs_count;         /* its pc entries */
-	u32 entries, entries_count; /* its entries */
-	u32 landings, landings_count;
-	u32 next_frame[2]; /* chains of the frames of gpa and gpa_next */
-	u16 instructions;
-	u16 guest_bytes;
-	bool dropped;
-};
-
-/* A place in a unit that is entered with v->rip == pc: its beginning, or the way into a landing. */
-struct entry {
-	u64 pc;
-	u32 unit;
-	u32 code; /* offset in the code cache */
-	u32 next; /* in its hash chain; 0 ends it (entry 0 is not used) */
-};
-
-/* An exit to another place of the same page, not linked yet. */
-struct link {
-	u32 unit;
-	u32 patch; /* code cache offset of the displacement to patch */
-	u64 target;
-};
-
-/* A guest address that direct jumps from other pages go to. */
-struct target {
-	u64 pc;
-	u32 next; /* in its hash chain; 0 ends it (target 0 is not used) */
-};
-
-#define ENTRY_HASH_BITS  16
-#define TARGET_HASH_BITS TARGET_BITS
+#define ENTRY_HASH_BITS 16
+#define AOT_MAX         4
 
 struct live {
 	struct vm *vm;
-	u8 *code_rw; /* writable view */
-	u8 *code;    /* executable view, at LIVE_CODE_ADDRESS */
-	u64 size;    /* bytes */
-	u64 used;
-	u64 generation; /* counts flushes: unit and link numbers are good for one */
-	/* tables in the metadata region; element 0 of each is not used */
-	struct unit *units;
-	struct pc_entry *pcs;
-	struct entry *entries;
-	struct link *links;
-	struct insn *insns;
-	u32 unit_count, unit_max;
-	u32 pc_count, pc_max;
-	u32 entry_count, entry_max;
-	u32 link_count, link_max;
-	u32 insn_count, insn_max;
-	struct target *targets;
-	u32 target_count;
-	u32 *target_hash;
-	u32 *landings; /* code cache offsets */
-	u32 landing_count, landing_max;
-	u64 meta_size;   /* bytes of the metadata region */
-	u32 *hash;       /* [1 << ENTRY_HASH_BITS], first entry of each chain */
-	u32 *frame_head; /* by page of RAM: first unit */
+	struct store store; /* code cache and tables, which bound units of caches are in as well */
+	u64 generation;     /* counts flushes: unit and link numbers are good for one */
+	u64 meta_size;      /* bytes of the tables' region */
+	u32 *hash;          /* [1 << ENTRY_HASH_BITS], first entry of each chain */
+	u32 *frame_head;    /* by page of RAM: first unit */
 	u64 frame_count;
-	u32 mode;         /* of the jump tables' content, without the CPL */
-	bool bmi2;        /* the host has RORX */
-	bool counted;     /* emit instruction counting */
-	bool exact_flags; /* treat flags as always live: frames and traces equal the interpreter's */
-	bool returns_host;
+	u32 mode;                        /* of the jump tables' content, without the CPL */
 	bool dropped_code;               /* translations were dropped since this was last cleared */
 	struct translation *translation; /* work area */
+	struct aot *aot[AOT_MAX];        /* caches in use */
+	unsigned aot_count;
+	struct recorder *recorder; /* or NULL */
 	/*
-	 * For tests: emits the unit that t is set up for in another way than by copying, false if it cannot. Not asked for
-	 * careful translations.
+	 * For tests, else NULL: emits the unit that t was begun for in another way than by copying, or returns false with
+	 * nothing emitted. Not asked for careful translations.
 	 */
 	bool (*lift)(struct translation *t, struct unit *unit);
 };
@@ -176,8 +88,6 @@ void live_take_link(struct vcpu *v, u32 link);
 /* Enters generated code with the guest's registers loaded; returns why it was left (enum live_exit). */
 int live_enter(void *code);
 
-/* The number of a target of direct jumps, 0 if it has none. */
-u32 live_find_target(const struct live *live, u64 pc);
 /* Drops every unit made from the frame at gpa. General registers only. */
 void live_drop_frame(struct vcpu *v, u64 gpa);
 /* No unit is made from the frame at gpa any longer, and writes to it need not be watched. General registers only. */
@@ -191,14 +101,14 @@ void live_forget_predictions(struct vcpu *v);
 /* What translations depend on besides their bytes and CPL may have changed. General registers only. */
 void live_check_mode(struct vcpu *v);
 
-/* Mode word of translations: what changes their meaning besides their bytes. */
-u32 live_mode(const struct vcpu *v);
-
 /* The unit and pc entry that a code cache offset belongs to; false if none. General registers only. */
 bool live_find_pc(const struct live *live, u32 offset, const struct unit **unit, const struct pc_entry **entry);
 
-/* Counted mode: v->budget and v->icount agree with `left` instructions of the block not executed. */
-void live_count_in(struct vcpu *v, unsigned left);
+/*
+ * Counted mode: makes v->budget, v->icount and v->tally agree, with `left` instructions of the unit's block not
+ * executed. unit: NULL if left is 0.
+ */
+void live_count_in(struct vcpu *v, const struct unit *unit, unsigned left);
 
 /* Called by enter.S (calls.c). Each returns the host address to go on at, or NULL to leave with v->live_exit. */
 void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back);

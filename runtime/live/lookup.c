@@ -1,32 +1,14 @@
 /* Finding and dropping translations: what must work while the guest's vector registers are live. */
-#include "live/cache.h"
+#include "live/aot.h"
+#include "live/live.h"
 #include "mem/mem.h"
 #include "util/bytes.h"
 #include "vm.h"
 
-u32 live_mode(const struct vcpu *v)
-{
-	u32 mode = v->cpl == 3;
-
-	if (v->cr0 & CR0_EM)
-		mode |= 2;
-	if (v->cr0 & CR0_TS)
-		mode |= 4;
-	if (v->cr4 & CR4_OSFXSR)
-		mode |= 8;
-	if (v->cr4 & CR4_OSXSAVE)
-		mode |= 16;
-	if (v->cr0 & CR0_MP)
-		mode |= 32;
-	if (v->cr4 & CR4_SMAP)
-		mode |= 64;
-	return mode | (u32)(v->xcr0 & 7) << 8;
-}
-
 void live_check_mode(struct vcpu *v)
 {
 	struct live *live = v->vm->live;
-	u32 mode = live_mode(v) & ~1u;
+	u32 mode = vcpu_mode(v) & ~1u;
 
 	if (mode == live->mode)
 		return;
@@ -60,9 +42,9 @@ static u32 find_entry(struct vcpu *v, bool whole, u32 mode)
 
 	if (mmu_fetch(v, v->rip, &gpa) != EXEC_OK)
 		return 0;
-	for (u32 i = live->hash[live_entry_hash(v->rip)]; i; i = live->entries[i].next) {
-		const struct entry *entry = &live->entries[i];
-		const struct unit *unit = &live->units[entry->unit];
+	for (u32 i = live->hash[live_entry_hash(v->rip)]; i; i = live->store.entries[i].next) {
+		const struct entry *entry = &live->store.entries[i];
+		const struct unit *unit = &live->store.units[entry->unit];
 
 		if ((!whole || unit->pc == v->rip) && entry_fits(v, entry, unit, gpa, mode))
 			return i;
@@ -73,61 +55,63 @@ static u32 find_entry(struct vcpu *v, bool whole, u32 mode)
 void *live_lookup(struct vcpu *v)
 {
 	struct live *live = v->vm->live;
-	u32 found = find_entry(v, false, live_mode(v));
+	u32 found = find_entry(v, false, vcpu_mode(v));
 
 	if (!found)
 		return NULL;
-	const struct entry *entry = &live->entries[found];
-	const struct unit *unit = &live->units[entry->unit];
+	const struct entry *entry = &live->store.entries[found];
+	const struct unit *unit = &live->store.units[entry->unit];
 
 	view_set_jump(v->view, v->rip, unit->pc + unit->guest_bytes - 1, entry->code);
-	return live->code + entry->code;
+	return live->store.code + entry->code;
 }
 
 void *live_lookup_careful(struct vcpu *v)
 {
 	struct live *live = v->vm->live;
-	u32 found = find_entry(v, true, live_mode(v) | MODE_CAREFUL);
+	u32 found = find_entry(v, true, vcpu_mode(v) | MODE_CAREFUL);
 
-	return found ? live->code + live->entries[found].code : NULL;
+	return found ? live->store.code + live->store.entries[found].code : NULL;
 }
 
 u32 live_lookup_unit(struct vcpu *v)
 {
-	u32 found = find_entry(v, true, live_mode(v));
+	u32 found = find_entry(v, true, vcpu_mode(v));
 
-	return found ? v->vm->live->entries[found].unit : UNIT_NONE;
+	return found ? v->vm->live->store.entries[found].unit : UNIT_NONE;
 }
 
-/* Units lie in the code cache in the order of their numbers. */
+/* Units that are not bound ones lie in the code cache in the order of their numbers. */
 bool live_find_pc(const struct live *live, u32 offset, const struct unit **found, const struct pc_entry **entry)
 {
-	u32 low = 1, high = live->unit_count;
+	u32 low = 1, high = live->store.unit_count;
 
+	if (aot_owns(live, offset))
+		return aot_find_pc(live, offset, found, entry);
 	while (low < high) {
 		u32 middle = low + (high - low) / 2;
 
-		if (live->units[middle].code_end <= offset)
+		if (live->store.units[middle].code_end <= offset)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (low == live->unit_count || offset < live->units[low].code)
+	if (low == live->store.unit_count || offset < live->store.units[low].code)
 		return false;
-	const struct unit *unit = &live->units[low];
+	const struct unit *unit = &live->store.units[low];
 	u32 first = unit->pcs, last = unit->pcs + unit->pcs_count;
 
 	/* the last entry at or before offset */
 	while (first < last) {
 		u32 middle = first + (last - first) / 2;
 
-		if (live->pcs[middle].code <= offset)
+		if (live->store.pcs[middle].code <= offset)
 			first = middle + 1;
 		else
 			last = middle;
 	}
 	*found = unit;
-	*entry = first > unit->pcs ? &live->pcs[first - 1] : NULL;
+	*entry = first > unit->pcs ? &live->store.pcs[first - 1] : NULL;
 	return true;
 }
 
@@ -135,20 +119,20 @@ static void write_jump(struct live *live, u32 from, u32 to)
 {
 	s32 displacement = (s32)(to - (from + 5));
 
-	live->code_rw[from] = 0xe9;
-	bytes_copy(live->code_rw + from + 1, &displacement, 4);
+	live->store.code_rw[from] = 0xe9;
+	bytes_copy(live->store.code_rw + from + 1, &displacement, 4);
 }
 
 /* Takes the unit's entries out of the hash: code that is rewritten all the time would make its chains endless. */
 static void unhash(struct live *live, const struct unit *unit)
 {
 	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++) {
-		u32 *at = &live->hash[live_entry_hash(live->entries[i].pc)];
+		u32 *at = &live->hash[live_entry_hash(live->store.entries[i].pc)];
 
 		while (*at && *at != i)
-			at = &live->entries[*at].next;
+			at = &live->store.entries[*at].next;
 		if (*at)
-			*at = live->entries[i].next;
+			*at = live->store.entries[i].next;
 	}
 }
 
@@ -156,28 +140,33 @@ static void unhash(struct live *live, const struct unit *unit)
 static void poison(struct live *live, const struct unit *unit)
 {
 	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++)
-		write_jump(live, live->entries[i].code, CACHE_STALE_ENTRY);
+		write_jump(live, live->store.entries[i].code, CACHE_STALE_ENTRY);
 	write_jump(live, unit->body, unit->stale);
 	for (u32 i = unit->landings; i < unit->landings + unit->landings_count; i++)
-		write_jump(live, live->landings[i], CACHE_STALE_LANDING);
-}
-
-u32 live_find_target(const struct live *live, u64 pc)
-{
-	u32 i = live->target_hash[(pc * 0x9e3779b97f4a7c15ULL) >> (64 - TARGET_HASH_BITS)];
-
-	while (i && live->targets[i].pc != pc)
-		i = live->targets[i].next;
-	return i;
+		write_jump(live, live->store.landings[i], CACHE_STALE_LANDING);
 }
 
 /* Direct jumps must not go on meeting the poison: they would never find the next translation. */
 static void drop_target(struct vcpu *v, const struct unit *unit)
 {
-	u32 number = live_find_target(v->vm->live, unit->pc);
+	u32 number = store_find_target(&v->vm->live->store, unit->pc);
 
 	if (number)
 		mmu_drop_target(v, number);
+}
+
+/*
+ * A cache's code is not written to: every way into it is taken back instead. Links to it come from its own page only,
+ * whose units are all dropped together; predicted returns are forgotten before the next one can run.
+ */
+static void leave_cached(struct vcpu *v, const struct unit *unit)
+{
+	struct live *live = v->vm->live;
+
+	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++)
+		mmu_drop_jump(v, live->store.entries[i].pc);
+	v->forget_user = v->forget_kernel = true;
+	aot_unbind(live, unit);
 }
 
 static u32 *frame_head(struct live *live, u64 gpa)
@@ -208,12 +197,15 @@ void live_drop_frame(struct vcpu *v, u64 gpa)
 	if (!head)
 		return;
 	for (u32 number = *head; number;) {
-		struct unit *unit = &live->units[number];
+		struct unit *unit = &live->store.units[number];
 		bool second = PAGE_BASE(unit->gpa) != PAGE_BASE(gpa);
 
 		if (!unit->dropped) {
 			unit->dropped = true;
-			poison(live, unit);
+			if (unit->cached)
+				leave_cached(v, unit);
+			else
+				poison(live, unit);
 			unhash(live, unit);
 			drop_target(v, unit);
 		}

@@ -11,7 +11,7 @@
 
 #include "interp/interp.h"
 #include "live/live.h"
-#include "live/translate.h"
+#include "translate/translate.h"
 #include "vm.h"
 
 void live_leave(void);
@@ -56,8 +56,8 @@ static bool fault_in_unit(struct vcpu *v, greg_t *regs, int vector)
 	const struct unit *unit;
 	const struct pc_entry *entry;
 
-	if (!live || pc < (u64)live->code || pc >= (u64)live->code + live->used ||
-	    !live_find_pc(live, (u32)(pc - (u64)live->code), &unit, &entry) || !entry)
+	if (!live || pc < LIVE_CODE_ADDRESS || pc >= AOT_END ||
+	    !live_find_pc(live, (u32)(pc - LIVE_CODE_ADDRESS), &unit, &entry) || !entry)
 		return false;
 	for (unsigned i = 0; i < GPR_COUNT; i++) {
 		if (i != R10 && i != R11 && !(entry->home & BIT(i)))
@@ -67,8 +67,8 @@ static bool fault_in_unit(struct vcpu *v, greg_t *regs, int vector)
 	v->arith = entry->home & HOME_FLAGS ? (v->scratch[2] >> 8 & 0xd5) | (v->scratch[2] & 1) << 11
 					    : (u64)regs[REG_EFL] & FLAGS_ARITH;
 	v->rip = unit->pc + entry->guest;
-	if (live->counted)
-		live_count_in(v, entry->left);
+	if (live->store.counted)
+		live_count_in(v, unit, entry->left);
 	record_fault(v, vector);
 	v->prediction_sp[v->cpl == 3] = (u64)regs[REG_RSP];
 	v->live_exit = LIVE_EXIT_EXEC;

@@ -1,6 +1,7 @@
 /*
  * Makes the examples in this folder: make_golden DIRECTORY writes them, make_golden --check DIRECTORY compares them
- * with what it would write. What a reader must say of each is written here by hand, not found out by asking it.
+ * with what it would write, make_golden --cache NAME FILE writes one as the cache that it stands for. What a reader
+ * must say of each is written here by hand, not found out by asking it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -79,8 +80,8 @@ static const struct example examples[] = {
 	SEALED("bad-three-bytes", "shorter than the magic number", BAD("not-a-cache", "is not a translated-code cache"), {FILE_SIZE, 0, 0, 0, 3}),
 	SEALED("bad-magic", "another kind of file", BAD("not-a-cache", "is not a translated-code cache"), BYTE(HEADER, images, 1, 'X')),
 	SEALED("bad-cut-header", "ends within the header page", BAD("wrong-length", "is cut off after 300 bytes"), {FILE_SIZE, 0, 0, 0, 300}),
-	SEALED("bad-cut-page", "the last page is missing", BAD("wrong-length", "has 53248 bytes, its header says 57344"), {FILE_END, 0, 0, 0, -4096ULL}),
-	UNSEALED("bad-longer", "something follows the footer", BAD("wrong-length", "has 57345 bytes, its header says 57344"), {FILE_END, 0, 0, 0, 1}),
+	SEALED("bad-cut-page", "the last page is missing", BAD("wrong-length", "has 77824 bytes, its header says 81920"), {FILE_END, 0, 0, 0, -4096ULL}),
+	UNSEALED("bad-longer", "something follows the footer", BAD("wrong-length", "has 81921 bytes, its header says 81920"), {FILE_END, 0, 0, 0, 1}),
 	/* header */
 	SEALED("bad-version", "a later format", BAD("format-version", "written by format version 7, this is version 1"), H(version, 7), F(version, 7)),
 	SEALED("bad-version-zero", "an impossible format", BAD("format-version", "written by format version 0, this is version 1"), H(version, 0)),
@@ -93,15 +94,15 @@ static const struct example examples[] = {
 	SEALED("bad-header-reserved", "a reserved byte in use", BAD("bad-header", "reserved bytes of the header are not zero"), BYTE(HEADER, images, 255, 1)),
 	SEALED("bad-header-page", "the rest of the header page in use", BAD("bad-header", "reserved bytes of the header are not zero"), BYTE(HEADER, images, 4095, 1)),
 	SEALED("bad-length", "a length beyond the limit", BAD("limit", "claims to be 18446744073709551615 bytes long"), H(length, UINT64_MAX)),
-	SEALED("bad-chunk-count", "too many chunks", BAD("limit", "has too many chunks or page groups (257, 11)"), H(chunk_count, 257)),
-	SEALED("bad-tail", "the table of contents elsewhere", BAD("bad-header", "table of contents cannot be at offset 49152 (of 57344)"), H(tail, 49152)),
-	SEALED("bad-tail-overflow", "the table of contents beyond the end", BAD("bad-header", "table of contents cannot be at offset 18446744073709547520 (of 57344)"), H(tail, -4096ULL)),
+	SEALED("bad-chunk-count", "too many chunks", BAD("limit", "has too many chunks or page groups (257, 17)"), H(chunk_count, 257)),
+	SEALED("bad-tail", "the table of contents elsewhere", BAD("bad-header", "table of contents cannot be at offset 73728 (of 81920)"), H(tail, 73728)),
+	SEALED("bad-tail-overflow", "the table of contents beyond the end", BAD("bad-header", "table of contents cannot be at offset 18446744073709547520 (of 81920)"), H(tail, -4096ULL)),
 	/* damage */
 	UNSEALED("bad-damaged-header", "a bit of the options digest has changed", BAD("damaged", "header, table of contents or footer is damaged (digest mismatch)"), BYTE(HEADER, images, offsetof(struct tcache_header, fingerprint.options), 0x40)),
 	UNSEALED("bad-damaged-toc", "a chunk's length has changed", BAD("damaged", "header, table of contents or footer is damaged (digest mismatch)"), E(code, length, 97)),
 	UNSEALED("bad-damaged-footer", "the footer's digest has changed", BAD("damaged", "header, table of contents or footer is damaged (digest mismatch)"), BYTE(FOOTER, images, offsetof(struct tcache_footer, digest) + 31, 0)),
-	UNSEALED("bad-damaged-code", "a byte of the code has changed", BAD("damaged", "chunk CODE is damaged at file offset 12288 … 16383 (digest mismatch)"), BYTE(CHUNK, code, 60, 0xcc)),
-	UNSEALED("bad-damaged-padding", "a byte behind the strings has changed", BAD("damaged", "chunk STRS is damaged at file offset 49152 … 53247 (digest mismatch)"), BYTE(CHUNK, strings, 4095, 1)),
+	UNSEALED("bad-damaged-code", "a byte of the code has changed", BAD("damaged", "chunk CODE is damaged at file offset 20480 … 24575 (digest mismatch)"), BYTE(CHUNK, code, 60, 0xcc)),
+	UNSEALED("bad-damaged-padding", "a byte behind the strings has changed", BAD("damaged", "chunk STRS is damaged at file offset 73728 … 77823 (digest mismatch)"), BYTE(CHUNK, strings, 4095, 1)),
 	/* footer */
 	SEALED("bad-footer-magic", "the last page was never written", BAD("bad-footer", "does not end with a footer: not written to its end"), F(magic, 0)),
 	SEALED("bad-footer-length", "header and footer disagree", BAD("bad-footer", "footer contradicts the header"), F(length, 4096)),
@@ -110,18 +111,18 @@ static const struct example examples[] = {
 	SEALED("bad-signed-xxh3", "signed, but with digests that can be forged", BAD("bad-header", "is signed, but its digests can be forged"), H(flags, TCACHE_SIGNED)),
 	LIKE_SIGNED("bad-signature", "code exchanged, digests renewed, signature kept", BAD("bad-signature", "signature is not valid"), BYTE(CHUNK, code, 60, 0xcc)),
 	/* table of contents */
-	SEALED("bad-overlap", "a chunk lies on another", BAD("bad-table-of-contents", "chunk UNIT overlaps what is before it"), E(units, offset, 4096)),
+	SEALED("bad-overlap", "a chunk lies on another", BAD("bad-table-of-contents", "chunk UNIT overlaps what is before it"), E(units, offset, 8192)),
 	SEALED("bad-overlap-header", "a chunk lies on the header", BAD("bad-table-of-contents", "chunk IMGS overlaps what is before it"), E(images, offset, 0)),
-	SEALED("bad-gap", "pages that belong to no chunk", BAD("bad-table-of-contents", "there is a gap before chunk PCTB"), E(pcs, offset, 20480)),
-	SEALED("bad-unaligned", "a chunk in the middle of a page", BAD("bad-table-of-contents", "chunk CODE is not aligned to a page"), E(code, offset, 12296)),
+	SEALED("bad-gap", "pages that belong to no chunk", BAD("bad-table-of-contents", "there is a gap before chunk PCTB"), E(pcs, offset, 28672)),
+	SEALED("bad-unaligned", "a chunk in the middle of a page", BAD("bad-table-of-contents", "chunk CODE is not aligned to a page"), E(code, offset, 20488)),
 	SEALED("bad-beyond", "a chunk reaches into the table of contents", BAD("bad-table-of-contents", "chunk STRS reaches beyond the chunks' end"), E(strings, length, 4097)),
 	SEALED("bad-overflow", "offset + length wraps around", BAD("bad-table-of-contents", "chunk STRS reaches beyond the chunks' end"), E(strings, length, -4096ULL)),
 	SEALED("bad-offset", "a chunk after the end", BAD("bad-table-of-contents", "chunk STRS reaches beyond the chunks' end"), E(strings, offset, 1ULL << 62)),
 	SEALED("bad-groups", "page groups that are another chunk's", BAD("bad-table-of-contents", "page groups of chunk CODE do not fit its length"), E(code, first_group, 1)),
 	SEALED("bad-group-count", "no page group", BAD("bad-table-of-contents", "page groups of chunk CODE do not fit its length"), E(code, group_count, 0)),
 	SEALED("bad-short-chunks", "the last chunk says it is empty", BAD("bad-table-of-contents", "chunks do not fill the file up to the table of contents"), E(strings, length, 0), E(strings, group_count, 0)),
-	SEALED("bad-fewer-chunks", "one chunk fewer: bytes remain before the footer", BAD("bad-footer", "reserved bytes in or before the footer are not zero"), H(chunk_count, 10)),
-	SEALED("bad-partial-record", "half a record", BAD("bad-table-of-contents", "chunk UNIT is not a whole number of records"), E(units, length, 383)),
+	SEALED("bad-fewer-chunks", "one chunk fewer: bytes remain before the footer", BAD("bad-footer", "reserved bytes in or before the footer are not zero"), H(chunk_count, 18)),
+	SEALED("bad-partial-record", "half a record", BAD("bad-table-of-contents", "chunk UNIT is not a whole number of records"), E(units, length, 511)),
 	SEALED("bad-element-zero", "records of no size", BAD("bad-table-of-contents", "chunk UNIT is not a whole number of records"), E(units, element_size, 0)),
 	SEALED("bad-chunk-flags", "a flag without meaning", BAD("bad-table-of-contents", "chunk BLOG has unknown flags or reserved fields"), E(log, flags, 2)),
 	SEALED("bad-chunk-reserved", "a reserved field in use", BAD("bad-table-of-contents", "chunk BLOG has unknown flags or reserved fields"), E(log, reserved[2], 1)),
@@ -142,34 +143,62 @@ static const struct example examples[] = {
 	/* records; sealed, so only the contents are wrong */
 	SEALED("bad-padding", "bytes behind a chunk", BAD("bad-record", "bytes after chunk STRS are not zero"), BYTE(CHUNK, strings, 4095, 1)),
 	SEALED("bad-image-kind", "an unknown kind of image", BAD("bad-record", "image 1 is of unknown kind 9"), R(images, image, 1, kind, 9)),
-	SEALED("bad-image-data", "unpacked bytes in the wrong chunk", BAD("bad-record", "unpacked bytes of image 0 are not where it says"), R(images, image, 0, data, 3)),
+	SEALED("bad-image-data", "unpacked bytes in the wrong chunk", BAD("bad-record", "unpacked bytes of image 0 are not where it says"), R(images, image, 0, data, 5)),
 	SEALED("bad-image-chunk", "unpacked bytes in no chunk", BAD("bad-record", "unpacked bytes of image 0 are not where it says"), R(images, image, 0, data, UINT32_MAX)),
 	SEALED("bad-image-size", "unpacked bytes of another length", BAD("bad-record", "unpacked bytes of image 0 are not where it says"), R(images, image, 0, data_size, 4999)),
 	SEALED("bad-image-name", "a name that is not there", BAD("out-of-range", "has no string at 48"), R(images, image, 1, name, 48)),
+	SEALED("bad-placement-none", "code, but no word where it belongs", BAD("bad-record", "does not say where its code belongs"), E(placement, type, TCACHE_FOURCC('A', 'B', 'C', 'D')), E(placement, flags, 0)),
+	SEALED("bad-placement-two", "two places for the code", BAD("bad-record", "does not say where its code belongs"), E(placement, length, 128)),
+	SEALED("bad-placement-unaligned", "code in the middle of a page", BAD("bad-record", "code cannot be at 0x50000800 (0x1000 bytes)"), R(placement, placement, 0, code_address, 0x50000800)),
+	SEALED("bad-placement-low", "cells in somebody else's area", BAD("bad-record", "cells cannot be at 0x4ffff000 (0x1000 bytes)"), R(placement, placement, 0, cells_address, 0x4ffff000)),
+	SEALED("bad-placement-high", "instructions that reach beyond the area", BAD("bad-record", "instructions cannot be at 0x7efff000 (0x2000 bytes)"), R(placement, placement, 0, insns_address, 0x7efff000), R(placement, placement, 0, insn_size, 4096)),
+	SEALED("bad-placement-wrap", "an address close to the end of all", BAD("bad-record", "cells cannot be at 0xfffffffffffff000 (0x1000 bytes)"), R(placement, placement, 0, cells_address, 0xfffffffffffff000)),
+	SEALED("bad-placement-overlap", "cells where code is", BAD("bad-record", "code and cells overlap"), R(placement, placement, 0, cells_address, 0x50000000)),
+	SEALED("bad-placement-insn", "decoded instructions of no size", BAD("bad-record", "decoded instructions cannot have 0 bytes"), R(placement, placement, 0, insn_size, 0)),
+	SEALED("bad-placement-numbers", "numbers of targets wrap around", BAD("bad-record", "numbers of targets or links are too high (from 4294967294, from 7)"), R(placement, placement, 0, first_target, UINT32_MAX - 1)),
+	SEALED("bad-placement-reserved", "a reserved field in use", BAD("bad-record", "reserved fields of the placement are not zero"), R(placement, placement, 0, reserved[6], 1)),
 	SEALED("bad-unit-flags", "neither lifted nor copied", BAD("bad-record", "unit 2 has the flags 0x0"), R(units, unit, 2, flags, 0)),
-	SEALED("bad-unit-length", "longer than anything", BAD("bad-record", "unit 2 has 3 instructions in 65537 bytes at page offset 4080"), R(units, unit, 2, guest_length, 65537)),
-	SEALED("bad-unit-first", "more first bytes than bytes", BAD("bad-record", "unit 2 has wrong first bytes"), R(units, unit, 2, first_length, 7)),
+	SEALED("bad-unit-length", "longer than anything", BAD("bad-record", "unit 2 has 3 instructions in 4112 bytes at 0x401000"), R(units, unit, 2, guest_length, 4112), R(units, unit, 2, pc, 0x401000)),
+	SEALED("bad-unit-pages", "in three pages", BAD("bad-record", "unit 2 has 3 instructions in 4100 bytes at 0x401ffd"), R(units, unit, 2, guest_length, 4100)),
+	SEALED("bad-unit-wrap", "guest addresses wrap around", BAD("bad-record", "unit 2 has 3 instructions in 6 bytes at 0xfffffffffffffffd"), R(units, unit, 2, pc, -3ULL)),
+	SEALED("bad-unit-instructions", "more instructions than bytes", BAD("bad-record", "unit 2 has 7 instructions in 6 bytes at 0x401ffd"), R(units, unit, 2, instruction_count, 7)),
 	SEALED("bad-unit-image", "of an image that is not there", BAD("bad-record", "unit 2 is of image 2, which does not exist"), R(units, unit, 2, image, 3)),
-	SEALED("bad-unit-reserved", "a reserved field in use", BAD("bad-record", "reserved fields of unit 2 are not zero"), R(units, unit, 2, reserved[5], 1)),
-	SEALED("bad-unit-order", "out of order", BAD("bad-record", "unit 2 is out of order, or there twice"), R(units, unit, 2, page_offset, 8)),
-	SEALED("bad-unit-code", "code beyond the end", BAD("out-of-range", "has no records 57 to 97 in chunk CODE (it holds 96)"), R(units, unit, 2, code_offset, 57)),
-	SEALED("bad-unit-code-overflow", "code beyond the end, 32 bits wrap around", BAD("out-of-range", "has no records 4294967295 to 4294967335 in chunk CODE (it holds 96)"), R(units, unit, 2, code_offset, UINT32_MAX)),
-	SEALED("bad-unit-body", "second entry outside of the code", BAD("bad-record", "unit 2 has no code, or its second entry lies outside of it"), R(units, unit, 2, body_offset, 40)),
-	SEALED("bad-unit-pcs", "pc records beyond the end", BAD("out-of-range", "has no records 4 to 6 in chunk PCTB (it holds 5)"), R(units, unit, 2, pc_count, 2)),
+	SEALED("bad-unit-reserved", "a reserved field in use", BAD("bad-record", "reserved fields of unit 2 are not zero"), R(units, unit, 2, reserved[4], 1)),
+	SEALED("bad-unit-order", "out of order", BAD("bad-record", "unit 2 is out of order, or there twice"), R(units, unit, 2, pc, 0x401000)),
+	SEALED("bad-unit-order-mode", "modes out of order", BAD("bad-record", "unit 1 is out of order, or there twice"), R(units, unit, 1, mode, 0x102)),
+	SEALED("bad-unit-code", "code beyond the end", BAD("out-of-range", "has no records 73 to 97 in chunk CODE (it holds 96)"), R(units, unit, 2, code_offset, 73)),
+	SEALED("bad-unit-code-overflow", "code beyond the end, 32 bits wrap around", BAD("out-of-range", "has no records 4294967295 to 4294967319 in chunk CODE (it holds 96)"), R(units, unit, 2, code_offset, UINT32_MAX)),
+	SEALED("bad-unit-body", "second entry outside of the code", BAD("bad-record", "unit 2 has no code, or its second entry lies outside of it"), R(units, unit, 2, body_offset, 24)),
+	SEALED("bad-unit-pcs", "pc records beyond the end", BAD("out-of-range", "has no records 7 to 13 in chunk PCTB (it holds 12)"), R(units, unit, 2, pc_count, 6)),
+	SEALED("bad-unit-entries", "entries beyond the end", BAD("out-of-range", "has no records 3 to 7 in chunk ENTR (it holds 6)"), R(units, unit, 2, entry_count, 4)),
+	SEALED("bad-unit-links", "links beyond the end", BAD("out-of-range", "has no records 2 to 3 in chunk LINK (it holds 2)"), R(units, unit, 2, link_first, 2)),
+	SEALED("bad-unit-insns", "instructions beyond the end", BAD("out-of-range", "has no records 4294967295 to 4294967296 in chunk INSN (it holds 2)"), R(units, unit, 2, insn_first, UINT32_MAX)),
 	SEALED("bad-unit-name", "a name that is not there", BAD("out-of-range", "has no string at 1000"), R(units, unit, 2, name, 1000)),
-	SEALED("bad-pc-code", "a host offset beyond the unit", BAD("bad-record", "pc record 0 of unit 2 is out of bounds or out of order"), R(pcs, pc, 4, code, 40)),
-	SEALED("bad-pc-guest", "a guest offset beyond the unit", BAD("bad-record", "pc record 0 of unit 2 is out of bounds or out of order"), R(pcs, pc, 4, guest, 6)),
-	SEALED("bad-pc-order", "host offsets not ascending", BAD("bad-record", "pc record 2 of unit 1 is out of bounds or out of order"), R(pcs, pc, 2, code, 12)),
-	SEALED("bad-relo-size", "a field of three bytes", BAD("bad-record", "relocated field 0 of unit 1 has kind 1 and size 3"), R(relos, relo, 0, size, 3)),
-	SEALED("bad-relo-offset", "a field that reaches beyond the unit", BAD("bad-record", "relocated field 0 of unit 1 is out of bounds or out of order"), R(relos, relo, 0, offset, 8)),
-	SEALED("bad-relo-order", "fields not ascending", BAD("bad-record", "relocated field 1 of unit 1 is out of bounds or out of order"), R(units, unit, 1, relo_count, 2)),
-	SEALED("bad-relo-first", "a field among the first bytes", BAD("bad-record", "first bytes of unit 1 contain a relocated field"), R(relos, relo, 0, offset, 4)),
-	SEALED("bad-slot-kind", "an unknown kind of slot", BAD("bad-record", "slot 2 is of unknown kind 77"), R(slots, slot, 2, kind, 77)),
-	SEALED("bad-slot-link", "a link to nowhere", BAD("bad-record", "slot 1 leads to unit 3, which does not exist"), R(slots, slot, 1, target, 3)),
+	SEALED("bad-unit-guest", "guest bytes beyond the end", BAD("out-of-range", "has no records 15 to 21 in chunk GBYT (it holds 20)"), R(units, unit, 2, guest_offset, 16)),
+	SEALED("bad-guest-hash", "other guest bytes than those translated", BAD("bad-record", "guest bytes of unit 2 do not have its hash"), BYTE(CHUNK, guest, 16, 0xc1)),
+	SEALED("good-no-guest", "guest bytes are in a chunk that is not understood", "ok", E(guest, schema, 2)),
+	SEALED("bad-by-code-count", "a unit is missing in the order of code", BAD("bad-record", "has 4 units, but 3 in the order of their code"), E(by_code, length, 12), {CHUNK, SAMPLE_by_code, 12, 4, 0}),
+	SEALED("bad-by-code-order", "code out of order", BAD("bad-record", "unit 0 is there twice in the order of code, or overlaps"), {CHUNK, SAMPLE_by_code, 0, 4, 0}),
+	SEALED("bad-by-code-number", "a unit that is not there", BAD("out-of-range", "has no records 4 to 5 in chunk UNIT (it holds 4)"), {CHUNK, SAMPLE_by_code, 12, 4, 4}),
+	SEALED("bad-by-code-overlap", "the code of two units overlaps", BAD("bad-record", "unit 0 is there twice in the order of code, or overlaps"), R(units, unit, 3, code_length, 41)),
+	SEALED("bad-pc-code", "a host offset beyond the unit", BAD("bad-record", "pc record 2 of unit 2 is out of bounds or out of order"), R(pcs, pc, 9, code, 24)),
+	SEALED("bad-pc-guest", "a guest offset beyond the unit", BAD("bad-record", "pc record 2 of unit 2 is out of bounds or out of order"), R(pcs, pc, 9, guest, 6)),
+	SEALED("bad-pc-order", "host offsets not ascending", BAD("bad-record", "pc record 2 of unit 3 is out of bounds or out of order"), R(pcs, pc, 2, code, 17)),
+	SEALED("bad-entry-code", "an entry beyond the code", BAD("bad-record", "entry 1 of unit 2 is out of bounds"), R(entries, entry, 4, code, 24)),
+	SEALED("bad-entry-guest", "an entry beyond the guest bytes", BAD("bad-record", "entry 1 of unit 2 is out of bounds"), R(entries, entry, 4, guest, 6)),
+	SEALED("bad-entry-reserved", "a reserved field in use", BAD("bad-record", "entry 1 of unit 2 is out of bounds"), R(entries, entry, 4, reserved, 1)),
+	SEALED("bad-link-cold", "a cold path beyond the code", BAD("bad-record", "cold path of link 0 of unit 2 is out of bounds"), R(links, link, 1, cold, 24)),
+	SEALED("bad-cell", "a link that leads elsewhere at first", BAD("bad-record", "link 0 of unit 2 does not lead to its cold path at first"), {CHUNK, SAMPLE_cells, 8, 8, 0x50000045}),
+	SEALED("bad-cell-count", "fewer cells than links", BAD("bad-record", "has 2 links, but 1 cells for them"), E(cells, length, 8), {CHUNK, SAMPLE_cells, 8, 8, 0}),
+	SEALED("bad-cell-unowned", "a cell of no unit leads out of the code", BAD("bad-record", "cell 1 leads out of the code"), R(units, unit, 2, link_count, 0), {CHUNK, SAMPLE_cells, 8, 8, 0x50000060}),
+	SEALED("bad-target-twice", "a target twice", BAD("bad-record", "target 0x401010 is there twice"), {CHUNK, SAMPLE_targets, 0, 8, 0x401010}),
+	SEALED("bad-insn-length", "an instruction of 16 bytes", BAD("bad-record", "instruction 1 has 16 bytes, or bytes after its end"), R(insns, insn, 1, length, 16)),
+	SEALED("bad-insn-empty", "an instruction without bytes, of no unit", BAD("bad-record", "instruction 1 has 0 bytes, or bytes after its end"), R(insns, insn, 1, length, 0), R(units, unit, 2, insn_count, 0)),
+	SEALED("bad-insn-rest", "bytes after an instruction", BAD("bad-record", "instruction 0 has 5 bytes, or bytes after its end"), R(insns, insn, 0, bytes[14], 0x90)),
 	SEALED("bad-verdict", "a verdict without meaning", BAD("bad-record", "page verdict 1 has wrong fields"), R(verdicts, verdict, 1, flags, 4)),
 	SEALED("bad-verdict-order", "verdicts not ascending", BAD("bad-record", "page verdict 1 is out of order, or there twice"), R(verdicts, verdict, 1, image, 0)),
-	SEALED("bad-profile", "a page offset beyond the page", BAD("bad-record", "profile record 0 has wrong fields"), R(profile, profile, 0, page_offset, 4096)),
-	SEALED("bad-profile-order", "records not ascending", BAD("bad-record", "profile record 1 is out of order, or there twice"), R(profile, profile, 1, hash[1], 0)),
+	SEALED("bad-profile", "a reserved field in use", BAD("bad-record", "profile record 0 has reserved fields in use"), R(profile, profile, 0, reserved, 1)),
+	SEALED("bad-profile-order", "records not ascending", BAD("bad-record", "profile record 1 is out of order, or there twice"), R(profile, profile, 1, pc, 0x401ffc)),
 	SEALED("bad-strings-first", "no empty string at the beginning", BAD("bad-record", "strings do not begin and end with a zero byte"), BYTE(CHUNK, strings, 0, 'x')),
 	SEALED("bad-strings-last", "the last string does not end", BAD("bad-record", "strings do not begin and end with a zero byte"), BYTE(CHUNK, strings, 47, 'x')),
 };
@@ -265,6 +294,14 @@ static struct bytes make_sample(bool is_signed)
 	return bytes;
 }
 
+static void edit_example(struct bytes *bytes, const struct example *example, size_t base_size)
+{
+	for (size_t i = 0; i < sizeof(example->edit) / sizeof(example->edit[0]); i++)
+		apply(bytes, &example->edit[i]);
+	if (!example->unsealed && bytes->size == base_size)
+		bytes_seal(bytes);
+}
+
 static int make_example(const char *directory, bool check, const struct example *example, const struct bytes *base)
 {
 	struct golden golden = {.bytes = bytes_copy(base)};
@@ -272,12 +309,37 @@ static int make_example(const char *directory, bool check, const struct example 
 
 	snprintf(golden.expect, sizeof(golden.expect), "%s", example->expect);
 	snprintf(golden.like, sizeof(golden.like), "%s", example->like_signed ? "good-signed.txt" : "good-all.txt");
-	for (size_t i = 0; i < sizeof(example->edit) / sizeof(example->edit[0]); i++)
-		apply(&golden.bytes, &example->edit[i]);
-	if (!example->unsealed && golden.bytes.size == base->size)
-		bytes_seal(&golden.bytes);
+	edit_example(&golden.bytes, example, base->size);
 	status = emit(directory, check, example->name, example->comment, &golden, base);
 	free(golden.bytes.data);
+	return status;
+}
+
+/* Writes an example as a file that avant can read. */
+static int write_cache(const char *name, const char *path)
+{
+	struct bytes bytes = make_sample(!strcmp(name, "good-signed"));
+	bool found = !strcmp(name, "good-signed") || !strcmp(name, "good-all");
+	FILE *file;
+	int status = 0;
+
+	for (size_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {
+		if (strcmp(examples[i].name, name) != 0)
+			continue;
+		found = true;
+		edit_example(&bytes, &examples[i], bytes.size);
+	}
+	if (!found) {
+		fprintf(stderr, "make_golden: there is no example '%s'\n", name);
+		free(bytes.data);
+		return 1;
+	}
+	file = fopen(path, "wb");
+	if (!file || fwrite(bytes.data, 1, bytes.size, file) != bytes.size || fclose(file)) {
+		perror(path);
+		status = 1;
+	}
+	free(bytes.data);
 	return status;
 }
 
@@ -288,13 +350,15 @@ int main(int argc, char **argv)
 	struct golden all = {.expect = "ok"}, is_signed = {.expect = "ok"};
 	int status = 0;
 
+	if (argc == 4 && !strcmp(argv[1], "--cache"))
+		return write_cache(argv[2], argv[3]);
 	if (argc != 2 && !check) {
-		fprintf(stderr, "usage: make_golden [--check] DIRECTORY\n");
+		fprintf(stderr, "usage: make_golden [--check] DIRECTORY | --cache NAME FILE\n");
 		return 2;
 	}
 	all.bytes = make_sample(false);
 	is_signed.bytes = make_sample(true);
-	status |= emit(directory, check, "good-all", "two images, three units, every chunk", &all, NULL);
+	status |= emit(directory, check, "good-all", "two images, four units, every chunk", &all, NULL);
 	status |= emit(directory, check, "good-signed", "the same, signed with the test key", &is_signed, NULL);
 	for (size_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++)
 		status |= make_example(directory, check, &examples[i],

@@ -1,5 +1,5 @@
 /*
- * A small cache for tests: two images, three units, every chunk type. And means to damage it: edits of named places,
+ * A small cache for tests: two images, four units, every chunk type. And means to damage it: edits of named places,
  * and seal(), which makes all digests right again after them, as somebody would who wants to be believed.
  */
 #ifndef TESTS_CACHE_SAMPLE_H
@@ -15,13 +15,19 @@
 
 struct sample {
 	struct tcache_image images[2];
-	struct tcache_unit units[3];
+	struct tcache_placement placement[1];
+	struct tcache_unit units[4];
+	uint32_t by_code[4];
 	uint8_t code[96];
-	struct tcache_pc pcs[5];
-	struct tcache_relo relos[2];
-	struct tcache_slot slots[3];
+	struct tcache_pc pcs[12];
+	struct tcache_entry entries[6];
+	struct tcache_link links[2];
+	uint64_t cells[2];
+	uint64_t targets[2];
+	struct tcache_insn insns[2];
 	struct tcache_verdict verdicts[2];
 	struct tcache_profile profile[2];
+	uint8_t guest[20];
 	char log[40];
 	uint8_t kernel[SAMPLE_KERNEL_SIZE];
 	char strings[48];
@@ -52,102 +58,142 @@ static inline void sample_key(uint8_t public_key[32], uint8_t secret_key[TCACHE_
 	memcpy(public_key, public_bytes, 32);
 }
 
+/* A unit's ranges in the other chunks. */
+struct sample_ranges {
+	uint32_t code, code_size, body;
+	uint32_t pc, pcs;
+	uint32_t entry, entries;
+	uint32_t link, links;
+	uint32_t insn, insns;
+	uint32_t guest, guest_size;
+};
+
+static inline struct tcache_unit sample_unit(const struct sample *s, uint64_t pc, uint32_t mode, uint32_t flags,
+					     uint32_t instructions, const struct sample_ranges *r)
+{
+	struct tcache_unit u = {.pc = pc,
+				.mode = mode,
+				.flags = flags,
+				.guest_length = r->guest_size,
+				.instruction_count = instructions,
+				.image = pc >> 63 ? 1 : 2,
+				.code_offset = r->code,
+				.code_length = r->code_size,
+				.body_offset = r->body,
+				.pc_first = r->pc,
+				.pc_count = r->pcs,
+				.entry_first = r->entry,
+				.entry_count = r->entries,
+				.link_first = r->link,
+				.link_count = r->links,
+				.insn_first = r->insn,
+				.insn_count = r->insns,
+				.guest_offset = r->guest + 1};
+
+	tcache_hash(s->guest + r->guest, r->guest_size, u.hash);
+	return u;
+}
+
+/* Kernel code; a function of a program in two modes; a loop that reaches into its second page. In the order of code. */
 static inline void sample_units(struct sample *s)
 {
-	/* push rbp; mov rbp,rsp; call +…; pop rbp; ret: the call's displacement is relocated */
-	static const uint8_t guest0[] = {0x55, 0x48, 0x89, 0xe5, 0xe8, 0, 0, 0, 0, 0x5d, 0xc3};
-	static const uint8_t guest1[] = {0x31, 0xc0, 0xc3};
-	static const uint8_t guest2[] = {0x48, 0xff, 0xc0, 0x75, 0xfb, 0xc3};
+	/* push rbp; mov rbp,rsp; call +27; pop rbp; ret - xor eax,eax; ret - inc rax; jnz -5; ret */
+	static const uint8_t guest[] = {0x55, 0x48, 0x89, 0xe5, 0xe8, 27,   0,    0,    0,    0x5d,
+					0xc3, 0x31, 0xc0, 0xc3, 0x48, 0xff, 0xc0, 0x75, 0xfb, 0xc3};
+	static const struct sample_ranges kernel = {0, 40, 8, 0, 5, 0, 2, 0, 1, 0, 1, 0, 11};
+	static const struct sample_ranges user = {40, 16, 6, 5, 2, 2, 1, 1, 0, 1, 0, 11, 3};
+	static const struct sample_ranges loop = {56, 24, 0, 7, 3, 3, 2, 1, 1, 1, 1, 14, 6};
+	static const struct sample_ranges other = {80, 16, 6, 10, 2, 5, 1, 2, 0, 2, 0, 11, 3};
 	struct tcache_unit *u = s->units;
 
-	u[0] = (struct tcache_unit){.image_address = 0xffffffff81000010,
-				    .mode = 0x100,
-				    .flags = TCACHE_UNIT_COPIED,
-				    .guest_length = sizeof(guest0),
-				    .page_offset = 0x010,
-				    .first_length = 5,
-				    .instruction_count = 5,
-				    .image = 1,
-				    .code_offset = 0,
-				    .code_length = 40,
-				    .body_offset = 8,
-				    .pc_first = 0,
-				    .pc_count = 3,
-				    .relo_first = 0,
-				    .relo_count = 1,
-				    .slot_first = 0,
-				    .slot_count = 2,
-				    .name = 10};
-	u[1] = (struct tcache_unit){.image_address = 0x401010,
-				    .mode = 0x103,
-				    .flags = TCACHE_UNIT_COPIED | TCACHE_UNIT_COLD,
-				    .guest_length = sizeof(guest1),
-				    .page_offset = 0x010,
-				    .first_length = 3,
-				    .instruction_count = 2,
-				    .image = 2,
-				    .code_offset = 40,
-				    .code_length = 16,
-				    .pc_first = 3,
-				    .pc_count = 1};
-	u[2] = (struct tcache_unit){.image_address = 0x401ff0,
-				    .mode = 0x103,
-				    .flags = TCACHE_UNIT_LIFTED,
-				    .guest_length = sizeof(guest2),
-				    .page_offset = 0xff0,
-				    .first_length = 6,
-				    .instruction_count = 3,
-				    .image = 2,
-				    .code_offset = 56,
-				    .code_length = 40,
-				    .pc_first = 4,
-				    .pc_count = 1,
-				    .relo_first = 1,
-				    .slot_first = 2,
-				    .slot_count = 1,
-				    .name = 20};
-	memcpy(u[0].first, guest0, u[0].first_length);
-	memcpy(u[1].first, guest1, u[1].first_length);
-	memcpy(u[2].first, guest2, u[2].first_length);
-	tcache_hash(guest0, sizeof(guest0), u[0].hash);
-	tcache_hash(guest1, sizeof(guest1), u[1].hash);
-	tcache_hash(guest2, sizeof(guest2), u[2].hash);
-	qsort(u, 3, sizeof(*u), tcache_unit_compare);
+	memcpy(s->guest, guest, sizeof(guest));
+	u[0] = sample_unit(s, 0xffffffff81000010, 0x100, TCACHE_UNIT_COPIED, 5, &kernel);
+	u[0].name = 10;
+	u[0].executions = 5;
+	u[1] = sample_unit(s, 0x401010, 0x103, TCACHE_UNIT_COPIED | TCACHE_UNIT_COLD, 2, &user);
+	u[2] = sample_unit(s, 0x401ffd, 0x103, TCACHE_UNIT_LIFTED, 3, &loop);
+	u[2].name = 20;
+	u[2].name_offset = 13;
+	u[2].executions = 1000000;
+	u[3] = sample_unit(s, 0x401010, 0x107, TCACHE_UNIT_COPIED, 2, &other);
+	qsort(u, 4, sizeof(*u), tcache_unit_compare);
+	s->by_code[0] = 3;
+	s->by_code[1] = 0;
+	s->by_code[2] = 2;
+	s->by_code[3] = 1;
+}
+
+static inline void sample_code(struct sample *s)
+{
+	static const uint8_t code[] = {
+		/* mov r10,0xffffffff81000010; nop */
+		0x49, 0xc7, 0xc2, 0x10, 0, 0, 0x81, 0x90,
+		/* mov gs:[r11-8],rbp; lea r11,[r11-8]; mov rbp,r11; call [0x50001000] */
+		0x65, 0x49, 0x89, 0x6b, 0xf8, 0x4d, 0x8d, 0x5b, 0xf8, 0x4c, 0x89, 0xdd, 0xff, 0x14, 0x25, 0, 0x10, 0,
+		0x50,
+		/* mov rbp,gs:[r11]; lea r11,[r11+8]; ret; cold path */
+		0x65, 0x49, 0x8b, 0x2b, 0x4d, 0x8d, 0x5b, 0x08, 0xc3, 0xcc, 0xcc, 0xcc, 0xc3,
+		/* mov r10d,0x401010; xor eax,eax; ret */
+		0x41, 0xba, 0x10, 0x10, 0x40, 0, 0x31, 0xc0, 0xc3, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
+		/* inc rax; jnz -5; jmp [0x50001008]; cold path */
+		0x48, 0xff, 0xc0, 0x75, 0xfb, 0xff, 0x24, 0x25, 0x08, 0x10, 0, 0x50, 0xc3, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
+		0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
+		/* as the second */
+		0x41, 0xba, 0x10, 0x10, 0x40, 0, 0x31, 0xc0, 0xc3, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc};
+	static const struct tcache_pc pcs[] = {
+		{.code = 0, .guest = 0, .left = 5},   {.code = 17, .guest = 1, .home = 1u << 10, .left = 4},
+		{.code = 20, .guest = 4, .left = 3},  {.code = 27, .guest = 9, .left = 2},
+		{.code = 35, .guest = 10, .left = 1}, {.code = 0, .guest = 0, .left = 2},
+		{.code = 8, .guest = 2, .left = 1},   {.code = 0, .guest = 0, .left = 2},
+		{.code = 3, .guest = 3, .left = 1},   {.code = 5, .guest = 5, .left = 1},
+		{.code = 0, .guest = 0, .left = 2},   {.code = 8, .guest = 2, .left = 1},
+	};
+	static const struct tcache_entry entries[] = {
+		{.code = 8, .guest = 0}, {.code = 27, .guest = 9}, {.code = 6, .guest = 0},
+		{.code = 0, .guest = 0}, {.code = 5, .guest = 5},  {.code = 6, .guest = 0},
+	};
+	static const struct tcache_insn insns[] = {{{0xe8, 27, 0, 0, 0}, 5}, {{0xc3}, 1}};
+
+	_Static_assert(sizeof(code) == sizeof(s->code) && sizeof(pcs) == sizeof(s->pcs), "sizes of the sample");
+	memcpy(s->code, code, sizeof(code));
+	memcpy(s->pcs, pcs, sizeof(pcs));
+	memcpy(s->entries, entries, sizeof(entries));
+	memcpy(s->insns, insns, sizeof(insns));
+	s->placement[0] = (struct tcache_placement){.code_address = 0x50000000,
+						    .cells_address = 0x50001000,
+						    .insns_address = 0x50002000,
+						    .insn_size = 64,
+						    .first_target = 100,
+						    .first_link = 7};
+	s->links[0] = (struct tcache_link){.target = 0x24, .cold = 36};
+	s->links[1] = (struct tcache_link){.target = -0xfed, .cold = 12};
+	s->cells[0] = 0x50000000 + 0 + 36;
+	s->cells[1] = 0x50000000 + 56 + 12;
+	s->targets[0] = 0xffffffff81000040;
+	s->targets[1] = 0x401010;
 }
 
 static inline void sample_fill(struct sample *s)
 {
 	memset(s, 0, sizeof(*s));
 	memcpy(s->strings, "\0kernel-1\0start\0    loop\0", 25);
-	memcpy(s->log, "2 images, 3 units, nothing left out\n", 36);
+	memcpy(s->log, "2 images, 4 units, nothing left out\n", 36);
 	memcpy(s->kernel,
 	       "\x7f"
 	       "ELF",
 	       4);
 	s->kernel[SAMPLE_KERNEL_SIZE - 1] = 0xee;
 	s->images[0] = (struct tcache_image){
-		.size = 1234, .data_size = SAMPLE_KERNEL_SIZE, .name = 1, .kind = TCACHE_IMAGE_KERNEL, .data = 10};
+		.size = 1234, .data_size = SAMPLE_KERNEL_SIZE, .name = 1, .kind = TCACHE_IMAGE_KERNEL, .data = 16};
 	s->images[1] = (struct tcache_image){.size = 99, .name = 20, .kind = TCACHE_IMAGE_PROGRAM};
 	tcache_digest("kernel", 6, s->images[0].digest);
 	tcache_digest("program", 7, s->images[1].digest);
 	sample_units(s);
-	for (unsigned i = 0; i < sizeof(s->code); i++)
-		s->code[i] = i % 8 == 7 ? 0xc3 : 0x90;
-	s->pcs[0] = (struct tcache_pc){.code = 0, .guest = 0, .left = 5};
-	s->pcs[1] = (struct tcache_pc){.code = 12, .guest = 1, .home = 1u << 10, .left = 4};
-	s->pcs[2] = (struct tcache_pc){.code = 30, .guest = 4, .left = 3};
-	s->pcs[3] = (struct tcache_pc){.code = 0, .guest = 0, .left = 2};
-	s->pcs[4] = (struct tcache_pc){.code = 9, .guest = 3, .left = 2};
-	s->relos[0] =
-		(struct tcache_relo){.value = -5, .name = 10, .offset = 5, .size = 4, .kind = TCACHE_RELO_RELATIVE};
-	s->relos[1] = (struct tcache_relo){.offset = 1, .size = 8, .kind = TCACHE_RELO_ABSOLUTE};
-	s->slots[0] = (struct tcache_slot){.kind = TCACHE_SLOT_HELPER, .target = 3};
-	s->slots[1] = (struct tcache_slot){.kind = TCACHE_SLOT_LINK, .target = 2};
-	s->slots[2] = (struct tcache_slot){.kind = TCACHE_SLOT_EXIT, .value = 6};
+	sample_code(s);
 	s->verdicts[0] = (struct tcache_verdict){.hash = {1, 2}, .image = 0, .page = 7, .flags = TCACHE_VERDICT_PLAIN};
 	s->verdicts[1] = (struct tcache_verdict){.hash = {3, 4}, .image = 1, .page = 1};
-	s->profile[0] = (struct tcache_profile){.hash = {8, 1}, .count = 1000000, .mode = 0x103, .page_offset = 0xff0};
-	s->profile[1] = (struct tcache_profile){.hash = {7, 2}, .count = 5, .mode = 0x100, .page_offset = 0x010};
+	s->profile[0] = (struct tcache_profile){.hash = {8, 1}, .pc = 0x401ffd, .count = 1000000, .mode = 0x103};
+	s->profile[1] = (struct tcache_profile){.hash = {7, 2}, .pc = 0xffffffff81000010, .count = 5, .mode = 0x100};
 }
 
 /* Number of the chunk in a sample file: the order of TCACHE_CHUNKS. */
@@ -170,13 +216,19 @@ static inline void sample_chunks(struct tcache_writer *w, const struct sample *s
 #undef X
 #define SAMPLE_DATA(name, field) c[SAMPLE_##name].data = s->field, c[SAMPLE_##name].size = sizeof(s->field)
 	SAMPLE_DATA(images, images);
+	SAMPLE_DATA(placement, placement);
 	SAMPLE_DATA(units, units);
+	SAMPLE_DATA(by_code, by_code);
 	SAMPLE_DATA(code, code);
 	SAMPLE_DATA(pcs, pcs);
-	SAMPLE_DATA(relos, relos);
-	SAMPLE_DATA(slots, slots);
+	SAMPLE_DATA(entries, entries);
+	SAMPLE_DATA(links, links);
+	SAMPLE_DATA(cells, cells);
+	SAMPLE_DATA(targets, targets);
+	SAMPLE_DATA(insns, insns);
 	SAMPLE_DATA(verdicts, verdicts);
 	SAMPLE_DATA(profile, profile);
+	SAMPLE_DATA(guest, guest);
 	SAMPLE_DATA(kernel, kernel);
 	SAMPLE_DATA(strings, strings);
 #undef SAMPLE_DATA

@@ -31,6 +31,7 @@ static void touch(const void *data, uint64_t size)
 static void use_unit(struct tcache *cache, uint32_t number)
 {
 	struct tcache_unit_view view;
+	uint32_t first, count;
 
 	if (tcache_unit_view(cache, number, &view)) {
 		if (!tcache_error(cache)[0])
@@ -39,15 +40,49 @@ static void use_unit(struct tcache *cache, uint32_t number)
 	}
 	touch(view.code, view.unit->code_length);
 	touch(view.pcs, view.unit->pc_count * sizeof(*view.pcs));
-	touch(view.relos, view.unit->relo_count * sizeof(*view.relos));
-	touch(view.slots, view.unit->slot_count * sizeof(*view.slots));
+	touch(view.entries, view.unit->entry_count * sizeof(*view.entries));
+	touch(view.links, view.unit->link_count * sizeof(*view.links));
+	touch(view.cells, view.unit->link_count * sizeof(*view.cells));
+	touch(view.insns, view.unit->insn_count * sizeof(*view.insns));
 	touch(view.name, strlen(view.name) + 1);
+	if (view.guest)
+		touch(view.guest, view.unit->guest_length);
 	for (uint32_t i = 0; i < view.unit->pc_count; i++)
 		if (view.pcs[i].code >= view.unit->code_length || view.pcs[i].guest >= view.unit->guest_length)
 			abort();
-	for (uint32_t i = 0; i < view.unit->relo_count; i++)
-		if ((uint32_t)view.relos[i].offset + view.relos[i].size > view.unit->guest_length)
+	for (uint32_t i = 0; i < view.unit->entry_count; i++)
+		if (view.entries[i].code >= view.unit->code_length || view.entries[i].guest >= view.unit->guest_length)
 			abort();
+	for (uint32_t i = 0; i < view.unit->link_count; i++)
+		if (view.links[i].cold >= view.unit->code_length)
+			abort();
+	if (tcache_unit_find(cache, view.unit->pc, &first, &count))
+		abort();
+}
+
+static bool area_valid(uint64_t start, uint64_t size)
+{
+	return start >= TCACHE_AREA_BEGIN && start <= TCACHE_AREA_END && size <= TCACHE_AREA_END - start;
+}
+
+static void use_place(struct tcache *cache)
+{
+	const struct tcache_placement *p = tcache_place(cache);
+
+	if (!p)
+		return;
+	if (!area_valid(p->code_address, tcache_code_size(cache)) ||
+	    !area_valid(p->cells_address, tcache_cells_size(cache)) ||
+	    !area_valid(p->insns_address, tcache_insns_size(cache)))
+		abort();
+	if (tcache_code_size(cache) && !tcache_map_code(cache, 0)) {
+		touch((void *)p->code_address, tcache_code_size(cache));
+		munmap((void *)p->code_address, tcache_code_size(cache));
+	}
+	if (tcache_cells_size(cache) && !tcache_map_cells(cache, 0)) {
+		memset((void *)p->cells_address, 1, tcache_cells_size(cache));
+		munmap((void *)p->cells_address, tcache_cells_size(cache));
+	}
 }
 
 static void use(struct tcache *cache)
@@ -65,11 +100,17 @@ static void use(struct tcache *cache)
 	}
 	for (uint32_t i = 0; i < units && i < 64; i++)
 		use_unit(cache, i);
-	for (unsigned offset = 0; offset < TCACHE_PAGE; offset += 97) {
+	use_place(cache);
+	for (uint64_t pc = 0x401000; pc < 0x402000; pc += 16) {
 		uint32_t first, count;
 
-		if (!tcache_unit_bucket(cache, (uint16_t)offset, &first, &count) &&
-		    (first > units || count > units - first))
+		if (!tcache_unit_find(cache, pc, &first, &count) && (first > units || count > units - first))
+			abort();
+	}
+	for (unsigned offset = 0; offset < 100; offset += 7) {
+		uint32_t number;
+
+		if (!tcache_unit_at_code(cache, offset, &number) && number >= units)
 			abort();
 	}
 	for (uint32_t i = 0; i < tcache_images_count(cache); i++) {

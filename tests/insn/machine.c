@@ -254,9 +254,9 @@ void machine_take_signals(void)
 void machine_select(const struct variant *variant)
 {
 	vm->live = live;
-	vm->counted = live->counted = variant->counted;
-	live->exact_flags = variant->exact;
-	live->returns_host = !variant->table;
+	vm->counted = live->store.counted = variant->counted;
+	live->store.exact_flags = variant->exact;
+	live->store.returns_host = !variant->table;
 	live->lift = variant->lifted ? machine_lift : NULL;
 	live_flush(live);
 	if (!variant->live)

@@ -6,6 +6,7 @@
 
 #include "lift.h"
 #include "place.h"
+#include "x86/mode.h"
 #include "util/err.h"
 
 #define REASONS 16
@@ -52,15 +53,21 @@ static bool wanted(const struct scan *scan)
 
 	if (only && strcmp(only, "loops") == 0 && !has_loop(scan))
 		return false;
+	if (only && strcmp(only, "user") == 0 && (s64)scan->pc < 0)
+		return false;
 	return !pc || strtoull(pc, NULL, 16) == scan->pc;
 }
 
 bool lift_engine(struct translation *t, struct unit *unit)
 {
-	struct lift_options options = {.counted = t->live->counted, .returns_host = t->live->returns_host};
+	struct lift_options options = {.counted = t->store->counted, .returns_host = t->store->returns_host};
+	bool user = t->mode & MODE_USER;
+
 	const char *reason;
 	struct err err = ERR_INIT;
 
+	if (options.counted)
+		options.tally = (u64)(uintptr_t)&t->v->tally[t->store->origin][user];
 	if (!wanted(t->scan))
 		return false;
 	if (!worker)

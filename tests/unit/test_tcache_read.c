@@ -77,13 +77,19 @@ static void test_records(void **state)
 		assert_int_equal(tcache_last_status(cache), TCACHE_ERR_RANGE);                                         \
 	} while (0)
 	SAME(images, images);
+	SAME(placement, placement);
 	SAME(units, units);
+	SAME(by_code, by_code);
 	SAME(code, code);
 	SAME(pcs, pcs);
-	SAME(relos, relos);
-	SAME(slots, slots);
+	SAME(entries, entries);
+	SAME(links, links);
+	SAME(cells, cells);
+	SAME(targets, targets);
+	SAME(insns, insns);
 	SAME(verdicts, verdicts);
 	SAME(profile, profile);
+	SAME(guest, guest);
 	SAME(kernel, kernel);
 	SAME(strings, strings);
 #undef SAME
@@ -125,31 +131,61 @@ static void test_units(void **state)
 {
 	struct tcache *cache = must_open(0);
 	struct tcache_unit_view view;
-	uint32_t first, count;
 
 	(void)state;
-	assert_int_equal(tcache_unit_view(cache, 1, &view), TCACHE_OK);
-	assert_memory_equal(view.unit, &sample.units[1], sizeof(*view.unit));
-	assert_memory_equal(view.code, sample.code + view.unit->code_offset, view.unit->code_length);
-	assert_memory_equal(view.pcs, sample.pcs, 3 * sizeof(view.pcs[0]));
-	assert_memory_equal(view.relos, sample.relos, sizeof(view.relos[0]));
-	assert_memory_equal(view.slots, sample.slots, 2 * sizeof(view.slots[0]));
+	assert_int_equal(tcache_unit_view(cache, 3, &view), TCACHE_OK);
+	assert_memory_equal(view.unit, &sample.units[3], sizeof(*view.unit));
+	assert_memory_equal(view.code, sample.code, 40);
+	assert_memory_equal(view.pcs, sample.pcs, 5 * sizeof(view.pcs[0]));
+	assert_memory_equal(view.entries, sample.entries, 2 * sizeof(view.entries[0]));
+	assert_memory_equal(view.links, sample.links, sizeof(view.links[0]));
+	assert_memory_equal(view.cells, sample.cells, sizeof(view.cells[0]));
+	assert_memory_equal(view.insns, sample.insns, sizeof(view.insns[0]));
+	assert_memory_equal(view.guest, sample.guest, 11);
 	assert_string_equal(view.name, "start");
+	assert_false(tcache_unit_straddles(view.unit));
 	assert_int_equal(tcache_unit_view(cache, 0, &view), TCACHE_OK);
 	assert_string_equal(view.name, "");
-	assert_int_equal(tcache_unit_view(cache, 3, &view), TCACHE_ERR_RANGE);
+	assert_memory_equal(view.guest, sample.guest + 11, 3);
+	assert_int_equal(tcache_unit_view(cache, 2, &view), TCACHE_OK);
+	assert_true(tcache_unit_straddles(view.unit));
+	assert_int_equal(tcache_unit_view(cache, 4, &view), TCACHE_ERR_RANGE);
 	assert_int_equal(tcache_unit_view(cache, UINT32_MAX, &view), TCACHE_ERR_RANGE);
+	tcache_close(cache);
+}
 
-	assert_int_equal(tcache_unit_bucket(cache, 0x010, &first, &count), TCACHE_OK);
-	assert_int_equal(first, 0);
-	assert_int_equal(count, 2);
-	assert_int_equal(tcache_unit_bucket(cache, 0xff0, &first, &count), TCACHE_OK);
-	assert_int_equal(first, 2);
-	assert_int_equal(count, 1);
-	assert_int_equal(tcache_unit_bucket(cache, 0x011, &first, &count), TCACHE_OK);
-	assert_int_equal(count, 0);
-	assert_int_equal(tcache_unit_bucket(cache, UINT16_MAX, &first, &count), TCACHE_OK);
-	assert_int_equal(count, 0);
+static void must_find(struct tcache *cache, uint64_t pc, uint32_t want_first, uint32_t want_count)
+{
+	uint32_t first, count;
+
+	assert_int_equal(tcache_unit_find(cache, pc, &first, &count), TCACHE_OK);
+	assert_int_equal(count, want_count);
+	assert_int_equal(first, want_first);
+}
+
+static void test_find(void **state)
+{
+	struct tcache *cache = must_open(0);
+	uint32_t number;
+
+	(void)state;
+	must_find(cache, 0, 0, 0);
+	must_find(cache, 0x40100f, 0, 0);
+	must_find(cache, 0x401010, 0, 2);
+	must_find(cache, 0x401011, 2, 0);
+	must_find(cache, 0x401ffd, 2, 1);
+	must_find(cache, 0xffffffff81000010, 3, 1);
+	must_find(cache, UINT64_MAX, 4, 0);
+	for (uint32_t i = 0; i < 4; i++) {
+		const struct tcache_unit *u = &sample.units[i];
+
+		assert_int_equal(tcache_unit_at_code(cache, u->code_offset, &number), TCACHE_OK);
+		assert_int_equal(number, i);
+		assert_int_equal(tcache_unit_at_code(cache, u->code_offset + u->code_length - 1, &number), TCACHE_OK);
+		assert_int_equal(number, i);
+	}
+	assert_int_equal(tcache_unit_at_code(cache, 96, &number), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_unit_at_code(cache, UINT64_MAX, &number), TCACHE_ERR_RANGE);
 	tcache_close(cache);
 }
 
@@ -211,7 +247,6 @@ static void test_no_chunks(void **state)
 	struct tcache_unit_view view;
 	struct tcache_writer *writer;
 	struct tcache *cache;
-	uint32_t first, count;
 
 	(void)state;
 	assert_int_equal(tcache_writer_create(path, &options, &writer, error, sizeof(error)), TCACHE_OK);
@@ -223,10 +258,11 @@ static void test_no_chunks(void **state)
 	assert_non_null(tcache_units(cache, 0, 0));
 	assert_null(tcache_units(cache, 0, 1));
 	assert_int_equal(tcache_unit_view(cache, 0, &view), TCACHE_ERR_RANGE);
-	assert_int_equal(tcache_unit_bucket(cache, 0, &first, &count), TCACHE_OK);
-	assert_int_equal(count, 0);
+	must_find(cache, 0, 0, 0);
 	assert_int_equal(tcache_code_size(cache), 0);
-	assert_int_equal(tcache_map_code(cache, (void *)0x10000000, 0), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_map_code(cache, 0), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_map_cells(cache, 0), TCACHE_ERR_RECORD);
+	assert_null(tcache_place(cache));
 	assert_int_equal(tcache_verify_all(cache), TCACHE_OK);
 	tcache_close(cache);
 }
@@ -285,10 +321,43 @@ static bool mapping_is(const void *address, const char *permissions)
 	return found;
 }
 
+static void test_place(void **state)
+{
+	struct tcache *cache = must_open(0);
+	const struct tcache_placement *place;
+
+	(void)state;
+	assert_int_equal(tcache_insns_size(cache), 0);
+	place = tcache_place(cache);
+	assert_non_null(place);
+	assert_memory_equal(place, sample.placement, sizeof(*place));
+	assert_int_equal(tcache_code_size(cache), TCACHE_PAGE);
+	assert_int_equal(tcache_cells_size(cache), TCACHE_PAGE);
+	assert_int_equal(tcache_insns_size(cache), TCACHE_PAGE);
+	tcache_close(cache);
+}
+
+static void *reserve(uint64_t address, size_t size)
+{
+	void *area = mmap((void *)address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	assert_ptr_equal(area, (void *)address);
+	return area;
+}
+
+static void must_be_in_use(struct tcache *cache, enum tcache_status status, const char *message)
+{
+	assert_int_equal(status, TCACHE_ERR_SYSTEM);
+	if (!strstr(tcache_error(cache), message))
+		fail_msg("%s", tcache_error(cache));
+}
+
 static void test_code(void **state)
 {
 	static const uint8_t answer[] = {0xb8, 42, 0, 0, 0, 0xc3}; /* mov eax, 42; ret */
 	struct tcache_write_options options = {.fingerprint = sample_fingerprint()};
+	struct tcache_placement place = {
+		.code_address = 0x60001000, .cells_address = 0x60000000, .insns_address = 0x60000000, .insn_size = 64};
 	static uint8_t code[TCACHE_PAGE + 64];
 	struct tcache_writer *writer;
 	struct tcache *cache;
@@ -298,16 +367,17 @@ static void test_code(void **state)
 	(void)state;
 	memcpy(code + TCACHE_PAGE, answer, sizeof(answer));
 	assert_int_equal(tcache_writer_create(path, &options, &writer, error, sizeof(error)), TCACHE_OK);
+	tcache_writer_chunk(writer, TCACHE_TYPE_placement, &place, sizeof(place));
 	tcache_writer_chunk(writer, TCACHE_TYPE_code, code, sizeof(code));
 	assert_int_equal(tcache_writer_finish(writer, error, sizeof(error)), TCACHE_OK);
 	cache = must_open(0);
 	assert_int_equal(tcache_code_size(cache), 2 * TCACHE_PAGE);
-	area = mmap(NULL, 4 * TCACHE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	assert_true(area != MAP_FAILED);
+	area = reserve(0x60000000, 4 * TCACHE_PAGE);
 
-	assert_int_equal(tcache_map_code(cache, area + TCACHE_PAGE, 0), TCACHE_ERR_SYSTEM);
-	assert_int_equal(tcache_map_code(cache, area + 1, TCACHE_MAP_REPLACE), TCACHE_ERR_SYSTEM);
-	assert_int_equal(tcache_map_code(cache, area + TCACHE_PAGE, TCACHE_MAP_REPLACE), TCACHE_OK);
+	must_be_in_use(cache, tcache_map_code(cache, 0),
+		       "code cannot be mapped: addresses 0x60001000 … 0x60002fff are in use, perhaps by another cache");
+	assert_int_equal(tcache_map_code(cache, TCACHE_MAP_REPLACE), TCACHE_OK);
+	assert_int_equal(tcache_map_cells(cache, 0), TCACHE_OK);
 	assert_true(mapping_is(area + TCACHE_PAGE, "r-xs"));
 	assert_true(mapping_is(area + 3 * TCACHE_PAGE, "---p"));
 	/* the mapping outlives the cache */
@@ -317,9 +387,46 @@ static void test_code(void **state)
 	munmap(area, 4 * TCACHE_PAGE);
 
 	cache = must_open(0);
-	assert_int_equal(tcache_map_code(cache, area, 0), TCACHE_OK);
-	assert_true(mapping_is(area, "r-xs"));
-	munmap(area, tcache_code_size(cache));
+	assert_int_equal(tcache_map_code(cache, 0), TCACHE_OK);
+	assert_true(mapping_is(area + TCACHE_PAGE, "r-xs"));
+	munmap(area + TCACHE_PAGE, tcache_code_size(cache));
+	tcache_close(cache);
+}
+
+/* Cells may be written to, and the file does not change. */
+static void test_cells(void **state)
+{
+	struct tcache *cache = must_open(0);
+	volatile uint64_t *cells = reserve(sample.placement[0].cells_address, TCACHE_PAGE);
+	int fd;
+
+	(void)state;
+	must_be_in_use(
+		cache, tcache_map_cells(cache, 0),
+		"cells cannot be mapped: addresses 0x50001000 … 0x50001fff are in use, perhaps by another cache");
+	munmap((void *)cells, TCACHE_PAGE);
+	assert_int_equal(tcache_map_cells(cache, 0), TCACHE_OK);
+	assert_true(mapping_is((void *)cells, "rw-p"));
+	assert_int_equal(cells[1], sample.cells[1]);
+	assert_int_equal(cells[2], 0);
+	cells[1] = 7;
+	assert_int_equal(tcache_verify_all(cache), TCACHE_OK);
+	tcache_close(cache);
+	cache = must_open(0);
+	assert_int_equal(*tcache_cells(cache, 1, 1), sample.cells[1]);
+	assert_int_equal(tcache_map_cells(cache, TCACHE_MAP_REPLACE), TCACHE_OK);
+	assert_int_equal(cells[1], sample.cells[1]);
+	munmap((void *)cells, TCACHE_PAGE);
+	tcache_close(cache);
+
+	/* damaged cells are not mapped */
+	cache = must_open(0);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "", 1, (off_t)tcache_toc(cache, SAMPLE_cells)->offset), 1);
+	close(fd);
+	assert_int_equal(tcache_map_cells(cache, 0), TCACHE_ERR_DIGEST);
+	assert_false(mapping_is((void *)cells, "rw-p"));
 	tcache_close(cache);
 }
 
@@ -455,10 +562,11 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_records),      TEST(test_chunks),        TEST(test_units),     TEST(test_strings),
-		TEST(test_long_strings), TEST(test_unpacked),      TEST(test_no_chunks), TEST(test_lazy),
-		TEST(test_code),         TEST(test_permissions),   TEST(test_owner),     TEST(test_kinds),
-		TEST(test_signature),    TEST(test_host_features), TEST(test_digests),
+		TEST(test_records),       TEST(test_chunks),       TEST(test_units),    TEST(test_find),
+		TEST(test_strings),       TEST(test_long_strings), TEST(test_unpacked), TEST(test_no_chunks),
+		TEST(test_lazy),          TEST(test_place),        TEST(test_code),     TEST(test_cells),
+		TEST(test_permissions),   TEST(test_owner),        TEST(test_kinds),    TEST(test_signature),
+		TEST(test_host_features), TEST(test_digests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

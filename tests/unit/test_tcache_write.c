@@ -281,7 +281,7 @@ static void test_replace(void **state)
 	tcache_writer_chunk(writer, TCACHE_TYPE_log, "new", 3);
 	assert_int_equal(tcache_writer_finish(writer, error, sizeof(error)), TCACHE_OK);
 	assert_int_equal(tcache_verify_all(cache), TCACHE_OK);
-	assert_memory_equal(tcache_units(cache, 0, 3), sample.units, sizeof(sample.units));
+	assert_memory_equal(tcache_units(cache, 0, 4), sample.units, sizeof(sample.units));
 	tcache_close(cache);
 	assert_int_equal(tcache_open(path, 0, &cache, error, sizeof(error)), TCACHE_OK);
 	assert_int_equal(tcache_chunk_count(cache), 1);

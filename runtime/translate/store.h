@@ -1,0 +1,172 @@
+/*
+ * Where translations go: a buffer of code and the tables that describe it. The live engine has one that lives as long
+ * as the guest runs; the build step fills one and writes it to a file (offline), which `avant run` maps where this
+ * process had it: all addresses of a store are those at which its code will run.
+ *
+ * Two forms of code: in a live store links are jumps that are patched, in an offline one they go through cells, so that
+ * code is never written to.
+ */
+#ifndef AVANT_TRANSLATE_STORE_H
+#define AVANT_TRANSLATE_STORE_H
+
+#include "mem/mem.h"
+#include "util/types.h"
+#include "x86/insn.h"
+
+/* Fixed places in the low 2 GiB, so that generated code reaches all of them by rel32 and abs32. */
+#define LIVE_CODE_ADDRESS 0x20000000UL /* read-execute view of the live engine's code cache */
+#define LIVE_CODE_MAX     0x10000000UL
+#define LIVE_META_ADDRESS 0x30000000UL /* its tables */
+#define LIVE_META_MAX     0x20000000UL
+#define AOT_ADDRESS       0x50000000UL /* caches: code, cells, decoded instructions */
+#define AOT_END           0x7f000000UL
+
+/* Entry points that generated code reaches through v->stub[] (all in live/enter.S). */
+enum stub {
+	STUB_HELPER,      /* call; r10 = struct insn * */
+	STUB_INTERP,      /* call; v->rip = instruction */
+	STUB_TLB_MISS,    /* push imm32 (size | write << 7), call; r10 = gva */
+	STUB_WINDOW_MISS, /* push imm32 (length | write << 15), call; r10 = gva */
+	STUB_TARGET_MISS, /* jmp; v->exit_info = target number, which has no entry */
+	STUB_JUMP_MISS,   /* jmp; v->rip = target, nothing in the jump table fits */
+	STUB_LINK,        /* jmp; v->exit_info = link number */
+	STUB_POLL,        /* jmp; v->rip = where to go on */
+	STUB_BUDGET,      /* jmp; counted mode: v->rip = block start, budget used up */
+	STUB_CAREFUL,     /* jmp; v->rip = an instruction that lifted code leaves to a careful translation */
+	/* call, from lifted code: r10 = gva; r10 := addend | 1 (| 2: may be written), or 0. Keeps all other registers. */
+	STUB_FILL_READ,                       /* + log2 of the size */
+	STUB_FILL_WRITE = STUB_FILL_READ + 4, /* likewise */
+	STUB_COUNT = STUB_FILL_WRITE + 4
+};
+
+/* Who made a translation: what --count tells apart. */
+enum origin { ORIGIN_AOT_LIFTED, ORIGIN_AOT_COPIED, ORIGIN_LIVE, ORIGIN_INTERP, ORIGIN_COUNT };
+
+/* Host pc → guest pc. `home` has a bit for each guest register whose value is in v->gpr instead of its host register.
+ */
+struct pc_entry {
+	u32 code;  /* offset in the code buffer */
+	u16 guest; /* offset from the unit's pc */
+	u16 home;
+	u16 left; /* counted mode: instructions of the block not executed yet, this one included */
+	u16 pad;
+};
+
+#define UNIT_NONE 0u
+#define NO_FRAME  (~0ULL)
+
+/*
+ * A translation. Numbered from 1; records do not move while the store is not emptied. Offsets of code are from
+ * LIVE_CODE_ADDRESS in the live engine's tables, from the beginning of the buffer in an offline store.
+ */
+struct unit {
+	u64 pc;
+	u64 gpa;      /* of pc */
+	u64 gpa_next; /* base of the following page's frame if guest bytes reach into it, else NO_FRAME */
+	u32 mode;     /* MODE_* */
+	u32 code;     /* offset of its first byte, which is its entry */
+	u32 body;     /* offset of the entry for jumps from the same page, which do not set v->rip */
+	u32 code_end;
+	u32 stale;                  /* offset of what its body is replaced by a jump to when it is dropped; live only */
+	u32 pcs, pcs_count;         /* its pc entries */
+	u32 entries, entries_count; /* its entries */
+	u32 landings, landings_count;
+	u32 links, links_count;
+	u32 insns, insns_count;
+	u32 counters, counters_count; /* of its blocks, when recording */
+	u32 next_frame[2];            /* chains of the frames of gpa and gpa_next */
+	u32 cached;                   /* bound from a cache: 1 + number in it, else 0 */
+	u16 instructions;
+	u16 guest_bytes;
+	u8 origin;   /* enum origin */
+	u8 cache_id; /* which cache, with `cached` */
+	bool dropped;
+};
+
+/* A place in a unit that is entered with v->rip == pc: its beginning, or the way into a landing. */
+struct entry {
+	u64 pc;
+	u32 unit;
+	u32 code; /* offset */
+	u32 next; /* in its hash chain; 0 ends it (entry 0 is not used) */
+};
+
+/* An exit to another place of the same page. */
+struct link {
+	u32 unit;
+	u32 patch; /* live: offset of the displacement to patch; offline: of the cold path that its cell holds at first
+		    */
+	u64 target;
+};
+
+/* A guest address that direct jumps from other pages go to. */
+struct target {
+	u64 pc;
+	u32 next; /* in its hash chain; 0 ends it (target 0 is not used) */
+};
+
+#define TARGET_HASH_BITS TARGET_BITS
+
+struct store {
+	u8 *code_rw; /* writable view */
+	u8 *code;    /* the address that it runs at */
+	u64 size;    /* bytes */
+	u64 used;
+	/* tables; element 0 of each is not used, except for offline links */
+	struct unit *units;
+	struct pc_entry *pcs;
+	struct entry *entries;
+	struct link *links;
+	struct insn *insns;
+	u32 *landings; /* offsets; live only */
+	u64 *counters; /* how often a block was entered, when recording */
+	u64 *cells;    /* by link; offline only, else NULL */
+	struct target *targets;
+	u32 *target_hash; /* [1 << TARGET_HASH_BITS] */
+	u32 unit_count, unit_max;
+	u32 bound_first; /* units from here on are bound ones of caches; the others end below */
+	u32 pc_count, pc_max;
+	u32 entry_count, entry_max;
+	u32 link_count, link_max;
+	u32 insn_count, insn_max;
+	u32 landing_count, landing_max;
+	u32 counter_count, counter_max;
+	u32 target_count, target_max; /* numbers up to target_max may be given */
+	u32 first_link;               /* offline: added to a link's number in exit_info */
+	/* how code is made */
+	bool bmi2;        /* the host has RORX */
+	bool counted;     /* emit instruction counting */
+	bool recording;   /* emit counters of blocks */
+	bool exact_flags; /* treat flags as always live: frames and traces equal the interpreter's */
+	bool returns_host;
+	u8 origin; /* of units made now */
+};
+
+static inline u32 store_offset(const struct store *store, const u8 *writable)
+{
+	return (u32)(writable - store->code_rw);
+}
+
+/* Offset in the live engine's terms of an offset in this store's buffer. */
+static inline u32 store_live_offset(const struct store *store, u32 offset)
+{
+	return (u32)((u64)(uintptr_t)store->code - LIVE_CODE_ADDRESS) + offset;
+}
+
+/* New elements; NULL (false) when the table is full. */
+struct pc_entry *store_add_pc(struct store *store);
+struct link *store_add_link(struct store *store);
+struct insn *store_add_insn(struct store *store);
+u64 *store_add_counter(struct store *store);
+/* A place that host returns come back to. */
+void store_add_landing(struct store *store, u32 code);
+/* A place (offset) that is entered with v->rip == pc. */
+bool store_add_entry(struct store *store, u32 unit, u64 pc, u32 code);
+/* The number of a target of direct jumps, 0 if it has none. General registers only. */
+u32 store_find_target(const struct store *store, u64 pc);
+/* The same, new if need be; 0 if no number is left. */
+u32 store_target(struct store *store, u64 pc);
+/* Gives target `number`, which must be the next one or beyond, to pc. */
+void store_set_target(struct store *store, u32 number, u64 pc);
+
+#endif

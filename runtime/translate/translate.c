@@ -1,0 +1,599 @@
+/*
+ * From scanned guest code to host code: lays out one unit. How single instructions are emitted is in emit_insn.c; this
+ * file knows entries, labels, exits, polls and the cold paths behind them.
+ */
+#include "translate/translate.h"
+
+#include <stdlib.h>
+
+#include "x86/mode.h"
+
+static const u8 scratch_order[] = {R9, R8, R15, R14, R13, R12, RBP, RBX, RDI, RSI, RDX};
+
+u8 translate_pick_scratch(u16 used)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(scratch_order); i++) {
+		if (!(used & BIT(scratch_order[i])))
+			return scratch_order[i];
+	}
+	return NO_REG;
+}
+
+void translate_record(struct translation *t, u16 home)
+{
+	struct pc_entry *entry = store_add_pc(t->store);
+
+	if (!entry) {
+		t->e.overflow = true;
+		return;
+	}
+	*entry = (struct pc_entry){.code = store_offset(t->store, t->e.at),
+				   .guest = t->item->offset,
+				   .home = home,
+				   .left = t->store->counted ? t->item->block_left : 0};
+}
+
+struct cold *translate_cold(struct translation *t, enum cold_kind kind, u8 *from)
+{
+	if (t->cold_count == COLD_MAX) {
+		t->e.overflow = true;
+		return &t->cold[0];
+	}
+	struct cold *cold = &t->cold[t->cold_count++];
+
+	*cold = (struct cold){
+		.kind = kind, .item = (u16)(t->item - t->scan->item), .from = from, .scratch = t->scratch};
+	return cold;
+}
+
+void translate_store_rip(struct translation *t, u64 pc)
+{
+	if ((s64)pc == (s32)pc) {
+		emit_store_imm32(&t->e, ADDRESS_ABS(&t->v->rip), (s32)pc);
+	} else {
+		emit_mov_imm(&t->e, HOST_R10, pc);
+		emit_store(&t->e, ADDRESS_ABS(&t->v->rip), HOST_R10);
+	}
+}
+
+void translate_spill(struct translation *t)
+{
+	for (unsigned i = 0; i < t->reg_count; i++)
+		emit_store(&t->e, ADDRESS_ABS(&t->v->gpr[t->regs[i]]), t->regs[i]);
+}
+
+void translate_unspill(struct translation *t)
+{
+	for (unsigned i = 0; i < t->reg_count; i++)
+		emit_load(&t->e, t->regs[i], ADDRESS_ABS(&t->v->gpr[t->regs[i]]));
+}
+
+/*
+ * Goes to a cold path if v->rip is not `pc`: the check at every place that is reached through rip. It touches no flag,
+ * whether flags are live here or not: if this is not the place that was meant, they are those of another one.
+ */
+static void check_rip(struct translation *t, u64 pc)
+{
+	struct emitter *e = &t->e;
+	u64 minus = 0 - pc;
+
+	if ((s64)minus == (s32)minus) {
+		emit_mov_rr(e, HOST_R10, RCX);
+		emit_load(e, RCX, ADDRESS_ABS(&t->v->rip));
+		emit_lea(e, RCX, ADDRESS_BASE(RCX, (s32)minus));
+	} else {
+		emit_store(e, ADDRESS_ABS(&t->v->scratch[0]), RCX);
+		emit_mov_imm(e, HOST_R10, minus);
+		emit_load(e, RCX, ADDRESS_ABS(&t->v->rip));
+		emit_lea(e, RCX, (struct address){0, RCX, HOST_R10, 1, 0});
+		emit_load(e, HOST_R10, ADDRESS_ABS(&t->v->scratch[0]));
+	}
+	emit_u8(e, 0xe3); /* jrcxz over the jump */
+	emit_u8(e, 5);
+	translate_cold(t, COLD_MISMATCH, emit_jmp(e));
+	emit_mov_rr(e, RCX, HOST_R10);
+}
+
+static void poll(struct translation *t, bool flags_live)
+{
+	struct emitter *e = &t->e;
+
+	if (!flags_live) {
+		emit_rm(e, false, 0x80, 7, ADDRESS_ABS(&t->v->poll));
+		emit_u8(e, 0);
+		translate_cold(t, COLD_POLL, emit_jcc(e, CC_NE));
+		return;
+	}
+	emit_mov_rr(e, HOST_R10, RCX);
+	emit_rm(e, false, 0x0fb6, RCX, ADDRESS_ABS(&t->v->poll));
+	emit_u8(e, 0xe3);
+	emit_u8(e, 5);
+	translate_cold(t, COLD_POLL_RCX, emit_jmp(e));
+	emit_mov_rr(e, RCX, HOST_R10);
+}
+
+/* Counted mode: takes the block's instructions off the budget, or leaves before the block if that is too little. */
+static void take_budget(struct translation *t)
+{
+	struct emitter *e = &t->e;
+
+	translate_save_flags(t);
+	emit_rm(e, true, 0x81, 5, ADDRESS_ABS(&t->v->budget));
+	emit_u32(e, t->item->block_left);
+	translate_cold(t, COLD_BUDGET, emit_jcc(e, CC_S));
+	emit_rm(e, true, 0x81, 0, ADDRESS_ABS(&t->v->tally[t->store->origin][!!(t->mode & MODE_USER)]));
+	emit_u32(e, t->item->block_left);
+	translate_restore_flags(t);
+}
+
+/* Recording: how often each block is entered. No flags. */
+static void count_block(struct translation *t)
+{
+	u64 *counter = store_add_counter(t->store);
+
+	if (!counter) {
+		t->e.overflow = true;
+		return;
+	}
+	*counter = 0;
+	emit_load(&t->e, HOST_R10, ADDRESS_ABS(counter));
+	emit_lea(&t->e, HOST_R10, ADDRESS_BASE(HOST_R10, 1));
+	emit_store(&t->e, ADDRESS_ABS(counter), HOST_R10);
+}
+
+/*
+ * Where a host return comes back to, with the guest's return address in r10. The comparison touches no flag (see
+ * check_rip). rcx waits in a scratch register of the unit, whose guest value goes where it belongs first.
+ */
+void translate_landing(struct translation *t, u64 pc)
+{
+	struct emitter *e = &t->e;
+	u64 minus = 0 - pc;
+	u8 temp = t->reg_count ? t->regs[0] : NO_REG;
+	u8 *landing = e->at;
+
+	store_add_landing(t->store, store_offset(t->store, landing));
+	if (temp != NO_REG) {
+		emit_store(e, ADDRESS_ABS(&t->v->gpr[temp]), temp);
+		emit_mov_rr(e, temp, RCX);
+	} else {
+		emit_store(e, ADDRESS_ABS(&t->v->scratch[0]), RCX);
+	}
+	if ((s64)minus == (s32)minus) {
+		emit_lea(e, RCX, ADDRESS_BASE(HOST_R10, (s32)minus));
+	} else {
+		emit_mov_imm(e, RCX, minus);
+		emit_lea(e, RCX, (struct address){0, RCX, HOST_R10, 1, 0});
+	}
+	emit_u8(e, 0xe3); /* jrcxz over the jump */
+	emit_u8(e, 5);
+	translate_cold(t, COLD_LANDING, emit_jmp(e));
+	if (temp != NO_REG)
+		emit_mov_rr(e, RCX, temp);
+	else
+		emit_load(e, RCX, ADDRESS_ABS(&t->v->scratch[0]));
+	for (unsigned i = 1; i < t->reg_count; i++)
+		emit_store(e, ADDRESS_ABS(&t->v->gpr[t->regs[i]]), t->regs[i]);
+	struct cold *reentry = translate_cold(t, COLD_REENTRY, NULL);
+
+	reentry->retry = landing;
+	reentry->pc = pc;
+}
+
+/* Jumps to (or calls) what a jump table entry says; an empty one is offset 0, where misses go. */
+static void go_to_entry(struct translation *t, struct address entry, bool call)
+{
+	struct emitter *e = &t->e;
+
+	emit_rm(e, false, 0x8b, HOST_R10, entry);
+	emit_lea(e, HOST_R10, ADDRESS_BASE(HOST_R10, (s32)LIVE_CODE_ADDRESS));
+	emit_rr(e, false, 0xff, call ? 2 : 4, HOST_R10);
+}
+
+/* Jumps through the link: its cold path asks for it to be completed. */
+static void emit_link(struct translation *t, u32 number, u64 pc, bool call)
+{
+	struct store *store = t->store;
+	struct emitter *e = &t->e;
+	struct cold *cold;
+
+	if (store->cells) {
+		struct address cell = ADDRESS_ABS(&store->cells[number]);
+
+		if (call)
+			emit_call_mem(e, cell);
+		else
+			emit_jmp_mem(e, cell);
+		cold = translate_cold(t, COLD_LINK, NULL);
+	} else {
+		cold = translate_cold(t, COLD_LINK, call ? emit_call(e) : emit_jmp(e));
+		store->links[number].patch = store_offset(store, cold->from);
+	}
+	cold->link = number;
+	store->links[number].unit = t->unit;
+	store->links[number].target = pc;
+}
+
+void translate_goto(struct translation *t, u64 pc, bool call)
+{
+	struct emitter *e = &t->e;
+
+	if (PAGE_BASE(pc) == PAGE_BASE(t->scan->pc) && !t->scan->straddles) {
+		struct link *link = store_add_link(t->store);
+
+		if (!link) {
+			e->overflow = true;
+			return;
+		}
+		emit_link(t, (u32)(link - t->store->links), pc, call);
+		return;
+	}
+	u32 target = store_target(t->store, pc);
+
+	if (!target) {
+		translate_goto_far(t, pc, call);
+		return;
+	}
+	struct address entry = ADDRESS_GS(NO_REG, (s32)(offsetof(struct view, target) + target * sizeof(void *)));
+
+	emit_store_dword(e, ADDRESS_ABS(&t->v->exit_info), target);
+	if (call)
+		emit_call_mem(e, entry);
+	else
+		emit_jmp_mem(e, entry);
+}
+
+void translate_goto_far(struct translation *t, u64 pc, bool call)
+{
+	translate_store_rip(t, pc);
+	go_to_entry(t, ADDRESS_GS(NO_REG, (s32)(offsetof(struct view, jump) + jump_index(pc) * sizeof(u32))), call);
+}
+
+void translate_goto_rip(struct translation *t, bool call)
+{
+	struct emitter *e = &t->e;
+
+	if (t->store->bmi2) {
+		/* rorx r10, r10, JUMP_SHIFT: no flag is touched */
+		emit_bytes(e, (const u8[]){0xc4, 0x43, 0xfb, 0xf0, 0xd2, JUMP_SHIFT}, 6);
+	} else {
+		translate_save_flags(t);
+		emit_shr(e, HOST_R10, JUMP_SHIFT);
+		translate_restore_flags(t);
+	}
+	emit_rr(e, false, 0x0fb7, HOST_R10, HOST_R10); /* movzx r10d, r10w */
+	go_to_entry(t, (struct address){PREFIX_GS, NO_REG, HOST_R10, 4, (s32)offsetof(struct view, jump)}, call);
+}
+
+void translate_exit(struct translation *t, u64 pc)
+{
+	translate_unspill(t);
+	translate_goto(t, pc, false);
+}
+
+/* --- cold paths ------------------------------------------------------------------------------------------------- */
+
+static void leave_with_rip(struct translation *t, u64 pc, enum stub stub)
+{
+	translate_unspill(t);
+	translate_store_rip(t, pc);
+	emit_jmp_mem(&t->e, ADDRESS_ABS(&t->v->stub[stub]));
+}
+
+/* Moves the addends of open windows to or from v->window, out of the way of a call. */
+static void move_windows(struct translation *t, u16 regs, bool save)
+{
+	for (unsigned reg = 0; reg < GPR_COUNT; reg++) {
+		if (!(regs & BIT(reg)))
+			continue;
+		if (save)
+			emit_store(&t->e, ADDRESS_ABS(&t->v->window[reg]), (u8)reg);
+		else
+			emit_load(&t->e, (u8)reg, ADDRESS_ABS(&t->v->window[reg]));
+	}
+}
+
+static void emit_cold_tlb(struct translation *t, struct cold *cold)
+{
+	struct emitter *e = &t->e;
+
+	if (cold->constant)
+		emit_mov_imm(e, HOST_R10, cold->pc);
+	else if (cold->simple)
+		emit_lea(e, HOST_R10, cold->address);
+	else /* r10 is gva + ntag, scratch the index */
+		emit_rm(e, true, 0x2b, HOST_R10, ADDRESS_GS(cold->scratch, cold->tag_offset));
+	if (cold->flags_saved)
+		translate_restore_flags(t);
+	move_windows(t, cold->keep, true);
+	translate_unspill(t);
+	if (!(t->home & BIT(cold->scratch)))
+		emit_load(e, cold->scratch, ADDRESS_ABS(&t->v->gpr[cold->scratch]));
+	emit_u8(e, 0x68); /* push imm32 */
+	emit_u32(e, cold->info);
+	translate_record(t, 0);
+	emit_call_mem(e, ADDRESS_ABS(&t->v->stub[cold->kind == COLD_TLB ? STUB_TLB_MISS : STUB_WINDOW_MISS]));
+	move_windows(t, cold->keep, false);
+	emit_patch(emit_jmp(e), cold->retry);
+}
+
+static void emit_cold(struct translation *t, struct cold *cold)
+{
+	struct emitter *e = &t->e;
+	u64 pc;
+
+	t->item = &t->scan->item[cold->item];
+	pc = t->scan->pc + t->item->offset;
+	t->flags_saved = false;
+	if (cold->from)
+		emit_patch(cold->from, e->at);
+	switch (cold->kind) {
+	case COLD_LANDING:
+		if (t->reg_count) {
+			emit_mov_rr(e, RCX, t->regs[0]);
+			emit_load(e, t->regs[0], ADDRESS_ABS(&t->v->gpr[t->regs[0]]));
+		} else {
+			emit_load(e, RCX, ADDRESS_ABS(&t->v->scratch[0]));
+		}
+		emit_store(e, ADDRESS_ABS(&t->v->rip), HOST_R10);
+		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
+		break;
+	case COLD_STALE:
+		t->store->units[t->unit].stale = store_offset(t->store, e->at);
+		translate_store_rip(t, t->scan->pc);
+		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
+		break;
+	case COLD_REENTRY:
+		if (!store_add_entry(t->store, t->unit, cold->pc, store_offset(t->store, e->at)))
+			e->overflow = true;
+		emit_load(e, HOST_R10, ADDRESS_ABS(&t->v->rip));
+		emit_patch(emit_jmp(e), cold->retry);
+		break;
+	case COLD_MISMATCH: /* rip is right already, and nothing has been spilled */
+		emit_mov_rr(e, RCX, HOST_R10);
+		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
+		break;
+	case COLD_POLL_RCX:
+		emit_mov_rr(e, RCX, HOST_R10);
+		/* fall through */
+	case COLD_POLL:
+		leave_with_rip(t, pc, STUB_POLL);
+		break;
+	case COLD_BUDGET:
+		emit_rm(e, true, 0x81, 0, ADDRESS_ABS(&t->v->budget));
+		emit_u32(e, t->item->block_left);
+		translate_restore_flags(t);
+		leave_with_rip(t, pc, STUB_BUDGET);
+		break;
+	case COLD_LINK:
+		if (t->store->cells) {
+			t->store->links[cold->link].patch = store_offset(t->store, e->at);
+			t->store->cells[cold->link] = (u64)(uintptr_t)t->store->code + store_offset(t->store, e->at);
+		}
+		emit_store_dword(e, ADDRESS_ABS(&t->v->exit_info), t->store->first_link + cold->link);
+		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_LINK]));
+		break;
+	case COLD_HELPER:
+		if (cold->flags_saved)
+			translate_restore_flags(t);
+		emit_stub_call(t, STUB_HELPER);
+		emit_patch(emit_jmp(e), cold->retry);
+		break;
+	case COLD_GOTO:
+		translate_exit(t, cold->pc);
+		break;
+	case COLD_TLB:
+	case COLD_WINDOW:
+		emit_cold_tlb(t, cold);
+		break;
+	}
+}
+
+/* --- a unit ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * Registers that the unit does not name serve as scratch. One for loose accesses, the others for windows; they are
+ * spilled at every entry and restored at every exit, so no more than are used.
+ */
+static void choose_registers(struct translation *t)
+{
+	const struct scan *scan = t->scan;
+	u16 used = 0;
+	u8 candidates[3];
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < scan->count; i++)
+		used |= scan->item[i].insn.gpr_read | scan->item[i].insn.gpr_write;
+	while (count < ARRAY_SIZE(candidates) && (candidates[count] = translate_pick_scratch(used)) != NO_REG)
+		used |= (u16)BIT(candidates[count++]);
+	/* the first candidate is for loose accesses, unless there are none */
+	window_plan(&t->plan, scan, candidates, t->careful ? 0 : count);
+	if (t->plan.loose && count)
+		window_plan(&t->plan, scan, candidates + 1, t->careful ? 0 : count - 1);
+	t->reg_count = 0;
+	t->home = 0;
+	t->loose_reg = t->plan.loose && count ? candidates[0] : NO_REG;
+	for (unsigned i = 0; i < count; i++) {
+		bool wanted = candidates[i] == t->loose_reg;
+
+		for (unsigned w = 0; w < t->plan.count; w++)
+			wanted |= t->plan.window[w].reg == candidates[i];
+		if (wanted) {
+			t->regs[t->reg_count++] = candidates[i];
+			t->home |= (u16)BIT(candidates[i]);
+		}
+	}
+	for (unsigned w = 0; w < t->plan.count; w++)
+		t->window_open[w] = false;
+}
+
+static void emit_item(struct translation *t, unsigned i)
+{
+	struct scan_item *item = &t->scan->item[i];
+
+	if (item->block && i)
+		translate_need_flags(t); /* every way into a block brings them in the host's register */
+	t->item = item;
+	t->host[i] = t->e.at;
+	if (item->block) {
+		if (i == 0 || item->loop_head)
+			poll(t, item->live_in);
+		if (t->store->recording)
+			count_block(t);
+		if (t->store->counted)
+			take_budget(t);
+	}
+	emit_window_checks(t);
+	if (!emit_insn(t) && !t->e.overflow)
+		emit_insn_by_interp(t);
+	if (!t->ended && (!item->falls || i + 1 == t->scan->count))
+		translate_need_flags(t);
+	if (!item->falls && !t->ended)
+		translate_exit(t, t->scan->pc + item->offset + item->insn.length);
+	t->ended = false;
+}
+
+static void fix_branches(struct translation *t)
+{
+	for (unsigned i = 0; i < t->branch_count; i++)
+		emit_patch(t->branch[i].from, t->host[t->branch[i].item]);
+}
+
+static void emit_entry(struct translation *t, struct unit *unit)
+{
+	t->item = &t->scan->item[0];
+	t->flags_saved = false;
+	if (!store_add_entry(t->store, t->unit, t->scan->pc, store_offset(t->store, t->e.at)))
+		t->e.overflow = true;
+	check_rip(t, t->scan->pc);
+	unit->body = store_offset(t->store, t->e.at);
+	translate_cold(t, COLD_STALE, NULL);
+}
+
+void translate_emit_entry(struct translation *t, struct unit *unit)
+{
+	t->reg_count = 0;
+	t->home = 0;
+	t->loose_reg = NO_REG;
+	window_plan(&t->plan, t->scan, NULL, 0);
+	for (unsigned w = 0; w < t->plan.count; w++)
+		t->window_open[w] = false;
+	emit_entry(t, unit);
+}
+
+void translate_emit_cold(struct translation *t)
+{
+	for (unsigned i = 0; i < t->cold_count && !t->e.overflow; i++)
+		emit_cold(t, &t->cold[i]);
+}
+
+static void emit_unit(struct translation *t, struct unit *unit)
+{
+	choose_registers(t);
+	emit_entry(t, unit);
+	translate_spill(t);
+	for (unsigned i = 0; i < t->scan->count && !t->e.overflow; i++)
+		emit_item(t, i);
+	fix_branches(t);
+	translate_emit_cold(t);
+}
+
+/* --- life of a translation --------------------------------------------------------------------------------------- */
+
+/* The scan lies behind: both are large, and used together. */
+struct translation *translation_create(void)
+{
+	return malloc(sizeof(struct translation) + sizeof(struct scan));
+}
+
+void translation_destroy(struct translation *t)
+{
+	free(t);
+}
+
+struct scan *translation_scan(struct translation *t)
+{
+	return (struct scan *)(t + 1);
+}
+
+/* A careful translation covers what its window would have, and little more. */
+#define CAREFUL_MAX 24
+
+struct scan_options translate_scan_options(const struct store *store, u32 mode)
+{
+	return (struct scan_options){.calls_end = !store->returns_host,
+				     .exact_flags = store->exact_flags,
+				     .max = mode & MODE_CAREFUL ? CAREFUL_MAX : SCAN_MAX};
+}
+
+struct unit *translate_begin(struct translation *t, struct store *store, u32 mode)
+{
+	if (store->unit_count == store->bound_first || store->used + PAGE_SIZE > store->size)
+		return NULL;
+	struct unit *unit = &store->units[store->unit_count];
+	const struct scan *scan = translation_scan(t);
+
+	*unit = (struct unit){.pc = scan->pc,
+			      .gpa_next = NO_FRAME,
+			      .mode = mode,
+			      .code = (u32)store->used,
+			      .pcs = store->pc_count,
+			      .entries = store->entry_count,
+			      .landings = store->landing_count,
+			      .links = store->link_count,
+			      .insns = store->insn_count,
+			      .counters = store->counter_count,
+			      .instructions = (u16)scan->count,
+			      .guest_bytes = (u16)scan->bytes,
+			      .origin = store->origin};
+	t->v = (struct vcpu *)VCPU_ADDRESS;
+	t->store = store;
+	t->scan = translation_scan(t);
+	t->mode = mode & ~MODE_CAREFUL;
+	t->careful = mode & MODE_CAREFUL;
+	t->unit = store->unit_count;
+	t->e = (struct emitter){store->code_rw, store->code_rw + store->used, store->code_rw + store->size, false};
+	t->ended = false;
+	t->branch_count = t->cold_count = 0;
+	return unit;
+}
+
+static u32 give_up(struct store *store, const struct unit *unit)
+{
+	store->pc_count = unit->pcs;
+	store->entry_count = unit->entries;
+	store->landing_count = unit->landings;
+	store->link_count = unit->links;
+	store->insn_count = unit->insns;
+	store->counter_count = unit->counters;
+	return UNIT_NONE;
+}
+
+u32 translate_finish(struct translation *t)
+{
+	struct store *store = t->store;
+	struct unit *unit = &store->units[t->unit];
+
+	if (t->e.overflow)
+		return give_up(store, unit);
+	unit->code_end = store_offset(store, t->e.at);
+	unit->pcs_count = store->pc_count - unit->pcs;
+	unit->entries_count = store->entry_count - unit->entries;
+	unit->landings_count = store->landing_count - unit->landings;
+	unit->links_count = store->link_count - unit->links;
+	unit->insns_count = store->insn_count - unit->insns;
+	unit->counters_count = store->counter_count - unit->counters;
+	store->used = align_up(unit->code_end, 16);
+	store->unit_count++;
+	return t->unit;
+}
+
+u32 translate_unit(struct translation *t, struct store *store, u32 mode)
+{
+	struct unit *unit = translate_begin(t, store, mode);
+
+	if (!unit)
+		return UNIT_NONE;
+	emit_unit(t, unit);
+	return translate_finish(t);
+}

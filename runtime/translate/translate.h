@@ -1,0 +1,136 @@
+/* State of one translation, shared by translate.c (layout) and emit_insn.c (instructions). Knows no VMM. */
+#ifndef AVANT_TRANSLATE_TRANSLATE_H
+#define AVANT_TRANSLATE_TRANSLATE_H
+
+#include "translate/emit.h"
+#include "translate/scan.h"
+#include "translate/store.h"
+#include "translate/window.h"
+
+/* Host registers with a meaning of their own; all others hold the guest register of the same name. */
+#define HOST_R10 10 /* scratch */
+#define HOST_RSP 11 /* guest RSP */
+
+#define COLD_MAX 1024
+
+/* In pc_entry.home, where r10's own bit would say nothing: the flags are in v->scratch[2]. */
+#define HOME_FLAGS BIT(R10)
+
+enum cold_kind {
+	COLD_TLB,      /* a TLB check failed */
+	COLD_WINDOW,   /* the check of a window failed */
+	COLD_MISMATCH, /* v->rip is not this place's; guest rcx in r10 */
+	COLD_LANDING,  /* r10 is not this landing's address; guest rcx in landing_temp() */
+	COLD_STALE,    /* where the body leads when the unit has been dropped */
+	COLD_REENTRY,  /* a landing as the target of a jump */
+	COLD_POLL,     /* something is pending */
+	COLD_POLL_RCX, /* the same, guest rcx in r10 */
+	COLD_BUDGET,   /* counted mode: block does not fit */
+	COLD_LINK,     /* an exit within the page that is not linked yet */
+	COLD_HELPER,   /* an inline form does not do: call the helper */
+	COLD_GOTO,     /* a conditional branch out of the unit */
+};
+
+struct cold {
+	enum cold_kind kind;
+	u16 item;
+	u8 *from; /* displacement of the jump that leads here */
+	u8 scratch;
+	/* COLD_TLB */
+	u8 *retry;
+	bool simple, constant, flags_saved; /* constant: the address is `pc` */
+	u16 keep;                           /* registers that hold addends of open windows */
+	u32 info;                           /* size | write << 7; window: length | write << 15 */
+	s32 tag_offset;
+	struct address address;
+	/* others */
+	u32 link;
+	u64 pc;
+};
+
+struct translation {
+	struct vcpu *v; /* where generated code will find it; not to be read from here */
+	struct store *store;
+	u32 mode; /* MODE_*, without MODE_CAREFUL */
+	struct scan *scan;
+	bool careful; /* no windows */
+	u32 unit;
+	struct emitter e;
+	struct scan_item *item; /* being emitted */
+	bool ended;             /* it emitted its own continuation */
+	u8 regs[3];             /* registers that the unit does not name: their guest values are in v->gpr throughout */
+	unsigned reg_count;
+	u16 home;         /* the same as a mask */
+	u8 loose_reg;     /* the one of them for accesses outside of windows, or NO_REG: one is borrowed for each */
+	u8 scratch;       /* register to use as scratch now */
+	bool flags_saved; /* the guest's flags are in v->scratch[2]; the host's mean nothing */
+	struct window_plan plan;
+	bool window_open[WINDOW_MAX];
+	u8 *host[SCAN_MAX];
+	struct {
+		u8 *from;
+		u16 item;
+	} branch[SCAN_MAX * 2];
+	unsigned branch_count;
+	struct cold cold[COLD_MAX];
+	unsigned cold_count;
+};
+
+/* Bytes that a work area takes: struct translation and struct scan. */
+struct translation *translation_create(void);
+void translation_destroy(struct translation *t);
+/* The scan that belongs to the work area: to be filled before translate_unit(). */
+struct scan *translation_scan(struct translation *t);
+
+/* How to scan for a translation in this mode. */
+struct scan_options translate_scan_options(const struct store *store, u32 mode);
+
+/*
+ * Translates what was scanned at the address scan->pc, for the mode (MODE_*); with MODE_CAREFUL without windows.
+ * Returns the number of the new unit, whose run-time fields (gpa, gpa_next) are the caller's to set; or UNIT_NONE if
+ * the store has no room for it, and then it is as it was.
+ */
+u32 translate_unit(struct translation *t, struct store *store, u32 mode);
+/* The frame of translate_unit(), for whoever fills a unit in another way: begin, emit, finish. */
+struct unit *translate_begin(struct translation *t, struct store *store, u32 mode);
+u32 translate_finish(struct translation *t);
+/* For them: the ways into the unit, after which every register is in place; and, last of all, the cold paths. */
+void translate_emit_entry(struct translation *t, struct unit *unit);
+void translate_emit_cold(struct translation *t);
+
+/* A register not in `used` that emitted sequences may use, or NO_REG; never rax, rcx, rsp, r10, r11. */
+u8 translate_pick_scratch(u16 used);
+/* Notes that the host code from here on belongs to the current item; `home`: guest registers that are in v->gpr. */
+void translate_record(struct translation *t, u16 home);
+struct cold *translate_cold(struct translation *t, enum cold_kind kind, u8 *from);
+/* v->rip = pc; may use r10, no flags. */
+void translate_store_rip(struct translation *t, u64 pc);
+/* The unit's scratch registers to and from their places in v->gpr. */
+void translate_spill(struct translation *t);
+void translate_unspill(struct translation *t);
+/* Arithmetic flags to and from v->scratch[2]; rax is kept (through scratch[1]). */
+void translate_save_flags(struct translation *t);
+void translate_restore_flags(struct translation *t);
+/* A sequence that destroys flags follows, or an instruction that needs them: emits no more than the state demands. */
+void translate_clobber_flags(struct translation *t);
+void translate_need_flags(struct translation *t);
+/* The place that a guest return comes back to. */
+void translate_landing(struct translation *t, u64 pc);
+/* Goes (or makes a host call) to guest address pc; every register is in place. */
+void translate_goto(struct translation *t, u64 pc, bool call);
+/* The same through the jump table, for targets that may be on another page. */
+void translate_goto_far(struct translation *t, u64 pc, bool call);
+/* The same to v->rip, which r10 holds too. */
+void translate_goto_rip(struct translation *t, bool call);
+/* Leaves the unit for guest address pc. */
+void translate_exit(struct translation *t, u64 pc);
+
+/* Emits the look-ups that are due before t->item. */
+void emit_window_checks(struct translation *t);
+/* Emits t->item; false if this instruction must be executed by emit_insn_by_interp(). */
+bool emit_insn(struct translation *t);
+void emit_insn_by_interp(struct translation *t);
+/* Calls a stub for t->item, with every register in place. */
+void emit_stub_call(struct translation *t, enum stub stub);
+
+#endif
