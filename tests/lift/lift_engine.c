@@ -58,6 +58,20 @@ static bool wanted(const struct scan *scan)
 	return !pc || strtoull(pc, NULL, 16) == scan->pc;
 }
 
+/* For development: AVANT_LIFT_TEXT=folder, a file for each unit. */
+static void write_text(u64 pc, const struct lifted *lifted)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/%llx.bin", getenv("AVANT_LIFT_TEXT"), (unsigned long long)pc);
+	FILE *file = fopen(path, "wb");
+
+	if (!file)
+		return;
+	fwrite(lifted->text, 1, lifted->text_size, file);
+	fclose(file);
+}
+
 bool lift_engine(struct translation *t, struct unit *unit)
 {
 	struct lift_options options = {.counted = t->store->counted, .returns_host = t->store->returns_host};
@@ -84,6 +98,8 @@ bool lift_engine(struct translation *t, struct unit *unit)
 		return false;
 	}
 	lifted_units++;
+	if (getenv("AVANT_LIFT_TEXT"))
+		write_text(t->scan->pc, lifted);
 	lift_place(t, unit, lifted);
 	lift_free(lifted);
 	return true;
