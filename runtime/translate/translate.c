@@ -56,16 +56,33 @@ void translate_store_rip(struct translation *t, u64 pc)
 	}
 }
 
+static void load_registers(struct translation *t, u16 mask)
+{
+	for (u8 reg = 0; reg < GPR_COUNT; reg++) {
+		if (mask & BIT(reg))
+			emit_load(&t->e, reg, ADDRESS_ABS(&t->v->gpr[reg]));
+	}
+}
+
 void translate_spill(struct translation *t)
 {
-	for (unsigned i = 0; i < t->reg_count; i++)
-		emit_store(&t->e, ADDRESS_ABS(&t->v->gpr[t->regs[i]]), t->regs[i]);
+	for (unsigned i = 0; i < t->reg_count; i++) {
+		if (!(MEMORY_HOME & BIT(t->regs[i])))
+			emit_store(&t->e, ADDRESS_ABS(&t->v->gpr[t->regs[i]]), t->regs[i]);
+	}
+	load_registers(t, t->resident);
 }
 
 void translate_unspill(struct translation *t)
 {
-	for (unsigned i = 0; i < t->reg_count; i++)
-		emit_load(&t->e, t->regs[i], ADDRESS_ABS(&t->v->gpr[t->regs[i]]));
+	for (unsigned i = 0; i < t->reg_count; i++) {
+		if (!(MEMORY_HOME & BIT(t->regs[i])))
+			emit_load(&t->e, t->regs[i], ADDRESS_ABS(&t->v->gpr[t->regs[i]]));
+	}
+	for (u8 reg = 0; reg < GPR_COUNT; reg++) {
+		if (t->dirty & BIT(reg))
+			emit_store(&t->e, ADDRESS_ABS(&t->v->gpr[reg]), reg);
+	}
 }
 
 /*
@@ -77,21 +94,18 @@ static void check_rip(struct translation *t, u64 pc)
 	struct emitter *e = &t->e;
 	u64 minus = 0 - pc;
 
+	emit_mov_rr(e, R9, RCX);
+	emit_load(e, RCX, ADDRESS_ABS(&t->v->rip));
 	if ((s64)minus == (s32)minus) {
-		emit_mov_rr(e, HOST_R10, RCX);
-		emit_load(e, RCX, ADDRESS_ABS(&t->v->rip));
 		emit_lea(e, RCX, ADDRESS_BASE(RCX, (s32)minus));
 	} else {
-		emit_store(e, ADDRESS_ABS(&t->v->scratch[0]), RCX);
 		emit_mov_imm(e, HOST_R10, minus);
-		emit_load(e, RCX, ADDRESS_ABS(&t->v->rip));
 		emit_lea(e, RCX, (struct address){0, RCX, HOST_R10, 1, 0});
-		emit_load(e, HOST_R10, ADDRESS_ABS(&t->v->scratch[0]));
 	}
 	emit_u8(e, 0xe3); /* jrcxz over the jump */
 	emit_u8(e, 5);
 	translate_cold(t, COLD_MISMATCH, emit_jmp(e));
-	emit_mov_rr(e, RCX, HOST_R10);
+	emit_mov_rr(e, RCX, R9);
 }
 
 static void poll(struct translation *t, bool flags_live)
@@ -143,22 +157,16 @@ static void count_block(struct translation *t)
 
 /*
  * Where a host return comes back to, with the guest's return address in r10. The comparison touches no flag (see
- * check_rip). rcx waits in a scratch register of the unit, whose guest value goes where it belongs first.
+ * check_rip). r8 and r9 are free here.
  */
 void translate_landing(struct translation *t, u64 pc)
 {
 	struct emitter *e = &t->e;
 	u64 minus = 0 - pc;
-	u8 temp = t->reg_count ? t->regs[0] : NO_REG;
 	u8 *landing = e->at;
 
 	store_add_landing(t->store, store_offset(t->store, landing));
-	if (temp != NO_REG) {
-		emit_store(e, ADDRESS_ABS(&t->v->gpr[temp]), temp);
-		emit_mov_rr(e, temp, RCX);
-	} else {
-		emit_store(e, ADDRESS_ABS(&t->v->scratch[0]), RCX);
-	}
+	emit_mov_rr(e, R9, RCX);
 	if ((s64)minus == (s32)minus) {
 		emit_lea(e, RCX, ADDRESS_BASE(HOST_R10, (s32)minus));
 	} else {
@@ -168,12 +176,8 @@ void translate_landing(struct translation *t, u64 pc)
 	emit_u8(e, 0xe3); /* jrcxz over the jump */
 	emit_u8(e, 5);
 	translate_cold(t, COLD_LANDING, emit_jmp(e));
-	if (temp != NO_REG)
-		emit_mov_rr(e, RCX, temp);
-	else
-		emit_load(e, RCX, ADDRESS_ABS(&t->v->scratch[0]));
-	for (unsigned i = 1; i < t->reg_count; i++)
-		emit_store(e, ADDRESS_ABS(&t->v->gpr[t->regs[i]]), t->regs[i]);
+	emit_mov_rr(e, RCX, R9);
+	translate_spill(t);
 	struct cold *reentry = translate_cold(t, COLD_REENTRY, NULL);
 
 	reentry->retry = landing;
@@ -306,13 +310,14 @@ static void emit_cold_tlb(struct translation *t, struct cold *cold)
 	if (cold->flags_saved)
 		translate_restore_flags(t);
 	move_windows(t, cold->keep, true);
-	translate_unspill(t);
 	if (!(t->home & BIT(cold->scratch)))
 		emit_load(e, cold->scratch, ADDRESS_ABS(&t->v->gpr[cold->scratch]));
+	translate_unspill(t);
 	emit_u8(e, 0x68); /* push imm32 */
 	emit_u32(e, cold->info);
 	translate_record(t, 0);
 	emit_call_mem(e, ADDRESS_ABS(&t->v->stub[cold->kind == COLD_TLB ? STUB_TLB_MISS : STUB_WINDOW_MISS]));
+	load_registers(t, t->resident);
 	move_windows(t, cold->keep, false);
 	emit_patch(emit_jmp(e), cold->retry);
 }
@@ -329,12 +334,7 @@ static void emit_cold(struct translation *t, struct cold *cold)
 		emit_patch(cold->from, e->at);
 	switch (cold->kind) {
 	case COLD_LANDING:
-		if (t->reg_count) {
-			emit_mov_rr(e, RCX, t->regs[0]);
-			emit_load(e, t->regs[0], ADDRESS_ABS(&t->v->gpr[t->regs[0]]));
-		} else {
-			emit_load(e, RCX, ADDRESS_ABS(&t->v->scratch[0]));
-		}
+		emit_mov_rr(e, RCX, R9);
 		emit_store(e, ADDRESS_ABS(&t->v->rip), HOST_R10);
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
 		break;
@@ -350,7 +350,7 @@ static void emit_cold(struct translation *t, struct cold *cold)
 		emit_patch(emit_jmp(e), cold->retry);
 		break;
 	case COLD_MISMATCH: /* rip is right already, and nothing has been spilled */
-		emit_mov_rr(e, RCX, HOST_R10);
+		emit_mov_rr(e, RCX, R9);
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
 		break;
 	case COLD_POLL_RCX:
@@ -392,18 +392,20 @@ static void emit_cold(struct translation *t, struct cold *cold)
 /* --- a unit ------------------------------------------------------------------------------------------------------ */
 
 /*
- * Registers that the unit does not name serve as scratch. One for loose accesses, the others for windows; they are
- * spilled at every entry and restored at every exit, so no more than are used.
+ * Registers that the unit does not name serve as scratch. One for loose accesses, the others for windows; but for those
+ * of MEMORY_HOME they are spilled at every entry and restored at every exit, so no more than are used.
  */
 static void choose_registers(struct translation *t)
 {
 	const struct scan *scan = t->scan;
-	u16 used = 0;
+	u16 used = 0, written = 0;
 	u8 candidates[3];
 	unsigned count = 0;
 
 	for (unsigned i = 0; i < scan->count; i++)
-		used |= scan->item[i].insn.gpr_read | scan->item[i].insn.gpr_write;
+		used |= scan->item[i].insn.gpr_read | (written |= scan->item[i].insn.gpr_write);
+	t->resident = used & MEMORY_HOME;
+	t->dirty = written & t->resident;
 	while (count < ARRAY_SIZE(candidates) && (candidates[count] = translate_pick_scratch(used)) != NO_REG)
 		used |= (u16)BIT(candidates[count++]);
 	/* the first candidate is for loose accesses, unless there are none */
@@ -411,7 +413,7 @@ static void choose_registers(struct translation *t)
 	if (t->plan.loose && count)
 		window_plan(&t->plan, scan, candidates + 1, t->careful ? 0 : count - 1);
 	t->reg_count = 0;
-	t->home = 0;
+	t->home = MEMORY_HOME & (u16)~t->resident;
 	t->loose_reg = t->plan.loose && count ? candidates[0] : NO_REG;
 	for (unsigned i = 0; i < count; i++) {
 		bool wanted = candidates[i] == t->loose_reg;
