@@ -341,6 +341,8 @@ static void link_through_table(struct vcpu *v, const struct link *link)
 	t->store = &live->store;
 	t->e = (struct emitter){live->store.code_rw + live->store.used, live->store.code_rw + live->store.used,
 				live->store.code_rw + live->store.size, false};
+	t->flags_saved = link->saved;
+	translate_need_flags(t, R9);
 	translate_goto_far(t, link->target, false);
 	if (t->e.overflow)
 		return;
@@ -367,7 +369,8 @@ void live_take_link(struct vcpu *v, u32 number)
 	if (from->dropped || PAGE_BASE(unit->gpa) != PAGE_BASE(from->gpa) || unit->mode != (from->mode & ~MODE_CAREFUL))
 		return;
 	if (unit->gpa_next == NO_FRAME)
-		emit_patch(live->store.code_rw + link.patch, live->store.code_rw + unit->body);
+		emit_patch(live->store.code_rw + link.patch,
+			   live->store.code_rw + (link.saved ? unit->saved : unit->body));
 	else
 		link_through_table(v, &link);
 }

@@ -28,6 +28,8 @@ enum cold_kind {
 	COLD_MISMATCH, /* v->rip is not this place's; guest rcx in r9 */
 	COLD_LANDING,  /* r10 is not this landing's address; guest rcx in r9 */
 	COLD_STALE,    /* where the body leads when the unit has been dropped */
+	COLD_SAVED,    /* into a body that wants the flags in the host's register, which are in v->scratch[2] */
+	COLD_INDIRECT, /* the pair table does not know the target of an indirect jump or call */
 	COLD_REENTRY,  /* a landing as the target of a jump */
 	COLD_POLL,     /* something is pending */
 	COLD_POLL_RCX, /* the same, guest rcx in r10 */
@@ -113,23 +115,33 @@ void translate_store_rip(struct translation *t, u64 pc);
  */
 void translate_spill(struct translation *t);
 void translate_unspill(struct translation *t);
-/* Arithmetic flags to and from v->scratch[2]; rax is kept (through scratch[1]). */
-void translate_save_flags(struct translation *t);
-void translate_restore_flags(struct translation *t);
+/*
+ * Arithmetic flags to and from v->scratch[2]. rax is kept in the register `temp`, which is destroyed, or if that is
+ * NO_REG in scratch[1].
+ */
+void translate_save_flags(struct translation *t, u8 temp);
+void translate_restore_flags(struct translation *t, u8 temp);
 /* A sequence that destroys flags follows, or an instruction that needs them: emits no more than the state demands. */
-void translate_clobber_flags(struct translation *t);
-void translate_need_flags(struct translation *t);
+void translate_clobber_flags(struct translation *t, u8 temp);
+void translate_need_flags(struct translation *t, u8 temp);
 /* The place that a guest return comes back to. */
 void translate_landing(struct translation *t, u64 pc);
-/* Goes (or makes a host call) to guest address pc; every register is in place. */
+/*
+ * Goes (or makes a host call) to guest address pc; every register is in place. The flags may be saved: then the target
+ * is entered where it finds them so.
+ */
 void translate_goto(struct translation *t, u64 pc, bool call);
 /* The same through the jump table, for targets that may be on another page. */
 void translate_goto_far(struct translation *t, u64 pc, bool call);
 /* The same to v->rip, which r10 holds too. */
 void translate_goto_rip(struct translation *t, bool call);
+/* The same to the address in r10; v->rip need not be set, and the flags may be saved. */
+void translate_goto_indirect(struct translation *t, bool call);
 /* Leaves the unit for guest address pc. */
 void translate_exit(struct translation *t, u64 pc);
 
+/* Does what item i emits begin with the check of an access? */
+bool emit_checks_first(const struct translation *t, unsigned i);
 /* Emits the look-ups that are due before t->item. */
 void emit_window_checks(struct translation *t);
 /* Emits t->item; false if this instruction must be executed by emit_insn_by_interp(). */
