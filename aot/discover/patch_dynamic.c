@@ -12,11 +12,20 @@
 
 /* --- static calls --------------------------------------------------------------------------------------------------- */
 
-/* Static calls that boot code redirects. `to` NULL: to nothing. */
+/*
+ * Static calls that boot code redirects. `to` NULL: to nothing. The KVM clock; preemption as Debian configures it
+ * (PREEMPT_DYNAMIC, voluntary unless the command line says otherwise: sched_dynamic_update()); bugs.c's flush.
+ */
 static const struct {
 	const char *key, *to;
 } calls[] = {
 	{"__SCK__pv_sched_clock", "kvm_sched_clock_read"},
+	{"__SCK__cond_resched", "__cond_resched"},
+	{"__SCK__might_resched", "__cond_resched"},
+	{"__SCK__preempt_schedule", NULL},
+	{"__SCK__preempt_schedule_notrace", NULL},
+	{"__SCK__irqentry_exit_cond_resched", NULL},
+	{"__SCK__bpf_arch_pred_flush", "bpf_arch_ibpb"},
 };
 
 static u64 called(const struct image *image, u64 key)
@@ -24,12 +33,12 @@ static u64 called(const struct image *image, u64 key)
 	const u8 *function = image_at(image, key, 8);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++)
-		if (image_find(image, calls[i].key) == key)
+		if (image_find(image, calls[i].key) == key && (!calls[i].to || image_find(image, calls[i].to)))
 			return calls[i].to ? image_find(image, calls[i].to) : 0;
 	return function ? get64(function) : 0;
 }
 
-static bool redirect(const struct image *image, u64 place, u64 function, bool tail, u8 *bytes)
+static void redirect(const struct image *image, u64 place, u64 function, bool tail, u8 *bytes)
 {
 	static const u8 clear_eax[] = {0x2e, 0x2e, 0x2e, 0x31, 0xc0}, ret[] = {0xc3, 0xcc, 0xcc, 0xcc, 0xcc};
 
@@ -37,22 +46,39 @@ static bool redirect(const struct image *image, u64 place, u64 function, bool ta
 		if (!function)
 			function = image_find(image, "__static_call_return");
 		put32(bytes + 2, (u32)(function - place - 6));
-		return true;
+		return;
 	}
 	if (!function) {
 		if (tail)
 			memcpy(bytes, ret, 5);
 		else
 			put_nops(bytes, 5);
-		return true;
+		return;
 	}
 	if (!tail && function == image_find(image, "__static_call_return0")) {
 		memcpy(bytes, clear_eax, 5);
-		return true;
+		return;
 	}
 	bytes[0] = tail ? OP_JMP32 : OP_CALL;
 	put32(bytes + 1, (u32)(function - place - 5));
-	return true;
+}
+
+/* The trampoline of a static call that is redirected: a jump, marked by what follows it. */
+static void patch_trampolines(struct image *image)
+{
+	static const u8 mark[] = {0x0f, 0xb9, 0xcc};
+	char name[64] = "__SCT__";
+
+	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++) {
+		u64 place, function = calls[i].to ? image_find(image, calls[i].to) : 0;
+		u8 *bytes;
+
+		strcpy(name + 7, calls[i].key + 7);
+		place = image_find(image, name);
+		bytes = image_write_at(image, place, 8);
+		if (place && bytes && (function || !calls[i].to) && memcmp(bytes + 5, mark, 3) == 0)
+			redirect(image, place, function, true, bytes);
+	}
 }
 
 void patch_static_calls(struct image *image, const struct elf_file *elf)
@@ -60,6 +86,7 @@ void patch_static_calls(struct image *image, const struct elf_file *elf)
 	struct table table;
 	u32 count = 0;
 
+	patch_trampolines(image);
 	if (!find_table(image, elf, ".static_call_sites", "__start_static_call_sites", "__stop_static_call_sites",
 			&table)) {
 		report_line(&image->report, "static calls: not found");
@@ -69,8 +96,10 @@ void patch_static_calls(struct image *image, const struct elf_file *elf)
 		u64 place = table_relative(&table, at), key = table_relative(&table, at + 4);
 		u8 *bytes = image_write_at(image, place, 6);
 
-		if (bytes && image_is_code(image, place) && image_at(image, key & ~3ULL, 8))
-			count += redirect(image, place, called(image, key & ~3ULL), key & 1, bytes);
+		if (!bytes || !image_is_code(image, place) || !image_at(image, key & ~3ULL, 8))
+			continue;
+		redirect(image, place, called(image, key & ~3ULL), key & 1, bytes);
+		count++;
 	}
 	report_line(&image->report, "static calls: %u of %llu sites", count,
 		    (unsigned long long)(table.size / CALL_ENTRY));
@@ -78,15 +107,37 @@ void patch_static_calls(struct image *image, const struct elf_file *elf)
 
 /* --- static keys ---------------------------------------------------------------------------------------------------- */
 
-/* Keys whose state changes while the kernel boots. */
-static const char *const toggled[] = {
-	"",
+/*
+ * Keys that boot code switches, found by comparing with a booted guest (tests/discover/kernel-bytes.py), when a shell
+ * runs. Some are switched early (clock), some after a while (crng_is_ready). A kernel that lacks one is none the worse.
+ */
+static const struct {
+	const char *key;
+	u32 offset; /* in an array of keys */
+} toggled[] = {
+	{"__sched_clock_stable", 0},
+	{"__use_tsc", 0},
+	{"blake2s_use_ssse3", 0},
+	{"bpf_pred_flush_enabled", 0},
+	{"cr_pinning", 0},
+	{"crct10dif_fallback", 0},
+	{"crc64_rocksoft_fallback", 0},
+	{"crng_is_ready", 0},
+	{"crypto_boot_test_finished", 0},
+	{"deferred_pages", 0},
+	{"nf_hooks_needed", (2 * 5 + 4) * 16},  /* IPv4, after routing: security modules */
+	{"nf_hooks_needed", (10 * 5 + 4) * 16}, /* IPv6 */
+	{"sched_clock_running", 0},
+	{"switch_mm_cond_ibpb", 0},
+	{"timers_migration_enabled", 0},
+	{"timers_nohz_active", 0},
+	{"virt_spin_lock_key", 0},
 };
 
 static bool is_toggled(const struct image *image, u64 key)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(toggled); i++)
-		if (image_find(image, toggled[i]) == key)
+		if (image_find(image, toggled[i].key) + toggled[i].offset == key)
 			return true;
 	return false;
 }

@@ -84,6 +84,10 @@ static void compare(const struct image *image, const struct wishes *wishes)
 		while (i + 1 < image->entry_count && !(image->entry[i + 1].sources & ENTRY_SYMBOL))
 			i++;
 		end = i + 1 < image->entry_count ? image->entry[i + 1].pc : start + 1;
+		for (u32 r = 0; r < image->code_count; r++)
+			if (start - image->code[r].address < image->code[r].size &&
+			    end > image->code[r].address + image->code[r].size)
+				end = image->code[r].address + image->code[r].size;
 		if (end - start > size - at)
 			end = start + (size - at);
 		functions++;
