@@ -139,6 +139,16 @@ static void read_unwind(struct program_scan *scan)
 
 /* --- addresses in data ------------------------------------------------------------------------------------------------ */
 
+/* Linkers do not always say it. Slots of 8 bytes are `jmp *slot(%rip)` and two bytes of padding. */
+static u64 slot_size(const struct image *image, const struct elf_part *part)
+{
+	const u8 *bytes = image_at(image, part->address, 10);
+
+	if (part->entry_size == 8 || part->entry_size == PLT_SLOT)
+		return part->entry_size;
+	return bytes && bytes[0] == 0xff && bytes[1] == 0x25 && bytes[8] == 0xff && bytes[9] == 0x25 ? 8 : PLT_SLOT;
+}
+
 static void read_plt(struct program_scan *scan)
 {
 	static const char *const names[] = {".plt", ".plt.sec", ".plt.got", ".iplt"};
@@ -146,7 +156,7 @@ static void read_plt(struct program_scan *scan)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
 		const struct elf_part *part = elf_section(scan->elf, names[i]);
-		u64 slot = part && part->entry_size >= 8 ? part->entry_size : PLT_SLOT;
+		u64 slot = part ? slot_size(scan->image, part) : PLT_SLOT;
 
 		for (u64 at = 0; part && at + 6 <= part->size; at += slot, count++)
 			collect(&scan->entries, part->address + at, ENTRY_PLT, NULL);

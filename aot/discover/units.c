@@ -215,6 +215,22 @@ static void find_table_of_jump(struct units *units, const struct scan *scan, uns
 	units->figures.resolved += found;
 }
 
+/*
+ * An address of code that an instruction takes: `lea f(%rip), %r`; in a program of fixed addresses also `mov $f, %r`. It
+ * will be called some day.
+ */
+static void add_taken(struct units *units, const struct scan *scan, unsigned i)
+{
+	const struct insn *insn = &scan->item[i].insn;
+
+	if (insn->class != INSN_COPY)
+		return;
+	if (insn->has_mem && insn->base == INSN_RIP && !insn->mem_size)
+		units_add(units, scan->pc + scan->item[i].offset + insn->length + (u64)insn->disp);
+	else if (!units->image->kernel && insn->length - insn->imm_at == 4u && insn->op[1].kind == OPERAND_IMM)
+		units_add(units, (u64)insn->imm);
+}
+
 /* --- leaving a unit --------------------------------------------------------------------------------------------------- */
 
 /* After these, execution never goes on behind. */
@@ -296,26 +312,34 @@ static void leave(struct units *units, const struct scan *scan, unsigned i)
 	}
 }
 
+/* Decoding goes on to the end of the page, as live, even where a range of code ends before. */
 static bool scan_at(struct units *units, u64 pc)
 {
-	const struct range_bits *range = range_of(units, pc);
-	u64 left = range->address + range->size - pc, in_page = PAGE_SIZE - PAGE_OFFSET(pc);
-	unsigned length = (unsigned)(left < in_page ? left : in_page);
+	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(pc)), length = in_page;
 	const u8 *bytes = image_at(units->image, pc, length);
 
+	if (!bytes) {
+		const struct range_bits *range = range_of(units, pc);
+		u64 left = range->address + range->size - pc;
+
+		length = in_page = (unsigned)(left < length ? left : length);
+		bytes = image_at(units->image, pc, length);
+	}
 	if (!bytes)
 		return false;
-	if (scan_unit(&units->scan, pc, bytes, length, length, &units->options) == 0)
+	if (scan_unit(&units->scan, pc, bytes, length, in_page, &units->options) == 0)
 		return true;
-	/* straddles; the end of the code does not count as the end of a page */
-	if (length != in_page)
-		return false;
-	length = (unsigned)(left < in_page + INSN_MAX ? left : in_page + INSN_MAX);
-	bytes = image_at(units->image, pc, length);
-	if (!bytes || scan_unit(&units->scan, pc, bytes, length, (unsigned)in_page, &units->options))
-		return false;
-	units->figures.straddling++;
-	return true;
+	/* straddles */
+	for (unsigned more = INSN_MAX; more > 0; more--) {
+		bytes = image_at(units->image, pc, length + more);
+		if (!bytes)
+			continue;
+		if (scan_unit(&units->scan, pc, bytes, length + more, in_page, &units->options))
+			return false;
+		units->figures.straddling++;
+		return true;
+	}
+	return false;
 }
 
 const struct scan *units_next(struct units *units)
@@ -335,6 +359,7 @@ const struct scan *units_next(struct units *units)
 			for (unsigned b = 0; b < item->insn.length; b++)
 				if (item->offset + b + (pc - range->address) < range->size)
 					units->figures.covered += mark(range->covered, range, pc + item->offset + b);
+			add_taken(units, scan, i);
 			leave(units, scan, i);
 		}
 		return scan;

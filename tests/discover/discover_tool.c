@@ -1,9 +1,9 @@
 /*
  * Shows what the pre-scan finds, and compares predicted bytes with those of a running guest.
  *
- *	discover_tool kernel FILE [units] [linked] [names] [compare MEMORY ADDRESS]
- *	discover_tool initrd FILE [units] [names]
- *	discover_tool program FILE [units] [names]
+ *	discover_tool kernel FILE [units|list] [linked] [names] [compare MEMORY ADDRESS]
+ *	discover_tool initrd FILE [units|list] [names]
+ *	discover_tool program FILE [units|list] [names]
  *
  * MEMORY holds the guest's bytes from ADDRESS on (tests/discover/kernel-bytes.py makes it). Exit status 1 on any error.
  */
@@ -20,7 +20,7 @@
 #define TEXT_NAME 60
 
 struct wishes {
-	bool units, linked, names;
+	bool units, list, linked, names;
 	const char *memory;
 	u64 address;
 };
@@ -119,11 +119,12 @@ static void compare(const struct image *image, const struct wishes *wishes)
 
 /* --- showing ----------------------------------------------------------------------------------------------------------- */
 
-static void show_units(struct image *image)
+static void show_units(struct image *image, bool list)
 {
 	const struct scan_options options = {.max = SCAN_MAX};
 	struct err err = ERR_INIT;
 	struct units *units = units_create(image, &options, &err);
+	const struct scan *scan;
 	double start = seconds();
 	u64 code = 0;
 	struct units_figures f;
@@ -133,8 +134,9 @@ static void show_units(struct image *image)
 		exit(1);
 	}
 	units_add_entries(units);
-	while (units_next(units))
-		;
+	while ((scan = units_next(units)))
+		if (list)
+			printf("unit %016llx %u\n", (unsigned long long)scan->pc, scan->count);
 	f = units_figures(units);
 	for (u32 i = 0; i < image->code_count; i++)
 		code += image->code[i].size;
@@ -156,7 +158,7 @@ static void show(struct image *image, const struct wishes *wishes)
 	if (wishes->memory)
 		compare(image, wishes);
 	if (wishes->units)
-		show_units(image);
+		show_units(image, wishes->list);
 	for (u32 i = 0; wishes->names && i < image->entry_count; i++) {
 		printf("%016llx %s", (unsigned long long)image->entry[i].pc,
 		       image->entry[i].name ? image->entry[i].name : "-");
@@ -228,7 +230,8 @@ int main(int argc, char **argv)
 	int result = -1;
 
 	for (int i = 3; i < argc; i++) {
-		wishes.units |= strcmp(argv[i], "units") == 0;
+		wishes.list |= strcmp(argv[i], "list") == 0;
+		wishes.units |= wishes.list || strcmp(argv[i], "units") == 0;
 		wishes.linked |= strcmp(argv[i], "linked") == 0;
 		wishes.names |= strcmp(argv[i], "names") == 0;
 		if (strcmp(argv[i], "compare") == 0 && i + 2 < argc) {
