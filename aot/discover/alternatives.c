@@ -23,7 +23,7 @@
 #define FLAG_CALL    BIT(1) /* an indirect call becomes a direct one */
 #define OLD_FLAG_NOT 0x8000u
 
-/* One by one: nop; xchg %ax,%ax; nopl (%rax); nopl 0(%rax); … and longer ones with operand-size prefixes. */
+/* One by one: nop; xchg %ax,%ax; nopl (%rax); nopl 0(%rax); … and longer ones with prefixes. */
 static const u8 nops[NOP_MAX_NEW][NOP_MAX_NEW] = {
 	{0x90},
 	{0x66, 0x90},
@@ -33,9 +33,9 @@ static const u8 nops[NOP_MAX_NEW][NOP_MAX_NEW] = {
 	{0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00},
 	{0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00},
 	{0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00},
-	{0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00},
-	{0x66, 0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00},
-	{0x66, 0x66, 0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00},
+	{0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00},
+	{0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00},
+	{0x66, 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00},
 };
 
 void put_nops(u8 *p, u64 length)
@@ -199,6 +199,15 @@ static void apply_old(struct image *image, const struct alternative *a, bool cho
 
 /* --- the newer way ------------------------------------------------------------------------------------------------ */
 
+/* Any no-operation but pause (f3 90) and endbr64. */
+static bool is_nop(const struct insn *insn, const u8 *bytes)
+{
+	const u8 *opcode = bytes + insn->opcode_at;
+
+	return (opcode[0] == OP_NOP && !insn->prefix_f3) ||
+	       (opcode[0] == 0x0f && insn->opcode_at + 1u < insn->length && opcode[1] == 0x1f);
+}
+
 static void optimize_new(u8 *bytes, u64 length)
 {
 	struct insn insn;
@@ -211,8 +220,7 @@ static void optimize_new(u8 *bytes, u64 length)
 		if (insn_decode(&insn, bytes + at, length - at < INSN_MAX ? (unsigned)(length - at) : INSN_MAX) ||
 		    insn.class == INSN_UNDEFINED)
 			return;
-		nop = insn.length == 1 ? bytes[at] == OP_NOP
-				       : bytes[at] == 0x0f || bytes[at] == 0x66 ? insn.nop && !insn.mem_size : false;
+		nop = is_nop(&insn, bytes + at);
 		if (nop && !in_nops)
 			nops_from = at;
 		if (!nop && in_nops)
@@ -271,7 +279,7 @@ static u32 direct_call(const struct image *image, const struct alternative *a, c
 	if (a->length != 6 || a->replacement_length != 5 || place[0] != 0xff || place[1] != 0x15)
 		return a->replacement_length;
 	pointer = image_at(image, a->place + 6 + (u64)(s64)(s32)get32(place + 2), 8);
-	target = pointer ? get64(pointer) : 0;
+	target = pointer ? patch_guest_op(image, get64(pointer)) : 0;
 	if (!target)
 		return a->replacement_length;
 	if (target == image_find(image, "nop_func") || target == image_find(image, "_paravirt_nop"))
@@ -302,8 +310,9 @@ static void apply_new(struct image *image, const struct alternative *a, bool cho
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-bool patch_alternatives(struct image *image, const struct table *table, const struct features *features)
+bool patch_alternatives(struct image *image, const struct table *table, const struct cpu_model *cpu, unsigned bug_word)
 {
+	struct features features;
 	const struct layout *layout = find_layout(image, table);
 	u64 applied = 0, left_out = 0, count;
 
@@ -311,6 +320,7 @@ bool patch_alternatives(struct image *image, const struct table *table, const st
 		report_line(&image->report, ".altinstructions: layout not known, nothing replaced");
 		return false;
 	}
+	features_of(cpu, bug_word, layout->newer, &features);
 	count = table->size / layout->size;
 	for (u64 i = 0; i < count; i++) {
 		struct alternative a, next;
@@ -329,7 +339,7 @@ bool patch_alternatives(struct image *image, const struct table *table, const st
 			if (next.length > a.length)
 				a.length = next.length;
 		}
-		chosen = features_have(features, a.feature) != !!(a.flags & FLAG_NOT);
+		chosen = features_have(&features, a.feature) != !!(a.flags & FLAG_NOT);
 		applied += chosen;
 		(layout->newer ? apply_new : apply_old)(image, &a, chosen);
 	}

@@ -28,34 +28,38 @@ static const struct {
 	{0x80000021, 0, REG_EAX, 20},
 };
 
-/* Linux' own bits. Word 3 and the first bits of the others have kept their places since 5.x. */
+enum age { ANY, OLDER, NEWER };
+
+/* Linux' own bits. They keep their places from version to version, but for a few. */
 static const struct {
 	u8 word, bit;
+	u8 age; /* enum age: kernels that have it so */
 	const char *name;
 } synthetic[] = {
-	{3, 8, "CONSTANT_TSC"},
-	{3, 15, "SYSENTER32"},
-	{3, 16, "REP_GOOD"},
-	{3, 18, "LFENCE_RDTSC"},
-	{3, 20, "NOPL"},
-	{3, 21, "ALWAYS"},
-	{3, 22, "XTOPOLOGY"},
-	{3, 24, "NONSTOP_TSC"},
-	{3, 25, "CPUID"},
-	{3, 31, "TSC_KNOWN_FREQ"},
-	{4, 27, "OSXSAVE"},
-	{7, 7, "INVPCID_SINGLE"},
-	{7, 16, "MSR_SPEC_CTRL"},
-	{7, 21, "USE_IBPB"},
-	{7, 25, "IBRS"},
-	{7, 26, "IBPB"},
-	{7, 30, "IBRS_ENHANCED"},
-	{7, 31, "MSR_IA32_FEAT_CTL"},
-	{11, 4, "FENCE_SWAPGS_USER"},
-	{11, 5, "FENCE_SWAPGS_KERNEL"},
-	{11, 27, "APIC_MSRS_FENCE"},
-	{21, 2, "BHI_CTRL"},
-	{21, 3, "CLEAR_BHB_HW"},
+	{3, 8, ANY, "CONSTANT_TSC"},
+	{3, 15, ANY, "SYSENTER32"},
+	{3, 16, ANY, "REP_GOOD"},
+	{3, 18, OLDER, "LFENCE_RDTSC"},
+	{3, 20, ANY, "NOPL"},
+	{3, 21, ANY, "ALWAYS"},
+	{3, 22, ANY, "XTOPOLOGY"},
+	{3, 24, ANY, "NONSTOP_TSC"},
+	{3, 25, ANY, "CPUID"},
+	{3, 31, ANY, "TSC_KNOWN_FREQ"},
+	{4, 27, ANY, "OSXSAVE"},
+	{7, 7, ANY, "INVPCID_SINGLE"},
+	{7, 16, ANY, "MSR_SPEC_CTRL"},
+	{7, 21, ANY, "USE_IBPB"},
+	{7, 25, ANY, "IBRS"},
+	{7, 26, ANY, "IBPB"},
+	{7, 30, ANY, "IBRS_ENHANCED"},
+	{7, 31, ANY, "MSR_IA32_FEAT_CTL"},
+	{11, 4, ANY, "FENCE_SWAPGS_USER"},
+	{11, 5, ANY, "FENCE_SWAPGS_KERNEL"},
+	{11, 27, ANY, "APIC_MSRS_FENCE"},
+	{20, 2, NEWER, "LFENCE_RDTSC"},
+	{21, 2, ANY, "BHI_CTRL"},
+	{21, 3, ANY, "CLEAR_BHB_HW"},
 };
 
 /* Bugs, by word relative to the first. */
@@ -69,7 +73,7 @@ static const struct {
 	{1, 3, "BHI"},
 };
 
-void features_of(const struct cpu_model *cpu, unsigned bug_word, struct features *features)
+void features_of(const struct cpu_model *cpu, unsigned bug_word, bool newer, struct features *features)
 {
 	if (!cpu)
 		cpu = cpu_model_at(0);
@@ -83,7 +87,8 @@ void features_of(const struct cpu_model *cpu, unsigned bug_word, struct features
 				features->word[words[w].word] |= 1u << feature->bit;
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(synthetic); i++)
-		features->word[synthetic[i].word] |= 1u << synthetic[i].bit;
+		if (synthetic[i].age != (newer ? OLDER : NEWER))
+			features->word[synthetic[i].word] |= 1u << synthetic[i].bit;
 	for (unsigned i = 0; i < ARRAY_SIZE(bugs); i++)
 		if (bug_word + bugs[i].word < FEATURE_WORDS)
 			features->word[bug_word + bugs[i].word] |= 1u << bugs[i].bit;

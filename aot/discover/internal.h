@@ -152,8 +152,11 @@ struct features {
 	unsigned bug_word; /* the first word of bugs (Linux' NCAPINTS) */
 };
 
-/* What Linux' boot_cpu_data will hold on this model when it applies alternatives. */
-void features_of(const struct cpu_model *cpu, unsigned bug_word, struct features *features);
+/*
+ * What Linux' boot_cpu_data will hold on this model when it applies alternatives. `newer`: a kernel with the newer layout
+ * of alternatives, which has some bits of its own elsewhere.
+ */
+void features_of(const struct cpu_model *cpu, unsigned bug_word, bool newer, struct features *features);
 
 static inline bool features_have(const struct features *features, u32 number)
 {
@@ -164,12 +167,15 @@ static inline bool features_have(const struct features *features, u32 number)
 void kernel_patch(struct image *image, const struct elf_file *elf, const struct cpu_model *cpu);
 
 /* alternatives.c: one table, with its layout recognized. False if it makes no sense. */
-bool patch_alternatives(struct image *image, const struct table *table, const struct features *features);
+bool patch_alternatives(struct image *image, const struct table *table, const struct cpu_model *cpu, unsigned bug_word);
+/* A member of pv_ops as it is when the kernel patches itself: some are set before by what it finds of the machine. */
+u64 patch_guest_op(const struct image *image, u64 function);
 /* Multi-byte no-operations as Linux writes them. */
 void put_nops(u8 *p, u64 length);
-/* patch_dynamic.c: static keys and calls, function tracing. */
+/* patch_dynamic.c: static keys and calls, constants known at boot, function tracing. */
 void patch_static_calls(struct image *image, const struct elf_file *elf);
 void patch_static_keys(struct image *image, const struct elf_file *elf);
+void patch_constants(struct image *image, const struct elf_file *elf);
 void patch_tracing(struct image *image, const struct elf_file *elf);
 
 /* --- eh_frame.c ------------------------------------------------------------------------------------------------------- */

@@ -41,6 +41,12 @@ static bool find_kallsyms(const struct image *image, const struct elf_file *elf,
 	return false;
 }
 
+/* Names of the no-operations before a function, which are never executed (scripts/kallsyms.c knows them too). */
+static bool is_padding(const char *name)
+{
+	return strncmp(name, "__pfx_", 6) == 0 || strncmp(name, "__cfi_", 6) == 0;
+}
+
 static int read_symbols(struct kernel_scan *scan, struct err *err)
 {
 	struct image *image = scan->image;
@@ -57,7 +63,7 @@ static int read_symbols(struct kernel_scan *scan, struct err *err)
 	for (u64 i = 0; i < kallsyms.symbols.count; i++) {
 		const struct entry *symbol = &kallsyms.symbols.entry[i];
 
-		if (symbol->sources & ENTRY_SYMBOL)
+		if (symbol->sources & ENTRY_SYMBOL && !is_padding(symbol->name))
 			collect(&scan->entries, symbol->pc, ENTRY_SYMBOL, symbol->name);
 	}
 	image->names = kallsyms.names;

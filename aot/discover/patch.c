@@ -20,6 +20,14 @@ static const struct {
 	{"native_io_delay", "kvm_io_delay"},
 };
 
+u64 patch_guest_op(const struct image *image, u64 function)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(guest_ops); i++)
+		if (function && function == image_find(image, guest_ops[i].from) && image_find(image, guest_ops[i].to))
+			return image_find(image, guest_ops[i].to);
+	return function;
+}
+
 static void patch_paravirt(struct image *image, const struct elf_file *elf)
 {
 	struct table table;
@@ -39,16 +47,13 @@ static void patch_paravirt(struct image *image, const struct elf_file *elf)
 		u8 length = table.bytes[at + 9];
 		const u8 *op = image_at(image, ops + 8ULL * table.bytes[at + 8], 8);
 		u8 *bytes = image_write_at(image, place, length);
-		u64 target = op ? get64(op) : 0;
+		u64 target = op ? patch_guest_op(image, get64(op)) : 0;
 		u32 used = 0;
 
 		if (!op || !bytes || !image_is_code(image, place))
 			continue;
 		if (!target)
 			target = bug;
-		for (unsigned i = 0; i < ARRAY_SIZE(guest_ops); i++)
-			if (target == image_find(image, guest_ops[i].from))
-				target = image_find(image, guest_ops[i].to);
 		if (target != nop) {
 			if (length < 5)
 				continue;
@@ -111,7 +116,7 @@ static void patch_retpolines(struct image *image, const struct elf_file *elf)
 	for (u64 at = 0; thunks && at + 4 <= table.size; at += 4) {
 		u64 place = table_relative(&table, at);
 
-		count += image_is_code(image, place) && patch_retpoline(image, place, thunks);
+		count += image_is_executable(image, place) && patch_retpoline(image, place, thunks);
 	}
 	report_line(&image->report, ".retpoline_sites: %u of %llu made plain", count,
 		    (unsigned long long)table.size / 4);
@@ -129,7 +134,8 @@ static void patch_returns(struct image *image, const struct elf_file *elf)
 		u64 place = table_relative(&table, at);
 		u8 *bytes = image_write_at(image, place, 5);
 
-		if (!bytes || !image_is_code(image, place) || bytes[0] != 0xe9 ||
+		/* in a replacement too, from where an alternative may take it */
+		if (!bytes || !image_is_executable(image, place) || bytes[0] != 0xe9 ||
 		    place + 5 + (u64)(s64)(s32)get32(bytes + 1) != thunk)
 			continue;
 		memset(bytes, 0xcc, 5);
@@ -208,21 +214,20 @@ static unsigned find_bug_word(const struct image *image)
 
 void kernel_patch(struct image *image, const struct elf_file *elf, const struct cpu_model *cpu)
 {
-	struct features features;
 	struct table table;
 
-	features_of(cpu, find_bug_word(image), &features);
 	/* static calls are set up first; then alternative_instructions(), in its order; keys and tracing at any time */
 	patch_static_calls(image, elf);
 	patch_paravirt(image, elf);
 	patch_retpolines(image, elf);
 	patch_returns(image, elf);
 	if (find_table(image, elf, ".altinstructions", NULL, NULL, &table))
-		patch_alternatives(image, &table, &features);
+		patch_alternatives(image, &table, cpu, find_bug_word(image));
 	else
 		report_line(&image->report, ".altinstructions: not found");
 	patch_endbr(image, elf);
 	patch_locks(image, elf);
+	patch_constants(image, elf);
 	patch_static_keys(image, elf);
 	patch_tracing(image, elf);
 }

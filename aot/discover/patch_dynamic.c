@@ -14,7 +14,8 @@
 
 /*
  * Static calls that boot code redirects. `to` NULL: to nothing. The KVM clock; preemption as Debian configures it
- * (PREEMPT_DYNAMIC, voluntary unless the command line says otherwise: sched_dynamic_update()); bugs.c's flush.
+ * (PREEMPT_DYNAMIC, voluntary unless the command line says otherwise: sched_dynamic_update()); bugs.c's flush; the x2APIC
+ * driver, since 6.6.
  */
 static const struct {
 	const char *key, *to;
@@ -26,6 +27,19 @@ static const struct {
 	{"__SCK__preempt_schedule_notrace", NULL},
 	{"__SCK__irqentry_exit_cond_resched", NULL},
 	{"__SCK__bpf_arch_pred_flush", "bpf_arch_ibpb"},
+	{"__SCK__x86_idle", "default_idle"},
+	{"__SCK__apic_call_eoi", "native_apic_msr_eoi"},
+	{"__SCK__apic_call_native_eoi", "native_apic_msr_eoi"},
+	{"__SCK__apic_call_icr_read", "native_x2apic_icr_read"},
+	{"__SCK__apic_call_icr_write", "native_x2apic_icr_write"},
+	{"__SCK__apic_call_read", "native_apic_msr_read"},
+	{"__SCK__apic_call_write", "native_apic_msr_write"},
+	{"__SCK__apic_call_send_IPI", "x2apic_send_IPI"},
+	{"__SCK__apic_call_send_IPI_all", "x2apic_send_IPI_all"},
+	{"__SCK__apic_call_send_IPI_allbutself", "x2apic_send_IPI_allbutself"},
+	{"__SCK__apic_call_send_IPI_mask", "x2apic_send_IPI_mask"},
+	{"__SCK__apic_call_send_IPI_mask_allbutself", "x2apic_send_IPI_mask_allbutself"},
+	{"__SCK__apic_call_send_IPI_self", "x2apic_send_IPI_self"},
 };
 
 static u64 called(const struct image *image, u64 key)
@@ -67,7 +81,7 @@ static void redirect(const struct image *image, u64 place, u64 function, bool ta
 static void patch_trampolines(struct image *image)
 {
 	static const u8 mark[] = {0x0f, 0xb9, 0xcc};
-	char name[64] = "__SCT__";
+	char name[80] = "__SCT__";
 
 	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++) {
 		u64 place, function = calls[i].to ? image_find(image, calls[i].to) : 0;
@@ -108,37 +122,49 @@ void patch_static_calls(struct image *image, const struct elf_file *elf)
 /* --- static keys ---------------------------------------------------------------------------------------------------- */
 
 /*
- * Keys that boot code switches, found by comparing with a booted guest (tests/discover/kernel-bytes.py), when a shell
- * runs. Some are switched early (clock), some after a while (crng_is_ready). A kernel that lacks one is none the worse.
+ * The state of keys that boot code switches, when a shell runs: found by comparing with a booted guest
+ * (tests/discover/kernel-bytes.py). Some are switched early (clock), some after a while (crng_is_ready). A kernel that
+ * lacks one is none the worse. `offset`: in an array of keys.
  */
 static const struct {
 	const char *key;
-	u32 offset; /* in an array of keys */
-} toggled[] = {
-	{"__sched_clock_stable", 0},
-	{"__use_tsc", 0},
-	{"blake2s_use_ssse3", 0},
-	{"bpf_pred_flush_enabled", 0},
-	{"cr_pinning", 0},
-	{"crct10dif_fallback", 0},
-	{"crc64_rocksoft_fallback", 0},
-	{"crng_is_ready", 0},
-	{"crypto_boot_test_finished", 0},
-	{"deferred_pages", 0},
-	{"nf_hooks_needed", (2 * 5 + 4) * 16},  /* IPv4, after routing: security modules */
-	{"nf_hooks_needed", (10 * 5 + 4) * 16}, /* IPv6 */
-	{"sched_clock_running", 0},
-	{"switch_mm_cond_ibpb", 0},
-	{"timers_migration_enabled", 0},
-	{"timers_nohz_active", 0},
-	{"virt_spin_lock_key", 0},
+	u32 offset;
+	bool on;
+} states[] = {
+	{"__crypto_boot_test_finished", 0, true},
+	{"__sched_clock_stable", 0, true},
+	{"__use_tsc", 0, true},
+	{"blake2s_use_ssse3", 0, true},
+	{"bpf_pred_flush_enabled", 0, true},
+	{"check_pages_enabled", 0, true},
+	{"cr_pinning", 0, true},
+	{"crc64_rocksoft_fallback", 0, false},
+	{"crct10dif_fallback", 0, false},
+	{"crng_is_ready", 0, true},
+	{"crypto_boot_test_finished", 0, true},
+	{"deferred_pages", 0, false},
+	{"nf_hooks_needed", (2 * 5 + 4) * 16, true},  /* IPv4, after routing: security modules */
+	{"nf_hooks_needed", (10 * 5 + 4) * 16, true}, /* IPv6 */
+	{"sched_clock_running", 0, true},
+	{"switch_mm_cond_ibpb", 0, true},
+	{"tc_skip_wrapper", 0, true},
+	{"timers_migration_enabled", 0, true},
+	{"timers_nohz_active", 0, true},
+	{"virt_spin_lock_key", 0, false},
 };
 
-static bool is_toggled(const struct image *image, u64 key)
+/* Is the key's state not the one that the image was made for? A key begins with a count, in .bss zero. */
+static bool is_switched(const struct image *image, u64 key)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(toggled); i++)
-		if (image_find(image, toggled[i].key) + toggled[i].offset == key)
-			return true;
+	const u8 *count = image_at(image, key, 4);
+	bool on = count && get32(count) != 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(states); i++) {
+		u64 base = image_find(image, states[i].key);
+
+		if (base && base + states[i].offset == key)
+			return states[i].on != on;
+	}
 	return false;
 }
 
@@ -178,11 +204,43 @@ void patch_static_keys(struct image *image, const struct elf_file *elf)
 		u64 key = (table.address + at + 8 + get64(table.bytes + at + 8)) & ~3ULL;
 		u8 *bytes = image_write_at(image, place, 5);
 
-		if (bytes && image_is_code(image, place) && is_toggled(image, key))
+		if (bytes && image_is_code(image, place) && is_switched(image, key))
 			count += toggle(place, target, bytes);
 	}
 	report_line(&image->report, "static keys: %u of %llu places are switched during boot", count,
 		    (unsigned long long)(table.size / KEY_ENTRY));
+}
+
+/* --- constants -------------------------------------------------------------------------------------------------------- */
+
+/*
+ * Since 6.11: immediates that boot code fills in, listed by a section for each constant. What depends on the size of memory
+ * (the dentry hash) is left.
+ */
+static const struct {
+	const char *section;
+	u64 value;
+} constants[] = {
+	{"runtime_ptr_USER_PTR_MAX", 0x7ffffffff000}, /* TASK_SIZE_MAX with four levels of page tables */
+};
+
+void patch_constants(struct image *image, const struct elf_file *elf)
+{
+	struct table table;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(constants); i++) {
+		if (!find_table(image, elf, constants[i].section, NULL, NULL, &table))
+			continue;
+		for (u64 at = 0; at + 4 <= table.size; at += 4) {
+			u64 place = table_relative(&table, at);
+			u8 *bytes = image_write_at(image, place, 8);
+
+			if (bytes && image_is_code(image, place))
+				memcpy(bytes, &constants[i].value, 8);
+		}
+		report_line(&image->report, "%s: %llu places", constants[i].section,
+			    (unsigned long long)(table.size / 4));
+	}
 }
 
 /* --- tracing -------------------------------------------------------------------------------------------------------- */
