@@ -1,7 +1,7 @@
 /*
  * Shows what the pre-scan finds, and compares predicted bytes with those of a running guest.
  *
- *	discover_tool kernel FILE [units|list] [linked] [names] [compare MEMORY ADDRESS]
+ *	discover_tool kernel FILE [units|list] [linked] [names] [symbols] [compare MEMORY ADDRESS]
  *	discover_tool initrd FILE [units|list] [names]
  *	discover_tool program FILE [units|list] [names]
  *
@@ -17,10 +17,8 @@
 #include "discover/discover.h"
 #include "live/scan.h"
 
-#define TEXT_NAME 60
-
 struct wishes {
-	bool units, list, linked, names;
+	bool units, list, linked, names, symbols;
 	const char *memory;
 	u64 address;
 };
@@ -159,6 +157,9 @@ static void show(struct image *image, const struct wishes *wishes)
 		compare(image, wishes);
 	if (wishes->units)
 		show_units(image, wishes->list);
+	for (u32 i = 0; wishes->symbols && i < image->symbol_count; i++)
+		if (image->symbol[i].sources)
+			printf("%016llx %s\n", (unsigned long long)image->symbol[i].pc, image->symbol[i].name);
 	for (u32 i = 0; wishes->names && i < image->entry_count; i++) {
 		printf("%016llx %s", (unsigned long long)image->entry[i].pc,
 		       image->entry[i].name ? image->entry[i].name : "-");
@@ -233,6 +234,7 @@ int main(int argc, char **argv)
 		wishes.list |= strcmp(argv[i], "list") == 0;
 		wishes.units |= wishes.list || strcmp(argv[i], "units") == 0;
 		wishes.linked |= strcmp(argv[i], "linked") == 0;
+		wishes.symbols |= strcmp(argv[i], "symbols") == 0;
 		wishes.names |= strcmp(argv[i], "names") == 0;
 		if (strcmp(argv[i], "compare") == 0 && i + 2 < argc) {
 			wishes.memory = argv[++i];
@@ -240,8 +242,8 @@ int main(int argc, char **argv)
 		}
 	}
 	if (argc < 3) {
-		fprintf(stderr, "usage: discover_tool kernel|initrd|program FILE [units] [linked] [names] "
-				"[compare MEMORY ADDRESS]\n");
+		fprintf(stderr, "usage: discover_tool kernel|initrd|program FILE [units|list] [linked] "
+				"[names] [symbols] [compare MEMORY ADDRESS]\n");
 		return 2;
 	}
 	if (strcmp(argv[1], "kernel") == 0)
