@@ -1,6 +1,7 @@
 /*
- * .altinstructions: instruction sequences that Linux replaces by what the processor can do (arch/x86/kernel/alternative.c).
- * Two layouts of the table, told apart by which of them makes sense of all entries, and with them two ways of doing it:
+ * .altinstructions: instruction sequences that Linux replaces by what the processor can do
+ *(arch/x86/kernel/alternative.c). Two layouts of the table, told apart by which of them makes sense of all entries, and
+ *with them two ways of doing it:
  *
  *	12 bytes  place, replacement (s32, relative to themselves), u16 feature with bit 15 for "not", two lengths (u8)
  *	14 bytes  place, replacement, u16 feature, u16 flags, two lengths
@@ -12,6 +13,7 @@
 #include "x86/insn.h"
 
 #define MAX_PATCH    254u
+#define MAX_NESTED   16u /* alternatives of one place */
 #define OP_CALL      0xe8u
 #define OP_JMP32     0xe9u
 #define OP_JMP8      0xebu
@@ -332,7 +334,7 @@ bool patch_alternatives(struct image *image, const struct table *table, const st
 			continue;
 		}
 		/* newer: alternatives of one place are padded alike */
-		for (u64 k = i + 1; layout->newer && k < count; k++) {
+		for (u64 k = i + 1; layout->newer && k < count && k <= i + MAX_NESTED; k++) {
 			layout->read(table, k * layout->size, &next);
 			if (next.place != a.place || !is_sound(image, &next))
 				break;

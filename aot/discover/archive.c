@@ -1,7 +1,7 @@
 /*
- * Initramfs files (Documentation/driver-api/early-userspace/buffer-format.rst): cpio archives of the "newc" kind one after
- * the other, with zeros between them, each plain or compressed. libarchive unpacks; the archives are read here, because
- * it stops at the first one's end.
+ * Initramfs files (Documentation/driver-api/early-userspace/buffer-format.rst): cpio archives of the "newc" kind one
+ * after the other, with zeros between them, each plain or compressed. libarchive unpacks; the archives are read here,
+ * because it stops at the first one's end.
  */
 #include <archive.h>
 #include <archive_entry.h>
@@ -32,7 +32,8 @@ struct reader {
 	struct err *err;
 };
 
-/* --- cpio ------------------------------------------------------------------------------------------------------------ */
+/* --- cpio ------------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_cpio(const u8 *data, u64 size)
 {
@@ -73,7 +74,8 @@ static int add_program(struct reader *reader, const u8 *data, u64 size, const ch
 	}
 	programs->count++;
 	if (program->verdict == PROGRAM_INDEPENDENT)
-		report_line(&programs->report, "not translated: '%s' is position independent: not translated yet", name);
+		report_line(&programs->report, "not translated: '%s' is position independent: not translated yet",
+			    name);
 	else
 		report_line(&programs->report, "'%s': fixed addresses, %u entries", name, program->image.entry_count);
 	return 0;
@@ -111,13 +113,15 @@ static int read_cpio(struct reader *reader, const u8 *data, u64 size, u64 *at)
 		if (S_ISREG(mode) && is_elf(data + body, length) && add_program(reader, data + body, length, name))
 			return -1;
 	}
-	report_line(&reader->programs->report, "'%s': an archive is damaged or truncated at byte %llu; the rest is left out",
-		    reader->name, (unsigned long long)*at);
+	report_line(&reader->programs->report,
+		    "'%s': an archive is damaged or truncated at byte %llu; the rest is left out", reader->name,
+		    (unsigned long long)*at);
 	*at = size;
 	return 0;
 }
 
-/* --- compression ------------------------------------------------------------------------------------------------------ */
+/* --- compression
+ * ------------------------------------------------------------------------------------------------------ */
 
 static struct archive *open_packed(const u8 *data, u64 size)
 {

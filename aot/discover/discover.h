@@ -83,8 +83,8 @@ struct kernel_options {
 
 /*
  * Reads a kernel, whose memory is no longer needed afterwards. Tables that cannot be found or read are only missing in
- * the result, and the report says so. Returns 0, and the caller releases the image; -1 with a message in err if it is no
- * usable 64-bit ELF file or memory runs out.
+ * the result, and the report says so. Returns 0, and the caller releases the image; -1 with a message in err if it is
+ * no usable 64-bit ELF file or memory runs out.
  */
 int discover_kernel(const struct kernel_image *kernel, const struct kernel_options *options, struct image *image,
 		    struct err *err);

@@ -1,7 +1,7 @@
 /* .eh_frame: where functions start (LSB Core, "Exception Frames"; DWARF 4, section 6.4). */
 #include "internal.h"
 
-#define FORMAT(encoding) ((encoding) & 0x0f)
+#define FORMAT(encoding) ((encoding)&0x0f)
 #define RELATIVE_TO_PC   0x10
 #define APPLICATION      0x70
 #define INDIRECT         0x80
@@ -99,8 +99,8 @@ static u8 pointer_encoding(const u8 *bytes, u64 size)
 	return c.failed ? OMITTED : encoding;
 }
 
-u32 eh_frame_read(const struct image *image, u64 address, u64 size,
-		  void (*found)(void *context, u64 start, u64 length), void *context)
+u32 eh_frame_read(const struct image *image, u64 address, u64 size, void (*found)(void *context, u64 start, u64 length),
+		  void *context)
 {
 	const u8 *bytes = image_at(image, address, size);
 	u64 known = UINT64_MAX;
@@ -126,7 +126,8 @@ u32 eh_frame_read(const struct image *image, u64 address, u64 size,
 
 			known = common;
 			encoding = OMITTED;
-			if (common_length > 4 && within(common + 4, common_length, size) && get32(bytes + common + 4) == 0)
+			if (common_length > 4 && within(common + 4, common_length, size) &&
+			    get32(bytes + common + 4) == 0)
 				encoding = pointer_encoding(bytes + common + 8, common_length - 4);
 		}
 		if (encoding == OMITTED || encoding & INDIRECT)

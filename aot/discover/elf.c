@@ -1,4 +1,5 @@
-/* ELF64 headers of a file that may be anything. libelf would do, but for files cut or bent on purpose it is too much. */
+/* ELF64 headers of a file that may be anything. libelf would do, but for files cut or bent on purpose it is too much.
+ */
 #include <elf.h>
 #include <stdlib.h>
 
@@ -9,8 +10,7 @@ static const char *name_at(const struct elf_file *elf, const struct elf_part *st
 {
 	const char *text = (const char *)elf->data + strings->offset;
 
-	if (strings->type != SHT_STRTAB || offset >= strings->size ||
-	    !memchr(text + offset, 0, strings->size - offset))
+	if (strings->type != SHT_STRTAB || offset >= strings->size || !memchr(text + offset, 0, strings->size - offset))
 		return "";
 	return text + offset;
 }
@@ -31,7 +31,8 @@ static void read_sections(struct elf_file *elf, const Elf64_Ehdr *header)
 
 		memcpy(&sh, elf->data + header->e_shoff + (u64)i * sizeof(sh), sizeof(sh));
 		*part = (struct elf_part){.name = "", .type = SHT_NULL};
-		if (sh.sh_type == SHT_NULL || (sh.sh_type != SHT_NOBITS && !within(sh.sh_offset, sh.sh_size, elf->size)))
+		if (sh.sh_type == SHT_NULL ||
+		    (sh.sh_type != SHT_NOBITS && !within(sh.sh_offset, sh.sh_size, elf->size)))
 			continue;
 		if (sh.sh_addr + sh.sh_size < sh.sh_addr)
 			continue;

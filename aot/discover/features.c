@@ -1,7 +1,8 @@
 /*
  * The feature bits by which Linux chooses alternatives: words of CPUID where it has them (arch/x86/include/asm/cpuid.h,
  * cpufeatures.h), and words of its own that it fills by what it finds. The latter were read from a running guest
- * (boot_cpu_data.x86_capability); they are the same for all CPU models here, since these differ in vector extensions only.
+ * (boot_cpu_data.x86_capability); they are the same for all CPU models here, since these differ in vector extensions
+ * only.
  */
 #include "cpu/features.h"
 #include "cpu/cpu.h"
@@ -11,21 +12,10 @@ static const struct {
 	u32 leaf, subleaf;
 	u8 reg, word;
 } words[] = {
-	{0x1, 0, REG_EDX, 0},
-	{0x80000001, 0, REG_EDX, 1},
-	{0x1, 0, REG_ECX, 4},
-	{0x80000001, 0, REG_ECX, 6},
-	{0x7, 0, REG_EBX, 9},
-	{0xd, 1, REG_EAX, 10},
-	{0x7, 1, REG_EAX, 12},
-	{0x80000008, 0, REG_EBX, 13},
-	{0x6, 0, REG_EAX, 14},
-	{0x8000000a, 0, REG_EDX, 15},
-	{0x7, 0, REG_ECX, 16},
-	{0x80000007, 0, REG_EBX, 17},
-	{0x7, 0, REG_EDX, 18},
-	{0x8000001f, 0, REG_EAX, 19},
-	{0x80000021, 0, REG_EAX, 20},
+	{0x1, 0, REG_EDX, 0},  {0x80000001, 0, REG_EDX, 1},  {0x1, 0, REG_ECX, 4},         {0x80000001, 0, REG_ECX, 6},
+	{0x7, 0, REG_EBX, 9},  {0xd, 1, REG_EAX, 10},        {0x7, 1, REG_EAX, 12},        {0x80000008, 0, REG_EBX, 13},
+	{0x6, 0, REG_EAX, 14}, {0x8000000a, 0, REG_EDX, 15}, {0x7, 0, REG_ECX, 16},        {0x80000007, 0, REG_EBX, 17},
+	{0x7, 0, REG_EDX, 18}, {0x8000001f, 0, REG_EAX, 19}, {0x80000021, 0, REG_EAX, 20},
 };
 
 enum age { ANY, OLDER, NEWER };

@@ -222,8 +222,8 @@ static int find_code(struct image *image, const struct elf_file *elf, const char
 	if (!count)
 		for (u32 i = 0; i < image->segment_count; i++)
 			if (image->segment[i].executable)
-				image->code[count++] = (struct code_range){
-					.address = image->segment[i].address, .size = image->segment[i].size};
+				image->code[count++] = (struct code_range){.address = image->segment[i].address,
+									   .size = image->segment[i].size};
 	qsort(image->code, count, sizeof(*image->code), compare_ranges);
 	/* sections may overlap in a hostile file: the first wins */
 	for (u32 i = 0; i < count; i++) {
@@ -262,12 +262,37 @@ void image_release(struct image *image)
 
 /* --- questions --------------------------------------------------------------------------------------------------- */
 
+/* Both are sorted and do not overlap; files made on purpose have 65,535 of them. */
 static struct image_segment *segment_at(const struct image *image, u64 address)
 {
-	for (u32 i = 0; i < image->segment_count; i++)
-		if (address - image->segment[i].address < image->segment[i].size)
-			return &image->segment[i];
-	return NULL;
+	u32 low = 0, high = image->segment_count;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (image->segment[middle].address <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low && address - image->segment[low - 1].address < image->segment[low - 1].size
+		       ? &image->segment[low - 1]
+		       : NULL;
+}
+
+const struct code_range *image_range(const struct image *image, u64 address)
+{
+	u32 low = 0, high = image->code_count;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (image->code[middle].address <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low && address - image->code[low - 1].address < image->code[low - 1].size ? &image->code[low - 1] : NULL;
 }
 
 u8 *image_write_at(struct image *image, u64 address, u64 size)
@@ -291,23 +316,15 @@ bool image_is_executable(const struct image *image, u64 address)
 	return segment && segment->executable;
 }
 
-static const struct code_range *range_at(const struct image *image, u64 address)
-{
-	for (u32 i = 0; i < image->code_count; i++)
-		if (address - image->code[i].address < image->code[i].size)
-			return &image->code[i];
-	return NULL;
-}
-
 bool image_is_code(const struct image *image, u64 address)
 {
-	return range_at(image, address) != NULL;
+	return image_range(image, address) != NULL;
 }
 
 /* Data symbols lie in other ranges, so that the nearest before pc is a code symbol or none at all. */
 const char *image_symbol(const struct image *image, u64 pc, u64 *offset)
 {
-	const struct code_range *range = range_at(image, pc);
+	const struct code_range *range = image_range(image, pc);
 	u32 low = 0, high = image->symbol_count;
 
 	while (low < high) {

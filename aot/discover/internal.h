@@ -91,12 +91,15 @@ int image_set_symbols(struct image *image, struct collector *collector, struct e
 int image_load(struct image *image, const struct elf_file *elf, const char *name, struct err *err);
 
 u8 *image_write_at(struct image *image, u64 address, u64 size);
+/* The range of code that an address belongs to, or NULL. */
+const struct code_range *image_range(const struct image *image, u64 address);
 bool image_is_executable(const struct image *image, u64 address);
 
 /* Counts by source, one line. */
 void image_report_entries(struct image *image);
 
-/* --- kallsyms.c ---------------------------------------------------------------------------------------------------- */
+/* --- kallsyms.c ----------------------------------------------------------------------------------------------------
+ */
 
 struct kallsyms {
 	struct collector symbols; /* name: offset into names, until the arena has stopped growing */
@@ -107,14 +110,15 @@ struct kallsyms {
 };
 
 /*
- * Finds and decodes kallsyms in `bytes`, which are at `address`. [text, text_end) is where most symbols must lie. Returns
- * false, with a reason, if there is none that makes sense.
+ * Finds and decodes kallsyms in `bytes`, which are at `address`. [text, text_end) is where most symbols must lie.
+ * Returns false, with a reason, if there is none that makes sense.
  */
 bool kallsyms_read(struct kallsyms *kallsyms, const u8 *bytes, u64 size, u64 address, u64 text, u64 text_end,
 		   const char **reason);
 void kallsyms_release(struct kallsyms *kallsyms);
 
-/* --- kernel_tables.c, kernel_relocs.c -------------------------------------------------------------------------------- */
+/* --- kernel_tables.c, kernel_relocs.c --------------------------------------------------------------------------------
+ */
 
 struct kernel_scan {
 	struct image *image;
@@ -143,7 +147,8 @@ static inline u64 table_relative(const struct table *table, u64 offset)
 	return table->address + offset + (u64)(s64)(s32)get32(table->bytes + offset);
 }
 
-/* --- features.c, patch.c --------------------------------------------------------------------------------------------- */
+/* --- features.c, patch.c ---------------------------------------------------------------------------------------------
+ */
 
 #define FEATURE_WORDS 32 /* of 32 bits: capabilities, then bugs */
 
@@ -153,8 +158,8 @@ struct features {
 };
 
 /*
- * What Linux' boot_cpu_data will hold on this model when it applies alternatives. `newer`: a kernel with the newer layout
- * of alternatives, which has some bits of its own elsewhere.
+ * What Linux' boot_cpu_data will hold on this model when it applies alternatives. `newer`: a kernel with the newer
+ * layout of alternatives, which has some bits of its own elsewhere.
  */
 void features_of(const struct cpu_model *cpu, unsigned bug_word, bool newer, struct features *features);
 
@@ -178,10 +183,12 @@ void patch_static_keys(struct image *image, const struct elf_file *elf);
 void patch_constants(struct image *image, const struct elf_file *elf);
 void patch_tracing(struct image *image, const struct elf_file *elf);
 
-/* --- eh_frame.c ------------------------------------------------------------------------------------------------------- */
+/* --- eh_frame.c
+ * ------------------------------------------------------------------------------------------------------- */
 
-/* Calls back for each function that .eh_frame, found through .eh_frame_hdr or as a section, describes. Returns how many. */
-u32 eh_frame_read(const struct image *image, u64 address, u64 size,
-		  void (*found)(void *context, u64 start, u64 length), void *context);
+/* Calls back for each function that .eh_frame, found through .eh_frame_hdr or as a section, describes. Returns how
+ * many. */
+u32 eh_frame_read(const struct image *image, u64 address, u64 size, void (*found)(void *context, u64 start, u64 length),
+		  void *context);
 
 #endif

@@ -18,7 +18,8 @@
 #define ALIGN       8u
 #define MIN_SYMBOLS 64u
 #define MAX_SYMBOLS (1u << 23)
-#define MAX_TOKEN   512u /* bytes of a token's string */
+#define MAX_TOKEN   512u       /* bytes of a token's string */
+#define MAX_TRIES   16u        /* things that look like tables of tokens */
 #define MAX_STEPS   (1u << 28) /* names looked at while searching: hostile images must not take forever */
 
 struct tables {
@@ -48,7 +49,8 @@ static bool is_index(const struct tables *t, u64 at)
 	return true;
 }
 
-/* Does a table of strings start at `at` that the index at token_index describes? Then the last string ends before it. */
+/* Does a table of strings start at `at` that the index at token_index describes? Then the last string ends before it.
+ */
 static bool is_token_table(const struct tables *t, u64 at)
 {
 	const u8 *index = t->bytes + t->token_index;
@@ -159,8 +161,8 @@ static bool find_names(struct tables *t)
 			continue;
 		t->count_at = at;
 		t->names = at + ALIGN;
-		if (2 * (u64)t->count <= t->token_table - t->names && walk_names(t) &&
-		    t->names_end <= t->token_table && check_markers(t))
+		if (2 * (u64)t->count <= t->token_table - t->names && walk_names(t) && t->names_end <= t->token_table &&
+		    check_markers(t))
 			return true;
 	}
 	return false;
@@ -303,11 +305,12 @@ bool kallsyms_read(struct kallsyms *kallsyms, const u8 *bytes, u64 size, u64 add
 {
 	struct tables t = {.bytes = bytes, .size = size};
 	struct addresses addresses;
+	unsigned tries = 0;
 
 	*kallsyms = (struct kallsyms){0};
 	/* something that only looks like an index may come first */
 	*reason = "no token table";
-	for (u64 from = 0; find_tokens(&t, from); from = t.token_index + ALIGN) {
+	for (u64 from = 0; tries < MAX_TRIES && find_tokens(&t, from); from = t.token_index + ALIGN, tries++) {
 		*reason = "no names that their markers agree with";
 		if (!find_names(&t))
 			continue;

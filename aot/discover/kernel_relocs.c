@@ -2,8 +2,9 @@
  * Relocations that arch/x86/tools/relocs puts behind the ELF file in a bzImage, for KASLR. Each says where an address
  * lies: in data, or as an immediate. Those that point to code are functions (or labels) whose address is taken.
  *
- * Read from the end: u32 addresses (their upper half is all ones) up to a zero: places that hold 32 bits; another list of
- * places to be adjusted the other way (per-CPU; not in newer kernels); a list of places that hold 64 bits, and a zero.
+ * Read from the end: u32 addresses (their upper half is all ones) up to a zero: places that hold 32 bits; another list
+ * of places to be adjusted the other way (per-CPU; not in newer kernels); a list of places that hold 64 bits, and a
+ * zero.
  */
 #include "boot/kernel_image.h"
 #include "internal.h"
@@ -69,6 +70,6 @@ void kernel_read_relocations(struct kernel_scan *scan)
 	u32 wide = read_list(scan, words, from[lists - 1], to[lists - 1], true);
 
 	report_line(report, "relocations: %llu of 32 bits, %llu of 64 bits; %u and %u of them hold addresses of code",
-		    (unsigned long long)(to[0] - from[0]), (unsigned long long)(to[lists - 1] - from[lists - 1]), narrow,
-		    wide);
+		    (unsigned long long)(to[0] - from[0]), (unsigned long long)(to[lists - 1] - from[lists - 1]),
+		    narrow, wide);
 }

@@ -5,13 +5,14 @@
 #include "internal.h"
 #include "x86/insn.h"
 
-#define PARAVIRT_SITE   16u /* struct paravirt_patch_site: u64 place, u8 number in pv_ops, u8 length */
-#define THUNK_SIZE      32u /* retpoline thunks, one for each register */
-#define CAPABILITY_MIN  18u
-#define CAPABILITY_MAX  30u
+#define PARAVIRT_SITE    16u /* struct paravirt_patch_site: u64 place, u8 number in pv_ops, u8 length */
+#define THUNK_SIZE       32u /* retpoline thunks, one for each register */
+#define CAPABILITY_MIN   18u
+#define CAPABILITY_MAX   30u
 #define CAPABILITY_USUAL 22u
 
-/* --- paravirt (up to 6.7: since then these sites are alternatives) ------------------------------------------------- */
+/* --- paravirt (up to 6.7: since then these sites are alternatives) -------------------------------------------------
+ */
 
 /* pv_ops members that kvm_guest_init() sets before patching, on a machine as ours (KVM_FEATURE_NOP_IO_DELAY). */
 static const struct {
@@ -67,7 +68,8 @@ static void patch_paravirt(struct image *image, const struct elf_file *elf)
 	report_line(&image->report, ".parainstructions: %u sites", count);
 }
 
-/* --- retpolines and return thunks ----------------------------------------------------------------------------------- */
+/* --- retpolines and return thunks -----------------------------------------------------------------------------------
+ */
 
 /* call/jmp/jcc __x86_indirect_thunk_<reg> becomes call/jmp *<reg>. */
 static bool patch_retpoline(struct image *image, u64 place, u64 thunks)
@@ -145,7 +147,8 @@ static void patch_returns(struct image *image, const struct elf_file *elf)
 	report_line(&image->report, ".return_sites: %u of %llu made plain", count, (unsigned long long)table.size / 4);
 }
 
-/* --- others --------------------------------------------------------------------------------------------------------- */
+/* --- others ---------------------------------------------------------------------------------------------------------
+ */
 
 /* Functions whose address is never taken lose their endbr64. */
 static void patch_endbr(struct image *image, const struct elf_file *elf)
@@ -181,11 +184,9 @@ static void patch_locks(struct image *image, const struct elf_file *elf)
 	for (u64 at = 0; at + 4 <= table.size; at += 4) {
 		u64 place = table_relative(&table, at);
 		u8 *bytes = image_write_at(image, place, 1);
-		bool init = false;
+		const struct code_range *range = image_range(image, place);
 
-		for (u32 i = 0; i < image->code_count; i++)
-			init |= image->code[i].init && place - image->code[i].address < image->code[i].size;
-		if (!get32(table.bytes + at) || !bytes || init || !image_is_code(image, place) || *bytes != 0xf0)
+		if (!get32(table.bytes + at) || !bytes || !range || range->init || *bytes != 0xf0)
 			continue;
 		*bytes = 0x3e;
 		count++;

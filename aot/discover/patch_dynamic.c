@@ -10,12 +10,13 @@
 #define OP_JMP32   0xe9u
 #define OP_JMP8    0xebu
 
-/* --- static calls --------------------------------------------------------------------------------------------------- */
+/* --- static calls ---------------------------------------------------------------------------------------------------
+ */
 
 /*
  * Static calls that boot code redirects. `to` NULL: to nothing. The KVM clock; preemption as Debian configures it
- * (PREEMPT_DYNAMIC, voluntary unless the command line says otherwise: sched_dynamic_update()); bugs.c's flush; the x2APIC
- * driver, since 6.6.
+ * (PREEMPT_DYNAMIC, voluntary unless the command line says otherwise: sched_dynamic_update()); bugs.c's flush; the
+ * x2APIC driver, since 6.6.
  */
 static const struct {
 	const char *key, *to;
@@ -119,7 +120,8 @@ void patch_static_calls(struct image *image, const struct elf_file *elf)
 		    (unsigned long long)(table.size / CALL_ENTRY));
 }
 
-/* --- static keys ---------------------------------------------------------------------------------------------------- */
+/* --- static keys ----------------------------------------------------------------------------------------------------
+ */
 
 /*
  * The state of keys that boot code switches, when a shell runs: found by comparing with a booted guest
@@ -211,11 +213,12 @@ void patch_static_keys(struct image *image, const struct elf_file *elf)
 		    (unsigned long long)(table.size / KEY_ENTRY));
 }
 
-/* --- constants -------------------------------------------------------------------------------------------------------- */
+/* --- constants
+ * -------------------------------------------------------------------------------------------------------- */
 
 /*
- * Since 6.11: immediates that boot code fills in, listed by a section for each constant. What depends on the size of memory
- * (the dentry hash) is left.
+ * Since 6.11: immediates that boot code fills in, listed by a section for each constant. What depends on the size of
+ * memory (the dentry hash) is left.
  */
 static const struct {
 	const char *section;
@@ -243,7 +246,8 @@ void patch_constants(struct image *image, const struct elf_file *elf)
 	}
 }
 
-/* --- tracing -------------------------------------------------------------------------------------------------------- */
+/* --- tracing --------------------------------------------------------------------------------------------------------
+ */
 
 void patch_tracing(struct image *image, const struct elf_file *elf)
 {

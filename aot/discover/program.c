@@ -10,9 +10,21 @@ struct program_scan {
 	struct image *image;
 	const struct elf_file *elf;
 	struct collector entries, symbols;
+	u64 spent; /* bytes of tables read */
 };
 
-/* --- symbols ------------------------------------------------------------------------------------------------------- */
+/*
+ * Sections of a file made on purpose may overlap: 65,535 times the whole file. No honest file has more bytes of tables
+ * than bytes.
+ */
+static bool may_read(struct program_scan *scan, const struct elf_part *part)
+{
+	scan->spent += part->size;
+	return scan->spent <= 4 * scan->elf->size;
+}
+
+/* --- symbols -------------------------------------------------------------------------------------------------------
+ */
 
 /* Room for all names: string tables are copied one after the other. */
 static char *copy_strings(struct program_scan *scan, const struct elf_part *strings, u64 *used)
@@ -76,7 +88,7 @@ static int read_symbols(struct program_scan *scan, struct err *err)
 	for (u32 i = 0; i < elf->section_count; i++) {
 		const struct elf_part *strings = strings_of(elf, &elf->section[i]);
 
-		if (strings)
+		if (strings && may_read(scan, &elf->section[i]))
 			count += read_table(scan, &elf->section[i], copy_strings(scan, strings, &used), strings->size);
 	}
 	if (count)
@@ -86,7 +98,8 @@ static int read_symbols(struct program_scan *scan, struct err *err)
 	return image_set_symbols(scan->image, &scan->symbols, err);
 }
 
-/* --- unwind tables ------------------------------------------------------------------------------------------------- */
+/* --- unwind tables -------------------------------------------------------------------------------------------------
+ */
 
 static void note_function(void *context, u64 start, u64 length)
 {
@@ -137,7 +150,8 @@ static void read_unwind(struct program_scan *scan)
 		report_line(&scan->image->report, ".eh_frame: not found");
 }
 
-/* --- addresses in data ------------------------------------------------------------------------------------------------ */
+/* --- addresses in data
+ * ------------------------------------------------------------------------------------------------ */
 
 /* Linkers do not always say it. Slots of 8 bytes are `jmp *slot(%rip)` and two bytes of padding. */
 static u64 slot_size(const struct image *image, const struct elf_part *part)
@@ -173,6 +187,8 @@ static void read_init_arrays(struct program_scan *scan)
 
 		if (part->type != SHT_INIT_ARRAY && part->type != SHT_FINI_ARRAY && part->type != SHT_PREINIT_ARRAY)
 			continue;
+		if (!may_read(scan, part))
+			return;
 		bytes = image_at(scan->image, part->address, part->size);
 		for (u64 at = 0; bytes && at + 8 <= part->size; at += 8)
 			collect(&scan->entries, get64(bytes + at), ENTRY_INIT, NULL);
@@ -185,8 +201,9 @@ static void read_relocations(struct program_scan *scan)
 	for (u32 i = 0; i < scan->elf->section_count; i++) {
 		const struct elf_part *part = &scan->elf->section[i];
 
-		for (u64 at = 0; part->type == SHT_RELA && at + sizeof(Elf64_Rela) <= part->size;
-		     at += sizeof(Elf64_Rela)) {
+		if (part->type != SHT_RELA || !may_read(scan, part))
+			continue;
+		for (u64 at = 0; at + sizeof(Elf64_Rela) <= part->size; at += sizeof(Elf64_Rela)) {
 			Elf64_Rela relocation;
 			u64 type;
 
@@ -198,7 +215,8 @@ static void read_relocations(struct program_scan *scan)
 	}
 }
 
-/* In a program of fixed addresses nothing marks pointers; an aligned word that is an address of code is taken for one. */
+/* In a program of fixed addresses nothing marks pointers; an aligned word that is an address of code is taken for one.
+ */
 static void read_pointers(struct program_scan *scan)
 {
 	const struct image *image = scan->image;

@@ -30,10 +30,9 @@ struct units {
 
 static struct range_bits *range_of(const struct units *units, u64 pc)
 {
-	for (u32 i = 0; i < units->range_count; i++)
-		if (pc - units->range[i].address < units->range[i].size)
-			return &units->range[i];
-	return NULL;
+	const struct code_range *range = image_range(units->image, pc);
+
+	return range ? &units->range[range - units->image->code] : NULL;
 }
 
 /* Sets the bit of pc. Returns whether it was clear. */
@@ -126,7 +125,8 @@ void units_add_entries(struct units *units)
 		units_add(units, units->image->entry[i].pc);
 }
 
-/* --- tables of jumps ------------------------------------------------------------------------------------------------ */
+/* --- tables of jumps ------------------------------------------------------------------------------------------------
+ */
 
 static void add_listed(struct units *units, u64 pc)
 {
@@ -199,7 +199,8 @@ static void find_table_of_jump(struct units *units, const struct scan *scan, uns
 		for (unsigned i = jump; i-- > first && !found;) {
 			const struct insn *before = &scan->item[i].insn;
 
-			loads |= before->has_mem && before->mem_read && before->index != INSN_NO_REG && before->scale == 4;
+			loads |= before->has_mem && before->mem_read && before->index != INSN_NO_REG &&
+				 before->scale == 4;
 			if (loads && before->has_mem && before->base == INSN_RIP && !before->mem_size) {
 				u64 table = scan->pc + scan->item[i].offset + before->length + (u64)before->disp;
 
@@ -216,8 +217,8 @@ static void find_table_of_jump(struct units *units, const struct scan *scan, uns
 }
 
 /*
- * An address of code that an instruction takes: `lea f(%rip), %r`; in a program of fixed addresses also `mov $f, %r`. It
- * will be called some day.
+ * An address of code that an instruction takes: `lea f(%rip), %r`; in a program of fixed addresses also `mov $f, %r`.
+ * It will be called some day.
  */
 static void add_taken(struct units *units, const struct scan *scan, unsigned i)
 {
@@ -231,7 +232,8 @@ static void add_taken(struct units *units, const struct scan *scan, unsigned i)
 		units_add(units, (u64)insn->imm);
 }
 
-/* --- leaving a unit --------------------------------------------------------------------------------------------------- */
+/* --- leaving a unit
+ * --------------------------------------------------------------------------------------------------- */
 
 /* After these, execution never goes on behind. */
 static bool never_continues(const struct insn *insn)
@@ -367,7 +369,8 @@ const struct scan *units_next(struct units *units)
 	return NULL;
 }
 
-/* --- results ---------------------------------------------------------------------------------------------------------- */
+/* --- results
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static bool is_entry(const struct image *image, u64 pc)
 {

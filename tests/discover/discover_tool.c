@@ -44,7 +44,8 @@ static u8 *read_file(const char *path, u64 *size)
 	return data;
 }
 
-/* --- comparison ------------------------------------------------------------------------------------------------------- */
+/* --- comparison
+ * ------------------------------------------------------------------------------------------------------- */
 
 /* Functions are what lies between two symbols; each difference is shown once with its place. */
 static void compare(const struct image *image, const struct wishes *wishes)
@@ -115,7 +116,8 @@ static void compare(const struct image *image, const struct wishes *wishes)
 	free(memory);
 }
 
-/* --- showing ----------------------------------------------------------------------------------------------------------- */
+/* --- showing
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static void show_units(struct image *image, bool list)
 {

@@ -25,7 +25,6 @@ static inline void synth_image(struct image *image)
 	image->code[0] = (struct code_range){CODE, CODE_SIZE, false};
 }
 
-
 static inline void synth_code(struct image *image, u64 at, const void *bytes, u64 size)
 {
 	memcpy(image->segment[0].bytes + at, bytes, size);

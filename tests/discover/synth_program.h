@@ -56,32 +56,58 @@ static inline void synth_program(u8 *file, u16 type)
 		.e_shnum = SECTION_COUNT,
 		.e_shstrndx = SECTION_NAMES,
 	};
-	segments[0] = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_offset = 0x1000, .p_vaddr = PROGRAM_CODE,
-				   .p_filesz = 0x200, .p_memsz = 0x200};
-	segments[1] = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R | PF_W, .p_offset = 0x2000, .p_vaddr = PROGRAM_DATA,
-				   .p_filesz = 0x200, .p_memsz = 0x800};
-	sections[SECTION_TEXT] = (Elf64_Shdr){.sh_name = 1, .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
-					      .sh_addr = PROGRAM_CODE, .sh_offset = 0x1000, .sh_size = 0x200};
-	sections[SECTION_FRAMES] =
-		(Elf64_Shdr){.sh_name = 7, .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_addr = PROGRAM_DATA,
-			     .sh_offset = 0x2000, .sh_size = synth_frames(file + 0x2000, PROGRAM_DATA)};
-	sections[SECTION_INIT] = (Elf64_Shdr){.sh_name = 17, .sh_type = SHT_INIT_ARRAY, .sh_flags = SHF_ALLOC,
-					      .sh_addr = PROGRAM_DATA + 0x180, .sh_offset = 0x2180, .sh_size = 8};
+	segments[0] = (Elf64_Phdr){.p_type = PT_LOAD,
+				   .p_flags = PF_R | PF_X,
+				   .p_offset = 0x1000,
+				   .p_vaddr = PROGRAM_CODE,
+				   .p_filesz = 0x200,
+				   .p_memsz = 0x200};
+	segments[1] = (Elf64_Phdr){.p_type = PT_LOAD,
+				   .p_flags = PF_R | PF_W,
+				   .p_offset = 0x2000,
+				   .p_vaddr = PROGRAM_DATA,
+				   .p_filesz = 0x200,
+				   .p_memsz = 0x800};
+	sections[SECTION_TEXT] = (Elf64_Shdr){.sh_name = 1,
+					      .sh_type = SHT_PROGBITS,
+					      .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
+					      .sh_addr = PROGRAM_CODE,
+					      .sh_offset = 0x1000,
+					      .sh_size = 0x200};
+	sections[SECTION_FRAMES] = (Elf64_Shdr){.sh_name = 7,
+						.sh_type = SHT_PROGBITS,
+						.sh_flags = SHF_ALLOC,
+						.sh_addr = PROGRAM_DATA,
+						.sh_offset = 0x2000,
+						.sh_size = synth_frames(file + 0x2000, PROGRAM_DATA)};
+	sections[SECTION_INIT] = (Elf64_Shdr){.sh_name = 17,
+					      .sh_type = SHT_INIT_ARRAY,
+					      .sh_flags = SHF_ALLOC,
+					      .sh_addr = PROGRAM_DATA + 0x180,
+					      .sh_offset = 0x2180,
+					      .sh_size = 8};
 	memcpy(file + 0x2180, pointers, sizeof(pointers));
 	pointers[0] = PROGRAM_CODE + 0xa0;
 	memcpy(file + 0x2190, pointers, sizeof(pointers));
-	sections[SECTION_SYMBOLS] = (Elf64_Shdr){.sh_name = 29, .sh_type = SHT_SYMTAB, .sh_offset = 0x3800,
-						 .sh_size = 3 * sizeof(Elf64_Sym), .sh_link = SECTION_STRINGS,
+	sections[SECTION_SYMBOLS] = (Elf64_Shdr){.sh_name = 29,
+						 .sh_type = SHT_SYMTAB,
+						 .sh_offset = 0x3800,
+						 .sh_size = 3 * sizeof(Elf64_Sym),
+						 .sh_link = SECTION_STRINGS,
 						 .sh_entsize = sizeof(Elf64_Sym)};
-	symbols[1] = (Elf64_Sym){.st_name = 1, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC), .st_shndx = SECTION_TEXT,
+	symbols[1] = (Elf64_Sym){.st_name = 1,
+				 .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC),
+				 .st_shndx = SECTION_TEXT,
 				 .st_value = PROGRAM_CODE + 0x40};
-	symbols[2] = (Elf64_Sym){.st_name = 7, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC), .st_shndx = SECTION_TEXT,
+	symbols[2] = (Elf64_Sym){.st_name = 7,
+				 .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC),
+				 .st_shndx = SECTION_TEXT,
 				 .st_value = PROGRAM_CODE + 0x80};
-	sections[SECTION_STRINGS] = (Elf64_Shdr){.sh_name = 37, .sh_type = SHT_STRTAB, .sh_offset = 0x3a00,
-						 .sh_size = sizeof(strings)};
+	sections[SECTION_STRINGS] =
+		(Elf64_Shdr){.sh_name = 37, .sh_type = SHT_STRTAB, .sh_offset = 0x3a00, .sh_size = sizeof(strings)};
 	memcpy(file + 0x3a00, strings, sizeof(strings));
-	sections[SECTION_NAMES] = (Elf64_Shdr){.sh_name = 45, .sh_type = SHT_STRTAB, .sh_offset = 0x3b00,
-					       .sh_size = sizeof(names)};
+	sections[SECTION_NAMES] =
+		(Elf64_Shdr){.sh_name = 45, .sh_type = SHT_STRTAB, .sh_offset = 0x3b00, .sh_size = sizeof(names)};
 	memcpy(file + 0x3b00, names, sizeof(names));
 	memset(file + 0x1000, 0xc3, 0x200);
 }

@@ -18,8 +18,8 @@ static void add_file(const char *name, u32 mode, const void *data, u64 size)
 	char header[128];
 	u64 name_size = strlen(name) + 1;
 
-	sprintf(header, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", 1u, mode, 0u, 0u, 1u, 0u, (u32)size,
-		0u, 0u, 0u, 0u, (u32)name_size, 0u);
+	sprintf(header, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", 1u, mode, 0u, 0u, 1u, 0u,
+		(u32)size, 0u, 0u, 0u, 0u, (u32)name_size, 0u);
 	memcpy(archive + archive_size, header, 110);
 	memcpy(archive + archive_size + 110, name, name_size);
 	archive_size = align_up(archive_size + 110 + name_size, 4);
@@ -183,8 +183,9 @@ static void test_damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plain),      cmocka_unit_test(test_concatenated), cmocka_unit_test(test_compressed),
-		cmocka_unit_test(test_no_archive), cmocka_unit_test(test_missing_file), cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_plain),        cmocka_unit_test(test_concatenated),
+		cmocka_unit_test(test_compressed),   cmocka_unit_test(test_no_archive),
+		cmocka_unit_test(test_missing_file), cmocka_unit_test(test_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,11 +44,19 @@ static struct bytes make_kernel(void)
 		.e_shnum = 6,
 		.e_shstrndx = 3,
 	};
-	*synth_phdr(elf, 0) = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_offset = text,
-					   .p_vaddr = SYNTH_TEXT, .p_paddr = 0x1000000, .p_filesz = TEXT_SIZE,
+	*synth_phdr(elf, 0) = (Elf64_Phdr){.p_type = PT_LOAD,
+					   .p_flags = PF_R | PF_X,
+					   .p_offset = text,
+					   .p_vaddr = SYNTH_TEXT,
+					   .p_paddr = 0x1000000,
+					   .p_filesz = TEXT_SIZE,
 					   .p_memsz = TEXT_SIZE};
-	*synth_phdr(elf, 1) = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R, .p_offset = text + rodata,
-					   .p_vaddr = RODATA_ADDRESS, .p_paddr = 0x2000000, .p_filesz = size,
+	*synth_phdr(elf, 1) = (Elf64_Phdr){.p_type = PT_LOAD,
+					   .p_flags = PF_R,
+					   .p_offset = text + rodata,
+					   .p_vaddr = RODATA_ADDRESS,
+					   .p_paddr = 0x2000000,
+					   .p_filesz = size,
 					   .p_memsz = size};
 	memset(elf.data + text, 0xc3, TEXT_SIZE);
 	memcpy(elf.data + text + rodata, tables.bytes, tables.size);
@@ -62,16 +70,30 @@ static struct bytes make_kernel(void)
 	headers = align_up(names + sizeof(NAMES), 8);
 	synth_ehdr(elf)->e_shoff = headers;
 	sections = (Elf64_Shdr *)(elf.data + headers);
-	sections[1] = (Elf64_Shdr){.sh_name = 1, .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
-				   .sh_addr = SYNTH_TEXT, .sh_offset = text, .sh_size = TEXT_SIZE};
-	sections[2] = (Elf64_Shdr){.sh_name = 7, .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC,
-				   .sh_addr = RODATA_ADDRESS, .sh_offset = text + rodata, .sh_size = tables.size};
+	sections[1] = (Elf64_Shdr){.sh_name = 1,
+				   .sh_type = SHT_PROGBITS,
+				   .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
+				   .sh_addr = SYNTH_TEXT,
+				   .sh_offset = text,
+				   .sh_size = TEXT_SIZE};
+	sections[2] = (Elf64_Shdr){.sh_name = 7,
+				   .sh_type = SHT_PROGBITS,
+				   .sh_flags = SHF_ALLOC,
+				   .sh_addr = RODATA_ADDRESS,
+				   .sh_offset = text + rodata,
+				   .sh_size = tables.size};
 	sections[3] = (Elf64_Shdr){.sh_name = 15, .sh_type = SHT_STRTAB, .sh_offset = names, .sh_size = sizeof(NAMES)};
-	sections[4] = (Elf64_Shdr){.sh_name = 25, .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC,
-				   .sh_addr = RODATA_ADDRESS + exports, .sh_offset = text + rodata + exports,
+	sections[4] = (Elf64_Shdr){.sh_name = 25,
+				   .sh_type = SHT_PROGBITS,
+				   .sh_flags = SHF_ALLOC,
+				   .sh_addr = RODATA_ADDRESS + exports,
+				   .sh_offset = text + rodata + exports,
 				   .sh_size = 12};
-	sections[5] = (Elf64_Shdr){.sh_name = 35, .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC,
-				   .sh_addr = RODATA_ADDRESS + fixups, .sh_offset = text + rodata + fixups,
+	sections[5] = (Elf64_Shdr){.sh_name = 35,
+				   .sh_type = SHT_PROGBITS,
+				   .sh_flags = SHF_ALLOC,
+				   .sh_addr = RODATA_ADDRESS + fixups,
+				   .sh_offset = text + rodata + fixups,
 				   .sh_size = 12};
 	elf.size = headers + 6 * sizeof(Elf64_Shdr);
 	/* 0, places of 64 bits; 0, none; 0, places of 32 bits */

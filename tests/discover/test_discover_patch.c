@@ -101,12 +101,12 @@ static void test_older_alternatives(void **state)
 static void test_newer_alternatives(void **state)
 {
 	const struct alt alts[] = {
-		{0x00, REPLACEMENT, ERMS, 7, 5},                            /* call, relocated */
-		{0x10, REPLACEMENT + 0x10, ERMS, 8, 5},                     /* jump made short: breakpoints behind it */
-		{0x20, REPLACEMENT + 0x20, LA57, 12, 0},                    /* not chosen; long padding is jumped over */
-		{0x40, REPLACEMENT + 0x30, 0x4000 | (3 * 32 + 21), 6, 5},   /* ALWAYS: call *pointer made direct */
-		{0x50, REPLACEMENT + 0x40, ERMS, 7, 7},                     /* rip-relative operand */
-		{0x60, REPLACEMENT + 0x50, 0x8000 | XENPV, 4, 4},           /* a jump within the replacement stays */
+		{0x00, REPLACEMENT, ERMS, 7, 5},                          /* call, relocated */
+		{0x10, REPLACEMENT + 0x10, ERMS, 8, 5},                   /* jump made short: breakpoints behind it */
+		{0x20, REPLACEMENT + 0x20, LA57, 12, 0},                  /* not chosen; long padding is jumped over */
+		{0x40, REPLACEMENT + 0x30, 0x4000 | (3 * 32 + 21), 6, 5}, /* ALWAYS: call *pointer made direct */
+		{0x50, REPLACEMENT + 0x40, ERMS, 7, 7},                   /* rip-relative operand */
+		{0x60, REPLACEMENT + 0x50, 0x8000 | XENPV, 4, 4},         /* a jump within the replacement stays */
 	};
 	struct image image;
 
@@ -143,8 +143,10 @@ static void test_hostile_alternatives(void **state)
 		for (unsigned i = 0; i < 48; i++)
 			image.segment[1].bytes[i] = (u8)rand();
 		for (unsigned i = 0; i < 4 && round % 2; i++) { /* most of them sound */
-			put32(image.segment[1].bytes + 12 * i, (u32)(CODE + CODE_SIZE - (u32)(rand() % 300) - DATA - 12 * i));
-			put32(image.segment[1].bytes + 12 * i + 4, (u32)(CODE + CODE_SIZE - (u32)(rand() % 300) - DATA));
+			put32(image.segment[1].bytes + 12 * i,
+			      (u32)(CODE + CODE_SIZE - (u32)(rand() % 300) - DATA - 12 * i));
+			put32(image.segment[1].bytes + 12 * i + 4,
+			      (u32)(CODE + CODE_SIZE - (u32)(rand() % 300) - DATA));
 		}
 		section(".altinstructions", 48);
 		kernel_patch(&image, &elf, NULL);

@@ -98,8 +98,11 @@ static void test_no_sections(void **state)
 	synth_program(file, ET_EXEC);
 	header->e_shnum = 0;
 	header->e_phnum = 3;
-	segments[2] = (Elf64_Phdr){.p_type = PT_GNU_EH_FRAME, .p_offset = 0x21c0, .p_vaddr = PROGRAM_DATA + 0x1c0,
-				   .p_filesz = 12, .p_memsz = 12};
+	segments[2] = (Elf64_Phdr){.p_type = PT_GNU_EH_FRAME,
+				   .p_offset = 0x21c0,
+				   .p_vaddr = PROGRAM_DATA + 0x1c0,
+				   .p_filesz = 12,
+				   .p_memsz = 12};
 	memcpy(file + 0x21c0, "\x01\x1b\x03\x3b", 4);
 	memcpy(file + 0x21c4, &pointer, 4);
 	assert_int_equal(read_copy(PROGRAM_SIZE, &image, &verdict, &err), 0);

@@ -105,7 +105,8 @@ static void test_jump_tables(void **state)
 	(void)state;
 	synth_image(&image);
 	/* lea DATA(%rip),%rdx; movslq (%rdx,%rax,4),%rax; add %rdx,%rax; jmp *%rax */
-	PUT(&image, 0x00, 0x48, 0x8d, 0x15, 0xf9, 0xff, 0xff, 0x00, 0x48, 0x63, 0x04, 0x82, 0x48, 0x01, 0xd0, 0xff, 0xe0);
+	PUT(&image, 0x00, 0x48, 0x8d, 0x15, 0xf9, 0xff, 0xff, 0x00, 0x48, 0x63, 0x04, 0x82, 0x48, 0x01, 0xd0, 0xff,
+	    0xe0);
 	for (unsigned i = 0; i < 3; i++)
 		synth_data32(&image, 4 * i, CODE + 0x100 + 0x10 * i - DATA);
 	synth_data32(&image, 12, 0x10); /* not code: the end */
@@ -175,9 +176,12 @@ static void test_noise(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_calls_and_jumps), cmocka_unit_test(test_long_and_straddling),
-		cmocka_unit_test(test_leaving_on_purpose), cmocka_unit_test(test_jump_tables),
-		cmocka_unit_test(test_taken), cmocka_unit_test(test_noise),
+		cmocka_unit_test(test_calls_and_jumps),
+		cmocka_unit_test(test_long_and_straddling),
+		cmocka_unit_test(test_leaving_on_purpose),
+		cmocka_unit_test(test_jump_tables),
+		cmocka_unit_test(test_taken),
+		cmocka_unit_test(test_noise),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
