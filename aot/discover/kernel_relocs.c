@@ -21,14 +21,37 @@ static u64 value_at(const struct image *image, u64 place, bool wide)
 	return wide ? get64(bytes) : (u64)(s64)(s32)get32(bytes);
 }
 
+/* Tables of places to patch hold addresses of code, too, but nobody jumps there. */
+struct skipped {
+	struct table table[2];
+};
+
+static void find_skipped(const struct kernel_scan *scan, struct skipped *skipped)
+{
+	find_table(scan->image, scan->elf, "__mcount_loc", "__start_mcount_loc", "__stop_mcount_loc",
+		   &skipped->table[0]);
+	find_table(scan->image, scan->elf, ".parainstructions", NULL, NULL, &skipped->table[1]);
+}
+
+static bool is_skipped(const struct skipped *skipped, u64 place)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(skipped->table); i++)
+		if (place - skipped->table[i].address < skipped->table[i].size)
+			return true;
+	return false;
+}
+
 static u32 read_list(struct kernel_scan *scan, const u8 *words, u64 from, u64 to, bool wide)
 {
+	struct skipped skipped;
 	u32 found = 0;
 
+	find_skipped(scan, &skipped);
 	for (u64 i = from; i < to; i++) {
-		u64 pc = value_at(scan->image, UPPER | get32(words + 4 * i), wide);
+		u64 place = UPPER | get32(words + 4 * i);
+		u64 pc = value_at(scan->image, place, wide);
 
-		if (image_is_code(scan->image, pc)) {
+		if (image_is_code(scan->image, pc) && !is_skipped(&skipped, place)) {
 			collect(&scan->entries, pc, ENTRY_POINTER, NULL);
 			found++;
 		}
