@@ -85,13 +85,14 @@ static void add_access(struct lift *l, struct stream wanted, unsigned item)
 	s->loops |= l->in_loop[item];
 }
 
-static bool pushes(const struct insn *insn)
+static void add_stack_access(struct lift *l, const struct insn *insn, unsigned item)
 {
 	u8 opcode = insn->bytes[insn->opcode_at];
+	bool pushes = (opcode & 0xf8) == 0x50 || opcode == 0x68 || opcode == 0x6a || opcode == 0xff;
 
-	return insn->class == INSN_CALL || insn->class == INSN_CALL_IND ||
-	       (insn->class == INSN_STACK &&
-		((opcode & 0xf8) == 0x50 || opcode == 0x68 || opcode == 0x6a || opcode == 0xff));
+	add_access(l,
+		   (struct stream){.kind = STREAM_BASE, .reg = opcode == 0xc9 ? RBP : RSP, .seg = SEG_DS, .write = pushes},
+		   item);
 }
 
 void lift_find_streams(struct lift *l)
@@ -100,21 +101,12 @@ void lift_find_streams(struct lift *l)
 	for (unsigned i = 0; i < l->scan->count; i++) {
 		const struct insn *insn = &l->scan->item[i].insn;
 
-		if (!lift_can(insn))
+		if (!l->lifted[i])
 			continue;
 		if (insn->has_mem && insn->mem_size)
 			add_access(l, operand_stream(l, insn, i), i);
-		if (insn->class == INSN_CALL || insn->class == INSN_CALL_IND || insn->class == INSN_RET ||
-		    insn->class == INSN_STACK) {
-			bool leaves = insn->class == INSN_STACK && insn->bytes[insn->opcode_at] == 0xc9;
-
-			add_access(l,
-				   (struct stream){.kind = STREAM_BASE,
-						   .reg = leaves ? RBP : RSP,
-						   .seg = SEG_DS,
-						   .write = pushes(insn)},
-				   i);
-		}
+		if (insn->class == INSN_STACK)
+			add_stack_access(l, insn, i);
 	}
 }
 

@@ -170,8 +170,8 @@ static void dump(struct lift_worker *worker, struct lift *l)
 	LLVMDisposeMessage(text);
 }
 
-struct lifted *lift_compile(struct lift_worker *worker, const struct scan *scan, const struct lift_options *options,
-			    const char **reason)
+struct lifted *lift_compile(struct lift_worker *worker, const struct scan *scan, const bool wanted[SCAN_MAX],
+			    const struct lift_options *options, const char **reason)
 {
 	struct lift *l = &worker->lift;
 	struct lifted *lifted = NULL;
@@ -179,6 +179,7 @@ struct lifted *lift_compile(struct lift_worker *worker, const struct scan *scan,
 	begin(worker, l);
 	l->scan = scan;
 	l->options = options;
+	l->lifted = wanted;
 	if (scan->straddles)
 		l->reason = "reaches into the next page";
 	else if (lift_unit(l)) {
@@ -196,6 +197,7 @@ struct lifted *lift_compile(struct lift_worker *worker, const struct scan *scan,
 		}
 	}
 	if (lifted) {
+		memcpy(lifted->lifted, wanted, sizeof(lifted->lifted));
 		lifted->counted = options->counted;
 		lifted->tally = options->tally;
 	}

@@ -831,7 +831,6 @@ static void lift_stack_class(struct lift *l)
 
 /* --- the table --------------------------------------------------------------------------------------------------- */
 
-#define ALL(handler, ...) handler
 lift_handler *const lift_handlers[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	[N(MOV)] = lift_mov,	      [N(MOVNTI)] = lift_mov,	     [N(MOVZX)] = lift_movx,
 	[N(MOVSX)] = lift_movx,	      [N(MOVSXD)] = lift_movx,	     [N(MOVBE)] = lift_movbe,
@@ -879,7 +878,7 @@ static bool odd_form(const struct insn *insn)
 	}
 }
 
-bool lift_can(const struct insn *insn)
+bool lift_possible(const struct insn *insn)
 {
 	switch ((enum insn_class)insn->class) {
 	case INSN_COPY:
@@ -893,10 +892,6 @@ bool lift_can(const struct insn *insn)
 		return can_stack(insn);
 	case INSN_JMP:
 	case INSN_JCC:
-	case INSN_RET:
-	case INSN_CALL:
-	case INSN_CALL_IND:
-	case INSN_JMP_IND:
 		return true;
 	case INSN_JRCXZ:
 		return insn->addrsize == 8;

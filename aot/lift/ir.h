@@ -48,6 +48,7 @@ struct lift {
 	LLVMTypeRef i1, i8, i16, i32, i64, i128, ptr, none, function_type;
 	const struct scan *scan;
 	const struct lift_options *options;
+	const bool *lifted; /* by item */
 	unsigned prof_kind, invariant_kind;
 	LLVMValueRef likely, unlikely, empty_node; /* metadata */
 	const char *reason;                        /* why the unit is given up, or NULL */
@@ -61,7 +62,6 @@ struct lift {
 	struct lift_exit exit[EXIT_MAX];
 	unsigned exit_count;
 	LLVMValueRef exit_function[EXIT_MAX];
-	bool wanted[SCAN_MAX]; /* a function is to begin at this item */
 	unsigned emitted;      /* items in all functions, duplicates included */
 	/* the function being built */
 	LLVMValueRef function;
@@ -143,8 +143,6 @@ LLVMValueRef lift_condition(struct lift *l, unsigned cc);
 
 /* --- instructions (insn.c, …) ------------------------------------------------------------------------------------ */
 
-/* Can this instruction be lifted? What cannot is executed by a copy between two lifted functions. */
-bool lift_can(const struct insn *insn);
 /* A general-purpose instruction of class INSN_COPY. */
 void lift_copy_class(struct lift *l);
 
@@ -157,8 +155,5 @@ extern lift_handler *const lift_handlers[];
 bool lift_unit(struct lift *l);
 /* Where an access of this item goes that must not be made here. */
 LLVMBasicBlockRef lift_fault(struct lift *l);
-/* Leaves: ends the block. r10: target of an indirect branch, or NULL. */
-void lift_leave(struct lift *l, struct lift_exit exit, LLVMValueRef r10);
-void lift_item_flow(struct lift *l);
 
 #endif

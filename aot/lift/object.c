@@ -151,7 +151,7 @@ struct lifted *object_read(const u8 *bytes, u64 size, const struct lift_exit *ex
 	memcpy(lifted->text, bytes + o.sections[o.text].sh_offset, lifted->text_size);
 	memcpy(lifted->exit, exits, exit_count * sizeof(*exits));
 	take_functions(&o, lifted);
-	if (!take_fixes(&o, lifted) || lifted->function[0] == LIFT_NONE) {
+	if (!take_fixes(&o, lifted)) {
 		*reason = "the code depends on more than itself";
 		lift_free(lifted);
 		return NULL;

@@ -1,33 +1,34 @@
 /*
- * Where lifted code meets the live translator's: the ways in and out, between the live convention (every register but
- * r10 and r11 in its place, flags in the host's) and that of lifted functions (rbx and rbp in struct vcpu, flags in
- * scratch[2] or dead).
+ * Where lifted code meets copied code: the ways in and out. Outside, registers are where the unit has them; lifted
+ * functions take rbx, rbp, r8 to r11 from struct vcpu and leave them there, and the flags in scratch[2], if they are live,
+ * on the way in, in r10 on the way out.
  */
 #include "place.h"
 
 #include <string.h>
 
-
-/* rbx and rbp to struct vcpu, the flags that are live at item i to scratch[2]. Then lifted code may go on. */
-static void enter(struct translation *t, unsigned i)
+/* Registers into the places between units, then rbx and rbp to struct vcpu, and the flags of item i saved. */
+static void enter(struct lift_parts *p, struct translation *t, unsigned i)
 {
 	struct emitter *e = &t->e;
 
+	translate_unspill(t);
+	if (t->scan->item[i].live_in && !t->flags_saved)
+		translate_save_flags(t, R9);
 	emit_store(e, ADDRESS_ABS(&t->v->gpr[RBX]), RBX);
 	emit_store(e, ADDRESS_ABS(&t->v->gpr[RBP]), RBP);
-	if (t->scan->item[i].live_in)
-		translate_save_flags(t);
+	p->jump[i] = emit_jmp(e);
 }
 
-/* A jump to the function that goes on at item i. */
-static void enter_function(struct translation *t, const struct lifted *lifted, u8 *text, unsigned i)
+static bool place_item(const struct translate_parts *parts, struct translation *t, unsigned i)
 {
-	if (lifted->function[i] == LIFT_NONE) { /* cannot be, see unit.c */
-		t->e.overflow = true;
-		return;
-	}
-	enter(t, i);
-	emit_patch(emit_jmp(&t->e), text + lifted->function[i]);
+	struct lift_parts *p = (struct lift_parts *)(uintptr_t)parts;
+
+	if (!p->lifted->lifted[i])
+		return false;
+	if (p->lifted->function[i] != LIFT_NONE)
+		enter(p, t, i);
+	return true;
 }
 
 /* Instructions counted at a block's head that are not executed after all. */
@@ -46,26 +47,11 @@ static void uncount(struct translation *t, const struct lifted *lifted, const st
 	}
 }
 
-static bool keeps_target(u8 kind)
+/* The flags from r10 to the host's register. */
+static void restore_flags(struct emitter *e)
 {
-	return kind == LIFT_EXIT_CALL_IND || kind == LIFT_EXIT_JMP_IND || kind == LIFT_EXIT_RET;
-}
-
-/* Back to the live convention. */
-static void leave(struct translation *t, const struct lift_exit *exit)
-{
-	struct emitter *e = &t->e;
-
-	emit_load(e, RBX, ADDRESS_ABS(&t->v->gpr[RBX]));
-	emit_load(e, RBP, ADDRESS_ABS(&t->v->gpr[RBP]));
-	if (!exit->flags)
-		return;
-	if (keeps_target(exit->kind)) {
-		translate_restore_flags(t);
-	} else { /* xchg rax, r10; add al, 0x7f; sahf; mov rax, r10 */
-		emit_bytes(e, (const u8[]){0x49, 0x92, 0x04, 0x7f, 0x9e}, 5);
-		emit_mov_rr(e, RAX, HOST_R10);
-	}
+	emit_bytes(e, (const u8[]){0x49, 0x92, 0x04, 0x7f, 0x9e}, 5); /* xchg rax, r10; add al, 0x7f; sahf */
+	emit_mov_rr(e, RAX, HOST_R10);
 }
 
 static void leave_by_stub(struct translation *t, u64 pc, enum stub stub)
@@ -74,61 +60,28 @@ static void leave_by_stub(struct translation *t, u64 pc, enum stub stub)
 	emit_jmp_mem(&t->e, ADDRESS_ABS(&t->v->stub[stub]));
 }
 
-static void place_call(struct translation *t, const struct lifted *lifted, const struct lift_exit *exit, u8 *text)
+static void place_exit(struct translation *t, const struct lifted *lifted, const struct lift_exit *exit)
 {
-	const struct scan_item *item = &t->scan->item[exit->item];
-	u64 back = t->scan->pc + item->offset + item->insn.length;
-	bool host_call = t->store->returns_host;
-
-	if (exit->kind == LIFT_EXIT_CALL) {
-		translate_goto(t, exit->pc, host_call);
-	} else {
-		emit_store(&t->e, ADDRESS_ABS(&t->v->rip), HOST_R10);
-		translate_goto_rip(t, host_call);
-	}
-	if (!host_call)
-		return;
-	if (item->falls) {
-		translate_landing(t, back);
-		enter_function(t, lifted, text, exit->item + 1u);
-	} else { /* wherever the return goes, it is not in this unit */
-		emit_store(&t->e, ADDRESS_ABS(&t->v->rip), HOST_R10);
-		translate_goto_rip(t, false);
-	}
-}
-
-/* Items that are not lifted. */
-static void place_copies(struct translation *t, const struct lifted *lifted, const struct lift_exit *exit, u8 *text)
-{
-	const struct scan *scan = t->scan;
-
-	t->flags_saved = false;
-	t->ended = false;
-	for (unsigned i = exit->item; i <= exit->last && !t->e.overflow; i++) {
-		t->item = &t->scan->item[i];
-		t->host[i] = t->e.at;
-		if (!emit_insn(t) && !t->e.overflow)
-			emit_insn_by_interp(t);
-	}
-	translate_need_flags(t);
-	if (scan->item[exit->last].falls)
-		enter_function(t, lifted, text, exit->last + 1u);
-	else if (!t->ended)
-		translate_exit(t, scan->pc + scan->item[exit->last].offset + scan->item[exit->last].insn.length);
-	t->ended = false;
-}
-
-static void place_exit(struct translation *t, const struct lifted *lifted, const struct lift_exit *exit, u8 *text)
-{
+	struct emitter *e = &t->e;
 	u64 pc = t->scan->pc + t->scan->item[exit->item].offset;
 
 	t->item = &t->scan->item[exit->item];
 	if (exit->kind == LIFT_EXIT_CAREFUL || exit->kind == LIFT_EXIT_BUDGET)
 		uncount(t, lifted, exit);
-	leave(t, exit);
+	emit_load(e, RBX, ADDRESS_ABS(&t->v->gpr[RBX]));
+	emit_load(e, RBP, ADDRESS_ABS(&t->v->gpr[RBP]));
+	t->flags_saved = exit->flags && exit->kind == LIFT_EXIT_GOTO;
+	if (t->flags_saved)
+		emit_store(e, ADDRESS_ABS(&t->v->scratch[2]), HOST_R10);
+	else if (exit->flags)
+		restore_flags(e);
 	switch ((enum lift_exit_kind)exit->kind) {
+	case LIFT_EXIT_ITEM:
+		translate_spill(t);
+		emit_patch(emit_jmp(e), t->host[exit->item]);
+		break;
 	case LIFT_EXIT_GOTO:
-		translate_exit(t, exit->pc);
+		translate_goto(t, exit->pc, false);
 		break;
 	case LIFT_EXIT_CAREFUL:
 		leave_by_stub(t, pc, STUB_CAREFUL);
@@ -139,56 +92,42 @@ static void place_exit(struct translation *t, const struct lifted *lifted, const
 	case LIFT_EXIT_BUDGET:
 		leave_by_stub(t, pc, STUB_BUDGET);
 		break;
-	case LIFT_EXIT_CALL:
-	case LIFT_EXIT_CALL_IND:
-		place_call(t, lifted, exit, text);
-		break;
-	case LIFT_EXIT_JMP_IND:
-		emit_store(&t->e, ADDRESS_ABS(&t->v->rip), HOST_R10);
-		translate_goto_rip(t, false);
-		break;
-	case LIFT_EXIT_RET:
-		if (t->store->returns_host) {
-			emit_u8(&t->e, 0xc3); /* the landing compares r10 */
-		} else {
-			emit_store(&t->e, ADDRESS_ABS(&t->v->rip), HOST_R10);
-			translate_goto_rip(t, false);
-		}
-		break;
-	case LIFT_EXIT_COPY:
-		place_copies(t, lifted, exit, text);
-		break;
 	}
+	t->flags_saved = false;
 }
 
-/* Copies the text to an address that is a multiple of 16, padding with one-byte nops where it is fallen into. */
+/* Copies the text to an address that is a multiple of 16. */
 static u8 *place_text(struct translation *t, const struct lifted *lifted)
 {
 	struct emitter *e = &t->e;
-	u8 *jump = emit_jmp(e);
 
 	while (store_offset(t->store, e->at) % 16 && !e->overflow)
-		emit_u8(e, 0x90);
+		emit_u8(e, 0xcc);
 	u8 *text = e->at;
 
 	if (e->overflow || (u64)(e->end - e->at) < lifted->text_size) {
 		e->overflow = true;
-		return text;
+		return NULL;
 	}
-	emit_patch(jump, text + lifted->function[0]);
 	memcpy(text, lifted->text, lifted->text_size);
 	e->at += lifted->text_size;
 	return text;
 }
 
-void lift_place(struct translation *t, struct unit *unit, const struct lifted *lifted)
+static void place_end(const struct translate_parts *parts, struct translation *t)
 {
-	translate_emit_entry(t, unit);
-	enter(t, 0);
+	struct lift_parts *p = (struct lift_parts *)(uintptr_t)parts;
+	const struct lifted *lifted = p->lifted;
 	u8 *text = place_text(t, lifted);
 
+	if (!text)
+		return;
+	for (unsigned i = 0; i < t->scan->count; i++) {
+		if (lifted->lifted[i] && lifted->function[i] != LIFT_NONE)
+			emit_patch(p->jump[i], text + lifted->function[i]);
+	}
 	for (unsigned i = 0; i < lifted->exit_count && !t->e.overflow; i++) {
-		u8 *stub = t->e.at;
+		const u8 *stub = t->e.at;
 
 		for (unsigned n = 0; n < lifted->fix_count; n++) {
 			const struct lift_fix *fix = &lifted->fix[n];
@@ -199,7 +138,12 @@ void lift_place(struct translation *t, struct unit *unit, const struct lifted *l
 
 			memcpy(text + fix->at, &value, 4);
 		}
-		place_exit(t, lifted, &lifted->exit[i], text);
+		place_exit(t, lifted, &lifted->exit[i]);
 	}
-	translate_emit_cold(t);
+}
+
+void lift_parts_init(struct lift_parts *parts, const struct lifted *lifted, bool partial)
+{
+	*parts = (struct lift_parts){.parts = {.item = place_item, .end = place_end, .no_windows = partial},
+				     .lifted = lifted};
 }

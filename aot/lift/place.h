@@ -5,10 +5,17 @@
 #include "lift.h"
 #include "translate/translate.h"
 
+struct lift_parts {
+	struct translate_parts parts; /* first */
+	const struct lifted *lifted;
+	u8 *jump[SCAN_MAX]; /* displacements of the jumps into lifted code, by item */
+};
+
 /*
- * Emits the unit that t is set up for by translate_begin() from `lifted`, which was compiled from t->scan.
- * t->e.overflow says that something did not fit.
+ * Sets up what translate_unit_with() takes to make a unit of copied and lifted code. `lifted` was compiled from the scan
+ * that will be translated; it and `parts` must outlive that call. partial: items of a basic block may be lifted without
+ * the rest of it (tests).
  */
-void lift_place(struct translation *t, struct unit *unit, const struct lifted *lifted);
+void lift_parts_init(struct lift_parts *parts, const struct lifted *lifted, bool partial);
 
 #endif

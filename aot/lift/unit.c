@@ -1,6 +1,6 @@
 /*
- * The functions of a unit: one for its entry, one for each place that is come back to after a call or after
- * instructions that were copied. Each holds all blocks that are reached from there without leaving.
+ * The functions of a unit: one for each item at which lifted code is entered. Each holds all lifted blocks that are
+ * reached from there.
  */
 #include "ir.h"
 
@@ -10,12 +10,12 @@
 /* Items in all functions together: more means that blocks are duplicated too often. */
 #define EMITTED_MAX(count) (4 * (count) + 32)
 
-/* Guest registers in the order of a function's arguments; then r10 (nest). */
+/* Guest registers in the order of a function's arguments, whose host registers have the same name; then r10 (nest). */
 static const u8 argument_order[] = {R12, R13, R14, R15, RDI, RSI, RDX, RCX, R8, R9, RSP, RAX};
 #define ARGUMENTS ((unsigned)(sizeof(argument_order)))
 
-/* Those that are in struct vcpu at every boundary. */
-#define IN_MEMORY (BIT(RBX) | BIT(RBP) | BIT(R10) | BIT(R11))
+/* Those that are in struct vcpu at every boundary: host r8, r9, rbx, rbp are free there. */
+#define IN_MEMORY (BIT(RBX) | BIT(RBP) | BIT(R8) | BIT(R9) | BIT(R10) | BIT(R11))
 
 static LLVMValueRef gpr_address(struct lift *l, unsigned reg)
 {
@@ -66,24 +66,11 @@ static void nest_attribute(struct lift *l, LLVMValueRef function, bool call)
 		LLVMAddAttributeAtIndex(function, ARGUMENTS + 1, nest);
 }
 
-static bool takes_target(u8 kind)
+/* Ends the block. */
+static void leave(struct lift *l, struct lift_exit exit)
 {
-	return kind == LIFT_EXIT_CALL_IND || kind == LIFT_EXIT_JMP_IND || kind == LIFT_EXIT_RET;
-}
+	LLVMValueRef args[ARGUMENTS + 1], word = exit.flags ? lift_flags_word(l, exit.flags) : NULL;
 
-void lift_leave(struct lift *l, struct lift_exit exit, LLVMValueRef r10)
-{
-	LLVMValueRef args[ARGUMENTS + 1];
-
-	if (exit.flags) {
-		LLVMValueRef word = lift_flags_word(l, exit.flags);
-
-		if (takes_target(exit.kind))
-			LLVMBuildStore(l->b, word,
-				       lift_address(l, VCPU_ADDRESS + offsetof(struct vcpu, scratch) + 2 * 8));
-		else
-			r10 = word;
-	}
 	for (unsigned reg = 0; reg < GPR_COUNT; reg++) {
 		if (IN_MEMORY & l->written & BIT(reg))
 			LLVMBuildStore(l->b, lift_get(l, reg), gpr_address(l, reg));
@@ -91,14 +78,16 @@ void lift_leave(struct lift *l, struct lift_exit exit, LLVMValueRef r10)
 	for (unsigned i = 0; i < ARGUMENTS; i++) {
 		unsigned reg = argument_order[i];
 
-		if (l->released & BIT(reg)) {
+		if (IN_MEMORY & BIT(reg)) {
+			args[i] = LLVMGetPoison(l->i64);
+		} else if (l->released & BIT(reg)) {
 			args[i] = LLVMBuildLoad2(l->b, l->i64, gpr_address(l, reg), "");
 			LLVMSetVolatile(args[i], true);
 		} else {
 			args[i] = lift_get(l, reg);
 		}
 	}
-	args[ARGUMENTS] = r10 ? LLVMBuildIntToPtr(l->b, r10, l->ptr, "") : LLVMGetPoison(l->ptr);
+	args[ARGUMENTS] = word ? LLVMBuildIntToPtr(l->b, word, l->ptr, "") : LLVMGetPoison(l->ptr);
 	LLVMValueRef call =
 		LLVMBuildCall2(l->b, l->function_type, exit_function(l, &exit), args, ARGUMENTS + 1, "");
 
@@ -114,7 +103,7 @@ static LLVMBasicBlockRef leaving_block(struct lift *l, struct lift_exit exit)
 	LLVMBasicBlockRef here = LLVMGetInsertBlock(l->b), block = lift_block(l, "leave");
 
 	lift_to(l, block);
-	lift_leave(l, exit, NULL);
+	leave(l, exit);
 	lift_to(l, here);
 	return block;
 }
@@ -137,88 +126,39 @@ static u16 flags_at(const struct lift *l, u64 pc)
 	return l->options->live_flags ? l->options->live_flags(l->options->opaque, pc) : (u16)FLAGS_ARITH;
 }
 
-static void leave_for(struct lift *l, u64 pc)
-{
-	lift_leave(l, (struct lift_exit){.kind = LIFT_EXIT_GOTO, .pc = pc, .flags = flags_at(l, pc)}, NULL);
-}
-
-static u64 item_pc(const struct lift *l, unsigned i)
-{
-	return l->scan->pc + l->scan->item[i].offset;
-}
-
 static u64 next_pc(const struct lift *l, unsigned i)
 {
-	return item_pc(l, i) + l->scan->item[i].insn.length;
+	return l->scan->pc + l->scan->item[i].offset + l->scan->item[i].insn.length;
+}
+
+/* Where a way out of the current item leads: item `to`, or if that is negative guest address pc. */
+static struct lift_exit way_out(const struct lift *l, int to, u64 pc)
+{
+	if (to >= 0)
+		return (struct lift_exit){
+			.kind = LIFT_EXIT_ITEM, .item = (u16)to, .flags = l->scan->item[to].live_in};
+	return (struct lift_exit){.kind = LIFT_EXIT_GOTO, .pc = pc, .flags = flags_at(l, pc)};
+}
+
+/* The block of an item, or one that leaves for it (or for pc). */
+static LLVMBasicBlockRef successor(struct lift *l, int to, u64 pc)
+{
+	if (to >= 0 && l->lifted[to])
+		return l->block[to];
+	return leaving_block(l, way_out(l, to, pc));
 }
 
 static LLVMBasicBlockRef branch_target(struct lift *l, const struct scan_item *item)
 {
-	if (item->target >= 0)
-		return l->block[item->target];
-	LLVMBasicBlockRef here = LLVMGetInsertBlock(l->b), block = lift_block(l, "out");
-
-	lift_to(l, block);
-	leave_for(l, next_pc(l, l->item) + (u64)item->insn.imm);
-	lift_to(l, here);
-	return block;
+	return successor(l, item->target, next_pc(l, l->item) + (u64)item->insn.imm);
 }
 
 static LLVMBasicBlockRef fall_target(struct lift *l, const struct scan_item *item)
 {
-	if (item->falls)
-		return l->block[l->item + 1];
-	LLVMBasicBlockRef here = LLVMGetInsertBlock(l->b), block = lift_block(l, "out");
-
-	lift_to(l, block);
-	leave_for(l, next_pc(l, l->item));
-	lift_to(l, here);
-	return block;
+	return successor(l, item->falls ? (int)l->item + 1 : -1, next_pc(l, l->item));
 }
 
 /* --- control flow ------------------------------------------------------------------------------------------------ */
-
-static void push_return(struct lift *l, u64 pc)
-{
-	LLVMValueRef sp = LLVMBuildSub(l->b, lift_get(l, RSP), lift_const(l, 8, 8), "");
-
-	lift_store(l, lift_stack(l, RSP, sp, true), lift_const(l, 8, pc));
-	lift_set(l, RSP, sp);
-}
-
-static LLVMValueRef branch_operand(struct lift *l)
-{
-	return lift_read(l, 0, 8);
-}
-
-static void lift_call(struct lift *l, const struct scan_item *item)
-{
-	u64 back = next_pc(l, l->item), target = back + (u64)item->insn.imm;
-	struct lift_exit exit = {.kind = LIFT_EXIT_CALL, .item = (u16)l->item};
-	LLVMValueRef to = NULL;
-
-	if (item->insn.class == INSN_CALL_IND) {
-		exit.kind = LIFT_EXIT_CALL_IND;
-		exit.flags = FLAGS_ARITH;
-		to = branch_operand(l);
-	} else {
-		exit.pc = target;
-		exit.flags = flags_at(l, target);
-	}
-	push_return(l, back);
-	if (l->options->returns_host && item->falls)
-		l->wanted[l->item + 1] = true;
-	lift_leave(l, exit, to);
-}
-
-static void lift_ret(struct lift *l, const struct insn *insn)
-{
-	LLVMValueRef sp = lift_get(l, RSP);
-	LLVMValueRef to = lift_load(l, lift_stack(l, RSP, sp, false), 8);
-
-	lift_set(l, RSP, LLVMBuildAdd(l->b, sp, lift_const(l, 8, 8 + (u64)(u16)insn->imm), ""));
-	lift_leave(l, (struct lift_exit){.kind = LIFT_EXIT_RET, .item = (u16)l->item, .flags = FLAGS_ARITH}, to);
-}
 
 static void lift_jrcxz(struct lift *l, const struct scan_item *item)
 {
@@ -241,43 +181,32 @@ static void lift_jrcxz(struct lift *l, const struct scan_item *item)
 	LLVMBuildCondBr(l->b, condition, to, next);
 }
 
-void lift_item_flow(struct lift *l)
+static void lift_branch(struct lift *l)
 {
 	const struct scan_item *item = &l->scan->item[l->item];
+	LLVMValueRef condition;
 
-	l->ended = true;
 	switch ((enum insn_class)item->insn.class) {
 	case INSN_JMP:
-		if (item->target >= 0)
-			LLVMBuildBr(l->b, l->block[item->target]);
-		else
-			leave_for(l, next_pc(l, l->item) + (u64)item->insn.imm);
+		LLVMBuildBr(l->b, branch_target(l, item));
 		break;
 	case INSN_JCC: {
-		LLVMValueRef condition = lift_condition(l, item->insn.cond);
+		condition = lift_condition(l, item->insn.cond);
 		LLVMBasicBlockRef to = branch_target(l, item), next = fall_target(l, item);
 
 		LLVMBuildCondBr(l->b, condition, to, next);
 		break;
 	}
-	case INSN_JRCXZ:
+	default:
 		lift_jrcxz(l, item);
 		break;
-	case INSN_CALL:
-	case INSN_CALL_IND:
-		lift_call(l, item);
-		break;
-	case INSN_JMP_IND:
-		lift_leave(l, (struct lift_exit){.kind = LIFT_EXIT_JMP_IND, .item = (u16)l->item, .flags = FLAGS_ARITH},
-			   branch_operand(l));
-		break;
-	case INSN_RET:
-		lift_ret(l, &item->insn);
-		break;
-	default:
-		l->ended = false;
-		break;
 	}
+	l->ended = true;
+}
+
+static bool is_branch(const struct insn *insn)
+{
+	return insn->class == INSN_JMP || insn->class == INSN_JCC || insn->class == INSN_JRCXZ;
 }
 
 /* --- one item ---------------------------------------------------------------------------------------------------- */
@@ -295,34 +224,9 @@ static u16 live_out(const struct lift *l, unsigned i)
 	case INSN_JCC:
 	case INSN_JRCXZ:
 		return (u16)(next | (item->target >= 0 ? scan->item[item->target].live_in : (u16)FLAGS_ARITH));
-	case INSN_CALL:
-	case INSN_CALL_IND:
-	case INSN_JMP_IND:
-	case INSN_RET:
-	case INSN_UNDEFINED:
-		return FLAGS_ARITH;
 	default:
 		return next;
 	}
-}
-
-/* The last of the items from i on that one copy executes before lifted code goes on. */
-static unsigned copy_run(const struct lift *l, unsigned i)
-{
-	while (l->scan->item[i].falls && !l->scan->item[i + 1].block && !lift_can(&l->scan->item[i + 1].insn))
-		i++;
-	return i;
-}
-
-static void leave_for_copy(struct lift *l)
-{
-	struct lift_exit exit = item_exit(l, LIFT_EXIT_COPY);
-
-	exit.last = (u16)copy_run(l, l->item);
-	if (l->scan->item[exit.last].falls)
-		l->wanted[exit.last + 1] = true;
-	lift_leave(l, exit, NULL);
-	l->ended = true;
 }
 
 static void add_to(struct lift *l, u64 address, u64 amount)
@@ -380,21 +284,13 @@ static void lift_item(struct lift *l)
 	l->ended = false;
 	l->live_out = live_out(l, l->item);
 	l->emitted++;
-	if (!lift_can(l->insn)) {
-		leave_for_copy(l);
+	if (is_branch(l->insn)) {
+		lift_branch(l);
 		return;
 	}
-	lift_item_flow(l);
-	if (l->ended)
-		return;
 	lift_copy_class(l);
-	if (!item->falls) {
-		leave_for(l, next_pc(l, l->item));
-		l->ended = true;
-	} else if (l->block[l->item + 1]) {
-		LLVMBuildBr(l->b, l->block[l->item + 1]);
-		l->ended = true;
-	}
+	if (!item->falls || !l->lifted[l->item + 1] || l->block[l->item + 1])
+		LLVMBuildBr(l->b, fall_target(l, item));
 }
 
 /* --- one function ------------------------------------------------------------------------------------------------ */
@@ -405,30 +301,11 @@ static void reach(struct lift *l, unsigned i)
 	for (;;) {
 		const struct scan_item *item = &l->scan->item[i];
 
-		if (l->reachable[i])
+		if (l->reachable[i] || !l->lifted[i])
 			return;
 		l->reachable[i] = true;
-		if (!lift_can(&item->insn))
-			return;
-		switch ((enum insn_class)item->insn.class) {
-		case INSN_CALL:
-		case INSN_CALL_IND:
-		case INSN_JMP_IND:
-		case INSN_RET:
-			return;
-		case INSN_JMP:
-			if (item->target < 0)
-				return;
-			i = (unsigned)item->target;
-			continue;
-		case INSN_JCC:
-		case INSN_JRCXZ:
-			if (item->target >= 0)
-				reach(l, (unsigned)item->target);
-			break;
-		default:
-			break;
-		}
+		if (is_branch(&item->insn) && item->target >= 0)
+			reach(l, (unsigned)item->target);
 		if (!item->falls)
 			return;
 		i++;
@@ -442,6 +319,8 @@ static void load_registers(struct lift *l)
 	for (unsigned i = 0; i < ARGUMENTS; i++) {
 		LLVMValueRef value = LLVMGetParam(l->function, i);
 
+		if (IN_MEMORY & BIT(argument_order[i]))
+			continue;
 		if (l->released & BIT(argument_order[i]))
 			lift_store(l, gpr_address(l, argument_order[i]), value);
 		else
@@ -566,24 +445,43 @@ static void release_registers(struct lift *l)
 		if (l->stream[i].loops)
 			wanted += l->stream[i].kind == STREAM_CONSTANT ? 1 : 2;
 	}
-	/* rbx, rbp, r10 and r11 take a register only if they are used */
-	wanted += (unsigned)__builtin_popcount(IN_MEMORY & l->named) + ARGUMENTS;
+	/* those in memory take a register only if they are used */
+	wanted += (unsigned)__builtin_popcount(IN_MEMORY & l->named) + ARGUMENTS - 2;
 	for (unsigned i = 0; i < ARGUMENTS && wanted > have; i++) {
-		if (!(l->named & BIT(argument_order[i])) && argument_order[i] != RSP) {
-			l->released |= (u16)BIT(argument_order[i]);
+		u16 bit = (u16)BIT(argument_order[i]);
+
+		if (!(bit & (l->named | IN_MEMORY)) && argument_order[i] != RSP) {
+			l->released |= bit;
 			wanted--;
 		}
+	}
+}
+
+/* Marks the items at which functions begin. */
+static void find_entries(struct lift *l, bool entered[SCAN_MAX])
+{
+	const struct scan *scan = l->scan;
+
+	memset(entered, 0, SCAN_MAX * sizeof(*entered));
+	for (unsigned i = 0; i < scan->count; i++) {
+		int target = scan->item[i].target;
+
+		if (l->lifted[i])
+			entered[i] |= i == 0 || (scan->item[i - 1].falls && !l->lifted[i - 1]);
+		else if (target >= 0 && l->lifted[target])
+			entered[target] = true;
 	}
 }
 
 bool lift_unit(struct lift *l)
 {
 	const struct scan *scan = l->scan;
+	bool entered[SCAN_MAX];
 
 	for (unsigned i = 0; i < scan->count; i++) {
 		const struct insn *insn = &scan->item[i].insn;
 
-		if (!lift_can(insn))
+		if (!l->lifted[i])
 			continue;
 		l->written |= insn->gpr_write;
 		l->named |= insn->gpr_read | insn->gpr_write;
@@ -591,23 +489,15 @@ bool lift_unit(struct lift *l)
 	find_loops(l);
 	lift_find_streams(l);
 	release_registers(l);
-	l->wanted[0] = true;
-	for (bool more = true; more && !l->reason;) {
-		more = false;
-		for (unsigned i = 0; i < scan->count && !l->reason; i++) {
-			if (!l->wanted[i])
-				continue;
-			l->wanted[i] = false;
-			char name[16];
-
-			snprintf(name, sizeof(name), "f%u", i);
-			if (LLVMGetNamedFunction(l->module, name))
-				continue;
-			lift_function(l, i);
-			more = true;
-			if (l->emitted > EMITTED_MAX(scan->count))
-				l->reason = "too many calls between blocks that are shared";
-		}
+	find_entries(l, entered);
+	for (unsigned i = 0; i < scan->count && !l->reason; i++) {
+		if (!entered[i])
+			continue;
+		lift_function(l, i);
+		if (l->emitted > EMITTED_MAX(scan->count))
+			l->reason = "entered at too many places";
 	}
+	if (!l->emitted)
+		l->reason = "nothing is reached";
 	return !l->reason;
 }

@@ -234,9 +234,9 @@ static struct unit *new_unit(struct live *live, const struct aot *aot, u32 numbe
 	*unit = (struct unit){
 		.pc = from->pc,
 		.gpa_next = NO_FRAME,
-		.mode = from->mode,
 		.code = code,
 		.body = code + from->body_offset,
+		.saved = code + from->saved_offset,
 		.code_end = code + from->code_length,
 		.entries = store->entry_count,
 		.entries_count = from->entry_count,
@@ -264,7 +264,7 @@ static void reset_cells(struct aot *aot, struct binding *binding, const struct t
 	binding->dirty = false;
 }
 
-static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, bool *full)
+static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, u32 mode, bool *full)
 {
 	struct live *live = v->vm->live;
 	struct binding *binding = &aot->bindings[number];
@@ -291,6 +291,7 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 	}
 	unit->gpa = gpa;
 	unit->gpa_next = next;
+	unit->mode = mode; /* of this use: links are made by it */
 	reset_cells(aot, binding, view.unit);
 	binding->pcs = view.pcs;
 	binding->bound = true;
@@ -329,14 +330,14 @@ u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full)
 			const u8 *bytes;
 			u64 hash[2], next;
 
-			if (unit->mode != mode || aot->bindings[n].rejected)
+			if ((unit->mode ^ mode) & unit->mode_mask || aot->bindings[n].rejected)
 				continue;
 			bytes = guest_bytes(v, gpa, unit->guest_length, joined, &next);
 			if (!bytes)
 				continue;
 			tcache_hash(bytes, unit->guest_length, hash);
 			if (hash[0] == unit->hash[0] && hash[1] == unit->hash[1])
-				return bind(v, aot, n, gpa, next, full);
+				return bind(v, aot, n, gpa, next, mode, full);
 			v->vm->stats.aot_rejected_bytes++;
 		}
 	}
@@ -451,7 +452,7 @@ static u32 find_by_link(const struct aot *aot, u32 link)
 	return low ? aot->by_code[low - 1] : aot->by_code[0];
 }
 
-u32 aot_link(const struct live *live, u32 number, u64 *target)
+struct link aot_link(const struct live *live, u32 number)
 {
 	const struct aot *aot = link_owner(live, number);
 
@@ -461,8 +462,11 @@ u32 aot_link(const struct live *live, u32 number, u64 *target)
 
 	u32 from = find_by_link(aot, number);
 
-	*target = aot->units[from].pc + (u64)(s64)aot->links[number].target;
-	return aot->bindings[from].bound ? aot->bindings[from].unit : UNIT_NONE;
+	return (struct link){
+		.unit = aot->bindings[from].bound ? aot->bindings[from].unit : UNIT_NONE,
+		.target = aot->units[from].pc + (u64)(s64)aot->links[number].target,
+		.saved = aot->links[number].flags & TCACHE_LINK_SAVED,
+	};
 }
 
 void aot_set_link(struct live *live, u32 number, u64 host)

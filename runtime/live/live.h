@@ -14,6 +14,8 @@
 struct vm;
 struct err;
 struct translation;
+struct translate_parts;
+struct scan;
 struct aot;
 struct recorder;
 
@@ -55,10 +57,10 @@ struct live {
 	unsigned aot_count;
 	struct recorder *recorder; /* or NULL */
 	/*
-	 * For tests, else NULL: emits the unit that t was begun for in another way than by copying, or returns false with
-	 * nothing emitted. Not asked for careful translations.
+	 * For tests, else NULL: parts of a unit to be emitted in another way than by copying (valid until it is called again),
+	 * or NULL. Not asked for careful translations.
 	 */
-	bool (*lift)(struct translation *t, struct unit *unit);
+	const struct translate_parts *(*lift)(const struct scan *scan, const struct store *store, u32 mode);
 };
 
 static inline u32 live_entry_hash(u64 pc)
@@ -103,6 +105,12 @@ void live_check_mode(struct vcpu *v);
 
 /* The unit and pc entry that a code cache offset belongs to; false if none. General registers only. */
 bool live_find_pc(const struct live *live, u32 offset, const struct unit **unit, const struct pc_entry **entry);
+
+/* The arithmetic flags that generated code has put into v->scratch[2] by lahf and seto al. */
+static inline u64 live_saved_flags(const struct vcpu *v)
+{
+	return (v->scratch[2] >> 8 & 0xd5) | (v->scratch[2] & 1) << 11;
+}
 
 /*
  * Counted mode: makes v->budget, v->icount and v->tally agree, with `left` instructions of the unit's block not

@@ -163,7 +163,7 @@ static const struct example examples[] = {
 	SEALED("bad-unit-wrap", "guest addresses wrap around", BAD("bad-record", "unit 2 has 3 instructions in 6 bytes at 0xfffffffffffffffd"), R(units, unit, 2, pc, -3ULL)),
 	SEALED("bad-unit-instructions", "more instructions than bytes", BAD("bad-record", "unit 2 has 7 instructions in 6 bytes at 0x401ffd"), R(units, unit, 2, instruction_count, 7)),
 	SEALED("bad-unit-image", "of an image that is not there", BAD("bad-record", "unit 2 is of image 2, which does not exist"), R(units, unit, 2, image, 3)),
-	SEALED("bad-unit-reserved", "a reserved field in use", BAD("bad-record", "reserved fields of unit 2 are not zero"), R(units, unit, 2, reserved[4], 1)),
+	SEALED("bad-unit-reserved", "a reserved field in use", BAD("bad-record", "reserved fields of unit 2 are not zero"), R(units, unit, 2, reserved[2], 1)),
 	SEALED("bad-unit-order", "out of order", BAD("bad-record", "unit 2 is out of order, or there twice"), R(units, unit, 2, pc, 0x401000)),
 	SEALED("bad-unit-order-mode", "modes out of order", BAD("bad-record", "unit 1 is out of order, or there twice"), R(units, unit, 1, mode, 0x102)),
 	SEALED("bad-unit-code", "code beyond the end", BAD("out-of-range", "has no records 73 to 97 in chunk CODE (it holds 96)"), R(units, unit, 2, code_offset, 73)),

@@ -56,7 +56,7 @@ const struct variant variants[VARIANTS] = {
 	{.name = "lifted exact counted", .live = true, .exact = true, .counted = true, .lifted = true},
 };
 
-bool (*machine_lift)(struct translation *t, struct unit *unit);
+const struct translate_parts *(*machine_lift)(const struct scan *scan, const struct store *store, u32 mode);
 
 static struct vm *vm;
 static struct live *live; /* vm->live, or not for the variant selected */

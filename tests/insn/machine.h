@@ -12,10 +12,11 @@ struct variant {
 #define VARIANTS 11u
 extern const struct variant variants[VARIANTS];
 
-struct translation;
-struct unit;
+struct translate_parts;
+struct scan;
+struct store;
 /* live.lift for the variants that are lifted; without it they are left out, with it the other live ones are. */
-extern bool (*machine_lift)(struct translation *t, struct unit *unit);
+extern const struct translate_parts *(*machine_lift)(const struct scan *scan, const struct store *store, u32 mode);
 
 /* One machine at a time: the vCPU has a fixed address. Exits on failure. */
 void machine_create(void);

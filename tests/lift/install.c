@@ -4,4 +4,5 @@
 void lift_engine_install(void)
 {
 	machine_lift = lift_engine;
+	lift_engine_all = true;
 }

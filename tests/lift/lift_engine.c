@@ -11,6 +11,8 @@
 
 #define REASONS 16
 
+bool lift_engine_all;
+
 static struct lift_worker *worker;
 static unsigned long long lifted_units, refused, ir_dumped;
 static struct {
@@ -37,25 +39,31 @@ static void print(const char *ir)
 	fputs(ir, stderr);
 }
 
-static bool has_loop(const struct scan *scan)
+/* For development: AVANT_LIFT_PC=hex, one unit, whose IR is printed; AVANT_LIFT_USER: user code only. */
+static bool excluded(const struct scan *scan)
 {
-	for (unsigned i = 0; i < scan->count; i++) {
-		if (scan->item[i].loop_head)
-			return true;
-	}
-	return false;
+	const char *pc = getenv("AVANT_LIFT_PC");
+
+	if (getenv("AVANT_LIFT_USER") && (s64)scan->pc < 0)
+		return true;
+	return pc && strtoull(pc, NULL, 16) != scan->pc;
 }
 
-/* For development: AVANT_LIFT_ONLY=loops, AVANT_LIFT_PC=hex (one unit, whose IR is printed). */
-static bool wanted(const struct scan *scan)
+/* The items to lift: loops; with AVANT_LIFT_ALL whatever can be. */
+static bool choose(const struct scan *scan, bool items[SCAN_MAX], bool all)
 {
-	const char *only = getenv("AVANT_LIFT_ONLY"), *pc = getenv("AVANT_LIFT_PC");
+	struct lift_loop loops[SCAN_MAX];
+	unsigned count = all ? 0 : lift_find_loops(scan, loops);
+	bool any = false;
 
-	if (only && strcmp(only, "loops") == 0 && !has_loop(scan))
-		return false;
-	if (only && strcmp(only, "user") == 0 && (s64)scan->pc < 0)
-		return false;
-	return !pc || strtoull(pc, NULL, 16) == scan->pc;
+	memset(items, 0, SCAN_MAX * sizeof(*items));
+	for (unsigned i = 0; i < count; i++) {
+		memset(items + loops[i].first, 1, loops[i].instructions);
+		any = true;
+	}
+	for (unsigned i = 0; all && i < scan->count; i++)
+		any |= items[i] = lift_possible(&scan->item[i].insn);
+	return any && !scan->straddles;
 }
 
 /* For development: AVANT_LIFT_TEXT=folder, a file for each unit. */
@@ -72,18 +80,20 @@ static void write_text(u64 pc, const struct lifted *lifted)
 	fclose(file);
 }
 
-bool lift_engine(struct translation *t, struct unit *unit)
+const struct translate_parts *lift_engine(const struct scan *scan, const struct store *store, u32 mode)
 {
-	struct lift_options options = {.counted = t->store->counted, .returns_host = t->store->returns_host};
-	bool user = t->mode & MODE_USER;
-
+	static struct lift_parts parts;
+	static struct lifted *lifted;
+	struct vcpu *v = (struct vcpu *)VCPU_ADDRESS;
+	struct lift_options options = {.counted = store->counted};
+	bool items[SCAN_MAX], user = mode & MODE_USER, all = lift_engine_all || getenv("AVANT_LIFT_ALL");
 	const char *reason;
 	struct err err = ERR_INIT;
 
+	if (excluded(scan) || !choose(scan, items, all))
+		return NULL;
 	if (options.counted)
-		options.tally = (u64)(uintptr_t)&t->v->tally[t->store->origin][user];
-	if (!wanted(t->scan))
-		return false;
+		options.tally = (u64)(uintptr_t)&v->tally[store->origin][user];
 	if (!worker)
 		worker = lift_worker_create(&err);
 	if (!worker) {
@@ -91,18 +101,17 @@ bool lift_engine(struct translation *t, struct unit *unit)
 		exit(1);
 	}
 	lift_worker_dump(worker, getenv("AVANT_LIFT_PC") ? print : NULL);
-	struct lifted *lifted = lift_compile(worker, t->scan, &options, &reason);
-
+	lift_free(lifted);
+	lifted = lift_compile(worker, scan, items, &options, &reason);
 	if (!lifted) {
 		note(reason);
-		return false;
+		return NULL;
 	}
 	lifted_units++;
 	if (getenv("AVANT_LIFT_TEXT"))
-		write_text(t->scan->pc, lifted);
-	lift_place(t, unit, lifted);
-	lift_free(lifted);
-	return true;
+		write_text(scan->pc, lifted);
+	lift_parts_init(&parts, lifted, all);
+	return &parts.parts;
 }
 
 void lift_engine_report(void)

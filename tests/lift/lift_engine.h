@@ -2,13 +2,13 @@
 #ifndef AVANT_TEST_LIFT_ENGINE_H
 #define AVANT_TEST_LIFT_ENGINE_H
 
-#include <stdbool.h>
+#include "translate/translate.h"
 
-struct translation;
-struct unit;
+/* Lift every instruction that can be, not just loops. */
+extern bool lift_engine_all;
 
 /* For live.lift. Counts what it does; see lift_engine_report(). */
-bool lift_engine(struct translation *t, struct unit *unit);
+const struct translate_parts *lift_engine(const struct scan *scan, const struct store *store, u32 mode);
 /* Makes it that of the instruction cases (tests/insn/machine.h). */
 void lift_engine_install(void);
 /* Units lifted, and why others were not, to stderr. */

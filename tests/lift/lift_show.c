@@ -52,7 +52,9 @@ int main(int argc, char **argv)
 {
 	static struct scan scan;
 	struct scan_options options = {.max = SCAN_MAX};
-	struct lift_options lift = {.returns_host = true};
+	struct lift_options lift = {.counted = false};
+	struct lift_loop loops[SCAN_MAX];
+	bool items[SCAN_MAX] = {false};
 	struct err err = ERR_INIT;
 	unsigned length;
 	u64 size, address = argc > 2 ? strtoull(argv[2], NULL, 16) : 0;
@@ -70,6 +72,12 @@ int main(int argc, char **argv)
 		printf("%3u %c%c %#llx %s\n", i, scan.item[i].block ? 'B' : ' ', scan.item[i].loop_head ? 'L' : ' ',
 		       (unsigned long long)address + scan.item[i].offset, text);
 	}
+	unsigned count = lift_find_loops(&scan, loops);
+
+	for (unsigned i = 0; i < count; i++) {
+		memset(items + loops[i].first, 1, loops[i].instructions);
+		printf("loop %u to %u, %u accesses\n", loops[i].first, loops[i].last, loops[i].accesses);
+	}
 	struct lift_worker *worker = lift_worker_create(&err);
 	const char *reason = "";
 
@@ -77,7 +85,7 @@ int main(int argc, char **argv)
 		return 1;
 	if (argc > 3)
 		lift_worker_dump(worker, print);
-	struct lifted *lifted = lift_compile(worker, &scan, &lift, &reason);
+	struct lifted *lifted = lift_compile(worker, &scan, items, &lift, &reason);
 
 	if (!lifted) {
 		printf("not lifted: %s\n", reason);
