@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "golden_text.h"
@@ -315,27 +316,37 @@ static int make_example(const char *directory, bool check, const struct example 
 	return status;
 }
 
+/* The bytes of an example; none if there is no such one. */
+static struct bytes find_example(const char *name)
+{
+	struct bytes bytes = {NULL, 0};
+
+	if (!strcmp(name, "good-all") || !strcmp(name, "good-signed"))
+		return make_sample(!strcmp(name, "good-signed"));
+	for (size_t i = 0; !bytes.data && i < sizeof(examples) / sizeof(examples[0]); i++) {
+		if (strcmp(examples[i].name, name) != 0)
+			continue;
+		bytes = make_sample(examples[i].like_signed);
+		edit_example(&bytes, &examples[i], bytes.size);
+	}
+	return bytes;
+}
+
 /* Writes an example as a file that avant can read. */
 static int write_cache(const char *name, const char *path)
 {
-	struct bytes bytes = make_sample(!strcmp(name, "good-signed"));
-	bool found = !strcmp(name, "good-signed") || !strcmp(name, "good-all");
+	struct bytes bytes = find_example(name);
 	FILE *file;
 	int status = 0;
 
-	for (size_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {
-		if (strcmp(examples[i].name, name) != 0)
-			continue;
-		found = true;
-		edit_example(&bytes, &examples[i], bytes.size);
-	}
-	if (!found) {
+	if (!bytes.data) {
 		fprintf(stderr, "make_golden: there is no example '%s'\n", name);
-		free(bytes.data);
 		return 1;
 	}
 	file = fopen(path, "wb");
-	if (!file || fwrite(bytes.data, 1, bytes.size, file) != bytes.size || fclose(file)) {
+	/* whatever the umask is: others must not be able to write it */
+	if (!file || fchmod(fileno(file), 0644) || fwrite(bytes.data, 1, bytes.size, file) != bytes.size ||
+	    fclose(file)) {
 		perror(path);
 		status = 1;
 	}
