@@ -193,7 +193,7 @@ static void run_live(struct vm *vm)
 	int why = live_enter(code);
 
 	if (vm->counted && why != LIVE_EXIT_EXEC && why != LIVE_EXIT_DISPATCH && why != LIVE_EXIT_CAREFUL)
-		live_count_in(v, 0);
+		live_count_in(v, NULL, 0);
 	switch ((enum live_exit)why) {
 	case LIVE_EXIT_DISPATCH:
 		break;

@@ -20,7 +20,9 @@
 #include "dev/console.h"
 #include "dev/platform.h"
 #include "interp/interp.h"
+#include "live/aot.h"
 #include "live/live.h"
+#include "live/record.h"
 #include "loop.h"
 #include "util/bytes.h"
 
@@ -79,6 +81,25 @@ static void set_limits(struct vm *vm)
 		timer_set(&vm->clock, &vm->cpu_timer, CPU_LIMIT_CHECK_NS);
 }
 
+/* A cache that cannot be used is no reason not to run, unless its use was demanded. */
+static int open_caches(struct vm *vm, struct err *err)
+{
+	const struct vm_config *config = &vm->config;
+
+	for (unsigned i = 0; i < config->cache_count; i++) {
+		struct err why = ERR_INIT;
+
+		if (aot_open(vm->live, config->caches[i], config->trust_cache, &why) == 0)
+			continue;
+		if (config->engine == ENGINE_AOT)
+			return err_set(err, "%s", why.text);
+		warn("%s; its code is translated at run time instead", why.text);
+	}
+	vm->stats.aot_units = aot_units(vm->live);
+	live_flush(vm->live);
+	return 0;
+}
+
 static int build(struct vm *vm, struct err *err)
 {
 	const struct vm_config *config = &vm->config;
@@ -99,9 +120,11 @@ static int build(struct vm *vm, struct err *err)
 	vm->interp = interp_create(vm, err);
 	if (!vm->interp || live_signals_init(vm, err) < 0)
 		return -1;
-	if (config->engine == ENGINE_LIVE) {
+	if (config->engine != ENGINE_INTERP) {
 		vm->live = live_create(vm, err);
 		if (!vm->live)
+			return -1;
+		if (open_caches(vm, err) < 0)
 			return -1;
 	}
 	if (trace_open(vm, &vm->tracer, err) < 0 || perf_map_open(vm, &vm->perf_map, err) < 0)
@@ -135,6 +158,14 @@ struct vm *vm_create(const struct vm_config *config, struct console *console, st
 void vm_run(struct vm *vm)
 {
 	loop_run(vm);
+}
+
+int vm_write_recording(struct vm *vm, struct err *err)
+{
+	struct recorder *recorder = vm->live->recorder;
+
+	recorder_harvest(recorder, vm->live);
+	return recorder_write(recorder, vm->live, vm->config.record_path, err);
 }
 
 void vm_destroy(struct vm *vm)

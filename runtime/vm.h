@@ -19,6 +19,8 @@ struct boot_timer;
 enum engine { ENGINE_LIVE, ENGINE_INTERP, ENGINE_AOT };
 enum returns { RETURNS_HOST, RETURNS_TABLE };
 
+#define VM_CACHES_MAX 4
+
 struct vm_config {
 	const char *kernel_path; /* or NULL: nothing is loaded, the vCPU is as after reset (tests) */
 	const char *initrd_path; /* or NULL */
@@ -29,13 +31,17 @@ struct vm_config {
 	enum returns returns;
 	enum clock_source clock;
 	u64 code_cache_size; /* bytes */
-	bool debug_exit;     /* port 0xf4 ends the run */
-	bool count;          /* count executed instructions by engine and mode */
-	u64 stop_after;      /* stop after so many instructions, 0: never (counted modes) */
-	u64 trace_interval;  /* instructions between two lines of trace, 0: none */
-	u64 trace_from;      /* instruction count of the first line; 0: that of the interval */
-	u64 trace_ram;       /* one in so many lines has a hash of RAM, 0: none */
-	bool trace_insn;     /* lines end with the instruction that is next */
+	const char *caches[VM_CACHES_MAX];
+	unsigned cache_count;
+	bool trust_cache;        /* whoever owns the caches */
+	const char *record_path; /* record what is executed in this file, or NULL */
+	bool debug_exit;         /* port 0xf4 ends the run */
+	bool count;              /* count executed instructions by engine and mode */
+	u64 stop_after;          /* stop after so many instructions, 0: never (counted modes) */
+	u64 trace_interval;      /* instructions between two lines of trace, 0: none */
+	u64 trace_from;          /* instruction count of the first line; 0: that of the interval */
+	u64 trace_ram;           /* one in so many lines has a hash of RAM, 0: none */
+	bool trace_insn;         /* lines end with the instruction that is next */
 	const char *trace_path;
 	bool perf_map;                 /* /tmp/perf-PID.map */
 	const char *symbols_path;      /* names of kernel code, or NULL */
@@ -100,6 +106,9 @@ struct vm *vm_create(const struct vm_config *config, struct console *console, st
 
 /* Runs until the guest or the user ends it; vm->exit says why. */
 void vm_run(struct vm *vm);
+
+/* Writes what vm->config.record_path asks for. 0, or -1 with a message in err that names the file. */
+int vm_write_recording(struct vm *vm, struct err *err);
 
 void vm_destroy(struct vm *vm);
 

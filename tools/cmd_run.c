@@ -25,14 +25,15 @@ struct run_options {
 	const char *cpu_name;
 	const char *stats_path;
 	u64 smp;
+	bool no_cache;
 };
 
 #define FIELD(name) offsetof(struct run_options, config.name)
 
 static int parse_engine(void *field, const char *text, struct err *err)
 {
-	static const char *const names[] = {"live", "interp", NULL};
-	static const enum engine values[] = {ENGINE_LIVE, ENGINE_INTERP};
+	static const char *const names[] = {"live", "aot", "interp", NULL};
+	static const enum engine values[] = {ENGINE_LIVE, ENGINE_AOT, ENGINE_INTERP};
 	int n = option_choice(names, text, err);
 
 	if (n < 0)
@@ -87,6 +88,17 @@ static int parse_code_cache(void *field, const char *text, struct err *err)
 		return err_set(err, "'%s' is not between 2M and %uM in steps of 4K", text,
 			       (unsigned)(LIVE_CODE_MAX >> 20));
 	*(u64 *)field = value;
+	return 0;
+}
+
+/* The field is the whole configuration: the option may be given several times. */
+static int parse_cache(void *field, const char *text, struct err *err)
+{
+	struct vm_config *config = field;
+
+	if (config->cache_count == VM_CACHES_MAX)
+		return err_set(err, "at most %d caches can be used", VM_CACHES_MAX);
+	config->caches[config->cache_count++] = text;
 	return 0;
 }
 
@@ -189,6 +201,13 @@ static const struct option_spec options[] = {
 	{"smp", "N", "number of processors; only 1 so far", "1", parse_smp, offsetof(struct run_options, smp)},
 	{"debug-exit", NULL, "a write of n to port 0xf4 ends the run with\nexit status 2n+1", NULL, NULL,
 	 FIELD(debug_exit)},
+	{.help = "Translations"},
+	{"cache", "FILE", "use the translations in FILE (avant translate);\nmay be given several times", NULL,
+	 parse_cache, offsetof(struct run_options, config)},
+	{"no-cache", NULL, "use none after all", NULL, NULL, offsetof(struct run_options, no_cache)},
+	{"trust-cache", NULL, "use caches whoever owns them and may write to them", NULL, NULL, FIELD(trust_cache)},
+	{"record", "FILE", "record what is executed, for avant translate\n--profile", NULL, option_text,
+	 FIELD(record_path)},
 	{.help = "Limits"},
 	{"timeout", "SECONDS", "end the run after this much time", NULL, option_seconds, FIELD(timeout_s)},
 	{"cpu-time-limit", "SECONDS", "end the run after this much processor time", NULL, option_seconds,
@@ -196,11 +215,16 @@ static const struct option_spec options[] = {
 	{.help = "Reports"},
 	{"stats", "FILE", "write figures of the run as JSON when it ends", NULL, option_text,
 	 offsetof(struct run_options, stats_path)},
+	{"count", NULL,
+	 "count executed instructions, by engine and mode, in\nthe statistics; caches must be made with --counted",
+	 NULL, NULL, FIELD(count)},
 	{"mark", "TEXT", "note in the statistics when the guest first prints\nTEXT (mark_ms)", NULL, parse_mark,
 	 FIELD(mark)},
 	{.help = "Execution"},
-	{"engine", "NAME", "live: translate at run time; interp: one\ninstruction at a time, slow", "live",
-	 parse_engine, FIELD(engine)},
+	{"engine", "NAME",
+	 "live: caches, and translation at run time; aot:\nthe same, but a cache that cannot be used is an\nerror; "
+	 "interp: one instruction at a time, slow",
+	 "live", parse_engine, FIELD(engine)},
 	{"returns", "HOW", "returns of translated code: host (the processor's\npredictor) or table", "host",
 	 parse_returns, FIELD(returns)},
 	{"code-cache", "SIZE", "memory for live translations, at least 2M", "64M", parse_code_cache,
@@ -245,6 +269,13 @@ static int check_options(const struct command *command, struct run_options *run)
 		return command_usage_error(command, "--kernel is needed");
 	if (config->clock != CLOCK_SOURCE_INSTRUCTIONS && (config->trace_path || config->stop_after))
 		return command_usage_error(command, "--trace-state and --stop-after need --clock instructions");
+	if (run->no_cache)
+		config->cache_count = 0;
+	if (config->record_path && config->cache_count)
+		return command_usage_error(command,
+					   "--record needs a run without caches: what they serve is not recorded");
+	if (config->record_path && config->engine == ENGINE_INTERP)
+		return command_usage_error(command, "--record needs the live engine");
 	config->cpu = cpu_model_find(run->cpu_name);
 	if (!config->cpu)
 		return command_usage_error(command, "--cpu: unknown model '%s'; '--cpu help' lists them",
@@ -328,6 +359,11 @@ static int run_vm(const struct command *command, const struct run_options *run, 
 	if (run->stats_path && write_stats(command, run->stats_path, vm, terminal_mark_ns(terminal)) &&
 	    status == STATUS_OK)
 		status = STATUS_ERROR;
+	if (run->config.record_path && vm_write_recording(vm, &err) < 0) {
+		command_error(command, "--record: %s", err.text);
+		if (status == STATUS_OK)
+			status = STATUS_ERROR;
+	}
 	vm_destroy(vm);
 	return status;
 }

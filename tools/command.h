@@ -53,7 +53,7 @@ struct command {
 	const struct command *const *commands;
 };
 
-extern const struct command command_run, command_check, command_cache;
+extern const struct command command_run, command_check, command_translate, command_cache;
 
 /* Notes the time: call first thing in main(). */
 void command_start(void);

@@ -1,6 +1,7 @@
 #include "stats_json.h"
 
 #include "dev/boot_timer.h"
+#include "translate/store.h"
 #include "vm.h"
 
 #include <errno.h>
@@ -48,6 +49,28 @@ static json_t *boot_marks(const struct vm *vm)
 	return marks;
 }
 
+/* {"aot_lifted": {"kernel": N, "user": N}, …}: executed instructions by who made the code that executed them. */
+static json_t *guest_instructions(const struct vm *vm)
+{
+	static const char *const names[ORIGIN_COUNT] = {
+		[ORIGIN_AOT_LIFTED] = "aot_lifted",
+		[ORIGIN_AOT_COPIED] = "aot_copied",
+		[ORIGIN_LIVE] = "live",
+		[ORIGIN_INTERP] = "interp",
+	};
+	json_t *object = json_object();
+
+	for (unsigned i = 0; i < ORIGIN_COUNT; i++) {
+		json_t *pair = json_object();
+
+		json_object_set_new(pair, "kernel", json_integer((json_int_t)vm->vcpu->tally[i][0]));
+		json_object_set_new(pair, "user", json_integer((json_int_t)vm->vcpu->tally[i][1]));
+		json_object_set_new(object, names[i], pair);
+	}
+	json_object_set_new(object, "total", json_integer((json_int_t)vm->vcpu->icount));
+	return object;
+}
+
 static json_t *stats_object(const struct vm *vm, const struct run_times *times)
 {
 	json_t *object = json_object();
@@ -61,6 +84,8 @@ static json_t *stats_object(const struct vm *vm, const struct run_times *times)
 	json_object_set_new(object, "live_translate_cpu_ms", json_ms(vm->stats.translate_ns));
 	json_object_set_new(object, "mark_ms", times->mark_ns ? json_ms(times->mark_ns) : json_null());
 	json_object_set_new(object, "boot_marks", boot_marks(vm));
+	if (vm->config.count)
+		json_object_set_new(object, "guest_instructions", guest_instructions(vm));
 #define STAT(field) json_object_set_new(object, #field, json_integer((json_int_t)vm->stats.field));
 #include "stats.def"
 #undef STAT

@@ -222,6 +222,17 @@ struct tcache_profile {
 	uint32_t reserved;
 };
 
+/* Recorded run: guest code that was executed as a unit. In the order of first execution. */
+struct tcache_executed {
+	uint64_t pc;
+	uint32_t mode;
+	uint32_t guest_length;
+	uint32_t bytes_first; /* offset of the guest bytes in GBYT */
+	uint32_t count_first; /* in CNTS: how often each basic block was entered */
+	uint32_t count_count;
+	uint32_t reserved;
+};
+
 /*
  * The known chunks: name in the API, FourCC, record, alone or several in a file, flag in the table of contents, schema,
  * meaning. A new chunk is a line here (and, if its records hold more than plain numbers, a check in records.c).
@@ -248,7 +259,10 @@ struct tcache_profile {
 	X(guest, TCACHE_FOURCC('G', 'B', 'Y', 'T'), uint8_t, 1, TCACHE_OPTIONAL, 1, "guest bytes")                     \
 	X(log, TCACHE_FOURCC('B', 'L', 'O', 'G'), char, 1, TCACHE_OPTIONAL, 1, "build log")                            \
 	X(kernel, TCACHE_FOURCC('K', 'E', 'R', 'N'), uint8_t, 0, TCACHE_OPTIONAL, 1, "unpacked kernel")                \
-	X(strings, TCACHE_FOURCC('S', 'T', 'R', 'S'), char, 1, TCACHE_CRITICAL, 1, "strings")
+	X(strings, TCACHE_FOURCC('S', 'T', 'R', 'S'), char, 1, TCACHE_CRITICAL, 1, "strings")                          \
+	X(executed, TCACHE_FOURCC('R', 'E', 'C', 'D'), struct tcache_executed, 1, TCACHE_OPTIONAL, 1,                  \
+	  "code that was executed")                                                                                    \
+	X(counts, TCACHE_FOURCC('C', 'N', 'T', 'S'), uint64_t, 1, TCACHE_OPTIONAL, 1, "executions of basic blocks")
 
 /* TCACHE_TYPE_images, TCACHE_TYPE_units, …: the FourCCs by the names of the table. */
 enum tcache_type {

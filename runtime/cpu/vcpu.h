@@ -211,6 +211,7 @@ struct vcpu {
 	unsigned slot;                   /* address-space slot in force */
 	bool fpu_loaded;                 /* the guest's vector state is in the host's registers, not in xsave[] */
 	u64 icount;                      /* instructions executed (counted mode and interp) */
+	u64 *tally_in;                   /* counted mode: where the instruction that C executes now counts */
 	u64 icount_limit;                /* counted mode, in generated code: icount when the budget is 0 */
 	bool careful;                    /* the next translation to run must be one without windows */
 	bool predictions_full;           /* a prediction stack has used its reserve */

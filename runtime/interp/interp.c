@@ -6,6 +6,7 @@
 #include "interp/gather.h"
 #include "interp/thunk.h"
 #include "mem/mem.h"
+#include "translate/store.h"
 #include "util/bytes.h"
 #include "vm.h"
 #include "x86/mode.h"
@@ -385,7 +386,7 @@ enum exec interp_step(struct vcpu *v)
 
 	if (result != EXEC_OK)
 		return result;
-	bool shadow = v->shadow;
+	bool shadow = v->shadow, user = v->cpl == 3;
 
 	v->vm->stats.interp_instructions++;
 	result = execute(v, thunk);
@@ -396,7 +397,9 @@ enum exec interp_step(struct vcpu *v)
 		v->shadow = 0;
 	if (result == EXEC_OK || result == EXEC_LEAVE || result == EXEC_HALT)
 		v->rip += thunk->insn.length;
-	if (result != EXEC_FAULT && result != EXEC_AGAIN)
+	if (result != EXEC_FAULT && result != EXEC_AGAIN) {
 		v->icount++;
+		v->tally[ORIGIN_INTERP][user]++;
+	}
 	return result;
 }

@@ -1,5 +1,8 @@
 /* Memory of the code cache, its tables, and the life of units that needs more than general registers. */
+#include "live/aot.h"
+#include "live/guest_bytes.h"
 #include "live/live.h"
+#include "live/record.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -23,20 +26,25 @@ void live_stub_poll(void);
 void live_stub_budget(void);
 void live_stub_underflow(void);
 
+/* Bound at a time; more have the tables emptied. */
+#define AOT_UNITS_MAX 65536u
+
 /* Splits the metadata region into tables; how many elements a byte of code needs at most is measured (README). */
 static int carve_tables(struct live *live, struct err *err)
 {
 	struct store *store = &live->store;
 	u64 size = store->size;
 
-	store->unit_max = (u32)(size / 160);
+	/* bound units of caches take records, too, however small the code cache is */
+	store->unit_max = (u32)(size / 160) + AOT_UNITS_MAX;
 	store->pc_max = (u32)(size / 16);
-	store->entry_max = (u32)(size / 96);
+	store->entry_max = (u32)(size / 96) + 4 * AOT_UNITS_MAX;
 	store->landing_max = store->entry_max;
 	store->link_max = (u32)(size / 64);
 	store->insn_max = (u32)(size / 320);
 	store->counter_max = store->recording ? (u32)(size / 64) : 0;
 	store->target_max = TARGET_SIZE;
+	store->bound_first = store->unit_max;
 	struct {
 		void **table;
 		u64 bytes;
@@ -148,7 +156,15 @@ struct live *live_create(struct vm *vm, struct err *err)
 	live->store.exact_flags = vm->config.trace_interval != 0;
 	live->store.returns_host = vm->config.returns == RETURNS_HOST;
 	live->store.origin = ORIGIN_LIVE;
+	live->store.recording = vm->config.record_path != NULL;
 	live->store.code_rw = live->store.code = MAP_FAILED;
+	if (live->store.recording) {
+		live->recorder = recorder_create(err);
+		if (!live->recorder) {
+			live_destroy(live);
+			return NULL;
+		}
+	}
 	if (carve_tables(live, err) < 0 || map_code(live, err) < 0 || map_predictions(err) < 0) {
 		live_destroy(live);
 		return NULL;
@@ -170,8 +186,18 @@ void live_destroy(struct live *live)
 	if (live->meta_size)
 		munmap((void *)LIVE_META_ADDRESS, live->meta_size);
 	munmap((void *)PREDICTION_ADDRESS, 2 * PREDICTION_SIZE);
+	for (unsigned i = 0; i < live->aot_count; i++)
+		aot_close(live->aot[i]);
+	recorder_destroy(live->recorder);
 	translation_destroy(live->translation);
 	free(live);
+}
+
+static void forget_frames(struct live *live, const struct unit *unit)
+{
+	live_forget_frame(live, unit->gpa);
+	if (unit->gpa_next != NO_FRAME)
+		live_forget_frame(live, unit->gpa_next);
 }
 
 void live_flush(struct live *live)
@@ -180,17 +206,21 @@ void live_flush(struct live *live)
 	struct emitter e = {live->store.code_rw, live->store.code_rw, live->store.code_rw + CACHE_FIRST_OFFSET, false};
 
 	/* dropped ones too: a frame's chain may hold units that were dropped through their other frame */
-	for (u32 i = 1; i < live->store.unit_count; i++) {
-		live_forget_frame(live, live->store.units[i].gpa);
-		if (live->store.units[i].gpa_next != NO_FRAME)
-			live_forget_frame(live, live->store.units[i].gpa_next);
-	}
+	for (u32 i = 1; i < live->store.unit_count; i++)
+		forget_frames(live, &live->store.units[i]);
+	for (u32 i = live->store.bound_first; i < live->store.unit_max; i++)
+		forget_frames(live, &live->store.units[i]);
+	live->store.bound_first = live->store.unit_max;
+	if (live->recorder)
+		recorder_harvest(live->recorder, live);
+	aot_unbind_all(live);
 	live->dropped_code = true;
 	memset(live->hash, 0, sizeof(u32) << ENTRY_HASH_BITS);
 	memset(live->store.target_hash, 0, sizeof(u32) << TARGET_HASH_BITS);
 	live->store.target_count = 1;
 	live->store.unit_count = live->store.pc_count = live->store.entry_count = live->store.link_count =
 		live->store.insn_count = live->store.landing_count = live->store.counter_count = 1;
+	aot_number_targets(live);
 	live->store.used = CACHE_FIRST_OFFSET;
 	live->generation++;
 	emit_jmp_mem(&e, ADDRESS_ABS(&vm->vcpu->stub[STUB_JUMP_MISS]));
@@ -231,17 +261,13 @@ static void publish(struct live *live, u32 number)
 	}
 }
 
-/* A careful translation covers what its window would have, and little more. */
-#define CAREFUL_MAX 24
-
 /* Scans at v->rip; *next is the frame of the following page if the first instruction reaches into it. */
-static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, bool careful, u64 *next, bool *fault)
+static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, u32 mode, u64 *next, bool *fault)
 {
 	struct live *live = v->vm->live;
 	const u8 *bytes = ram_at(&v->vm->ram, gpa);
 	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(gpa));
-	struct scan_options options = {!live->store.returns_host, live->store.exact_flags,
-				       careful ? CAREFUL_MAX : SCAN_MAX};
+	struct scan_options options = translate_scan_options(&live->store, mode);
 	u8 joined[2 * INSN_MAX];
 
 	*next = NO_FRAME;
@@ -270,18 +296,40 @@ static u64 clock_host_ns(void)
 	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
 }
 
-static u32 translate_here(struct vcpu *v, u64 gpa, bool careful, bool *fault)
+static u64 clock_monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
+}
+
+/* A unit of a cache, if one of them has it. */
+static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
+{
+	struct live *live = v->vm->live;
+	u64 start = clock_monotonic_ns();
+	bool full;
+	u32 number = aot_bind(v, gpa, mode, &full);
+
+	if (full) {
+		live_flush(live);
+		number = aot_bind(v, gpa, mode, &full);
+	}
+	if (number != UNIT_NONE)
+		publish(live, number);
+	v->vm->stats.aot_bind_ns += clock_monotonic_ns() - start;
+	return number;
+}
+
+static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 {
 	struct live *live = v->vm->live;
 	struct vm_stats *stats = &v->vm->stats;
-	struct scan *scan = translation_scan(live->translation);
-	u64 next, start;
+	u64 next, start = clock_host_ns();
 
-	vcpu_fpu_put(v);
-	start = clock_host_ns();
-	if (!scan_here(v, scan, gpa, careful, &next, fault))
+	if (!scan_here(v, translation_scan(live->translation), gpa, mode, &next, fault))
 		return UNIT_NONE;
-	u32 mode = vcpu_mode(v) | (careful ? MODE_CAREFUL : 0);
 	u32 number = translate_unit(live->translation, &live->store, mode);
 
 	if (number == UNIT_NONE) {
@@ -290,16 +338,33 @@ static u32 translate_here(struct vcpu *v, u64 gpa, bool careful, bool *fault)
 	}
 	if (number == UNIT_NONE)
 		return UNIT_NONE;
-	live->store.units[number].gpa = gpa;
-	live->store.units[number].gpa_next = next;
+	struct unit *unit = &live->store.units[number];
+
+	unit->gpa = gpa;
+	unit->gpa_next = next;
 	publish(live, number);
-	perf_map_add(v->vm, (u64)live->store.code + live->store.units[number].code,
-		     live->store.units[number].code_end - live->store.units[number].code, live->store.units[number].pc);
+	perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
 	stats->units_translated++;
-	stats->instructions_translated += scan->count;
-	stats->code_bytes += live->store.units[number].code_end - live->store.units[number].code;
+	stats->instructions_translated += unit->instructions;
+	stats->code_bytes += unit->code_end - unit->code;
 	stats->translate_ns += clock_host_ns() - start;
+	if (live->recorder) {
+		u8 joined[GUEST_BYTES_MAX];
+
+		recorder_add(live->recorder, unit, guest_bytes(v, gpa, unit->guest_bytes, joined, &next));
+	}
 	return number;
+}
+
+/* A unit for v->rip, from a cache or translated now. */
+static u32 make_unit(struct vcpu *v, u64 gpa, bool careful, bool *fault)
+{
+	u32 mode = vcpu_mode(v) | (careful ? MODE_CAREFUL : 0), number = UNIT_NONE;
+
+	vcpu_fpu_put(v);
+	if (v->vm->live->aot_count)
+		number = bind_here(v, gpa, mode);
+	return number != UNIT_NONE ? number : translate_here(v, gpa, mode, fault);
 }
 
 static void *translate_and_look_up(struct vcpu *v, bool careful, bool *fault)
@@ -307,7 +372,7 @@ static void *translate_and_look_up(struct vcpu *v, bool careful, bool *fault)
 	u64 gpa;
 
 	*fault = mmu_fetch(v, v->rip, &gpa) != EXEC_OK;
-	if (*fault || translate_here(v, gpa, careful, fault) == UNIT_NONE)
+	if (*fault || make_unit(v, gpa, careful, fault) == UNIT_NONE)
 		return NULL;
 	return careful ? live_lookup_careful(v) : live_lookup(v);
 }
@@ -329,45 +394,65 @@ void *live_find_careful(struct vcpu *v, bool *fault)
 }
 
 /*
- * The target reaches into the next page, whose mapping may change: a jump straight there would miss that. Patches the
- * exit to a piece of code that goes through the jump table.
+ * The target reaches into the next page, whose mapping may change: a jump straight there would miss that. A piece of
+ * code that goes through the jump table; its offset, or 0 if there is no room.
  */
-static void link_through_table(struct vcpu *v, const struct link *link)
+static u32 emit_table_jump(struct live *live, u64 target)
 {
-	struct live *live = v->vm->live;
+	struct store *store = &live->store;
 	struct translation *t = live->translation;
 
-	t->v = v;
-	t->store = &live->store;
-	t->e = (struct emitter){live->store.code_rw + live->store.used, live->store.code_rw + live->store.used,
-				live->store.code_rw + live->store.size, false};
-	translate_goto_far(t, link->target, false);
+	t->v = live->vm->vcpu;
+	t->store = store;
+	t->e = (struct emitter){store->code_rw, store->code_rw + store->used, store->code_rw + store->size, false};
+	u32 at = (u32)store->used;
+
+	translate_goto_far(t, target, false);
 	if (t->e.overflow)
-		return;
-	emit_patch(live->store.code_rw + link->patch, t->e.start);
-	live->store.used = align_up(store_offset(&live->store, t->e.at), 16);
+		return 0;
+	store->used = align_up(store_offset(store, t->e.at), 16);
+	return at;
+}
+
+/* The unit that a link belongs to (UNIT_NONE if it has been dropped), and where it leads. */
+static u32 link_origin(const struct live *live, u32 number, u64 *target)
+{
+	if (number >= AOT_FIRST_LINK)
+		return aot_link(live, number, target);
+	*target = live->store.links[number].target;
+	return live->store.links[number].unit;
+}
+
+static void complete_link(struct live *live, u32 number, u32 code)
+{
+	struct store *store = &live->store;
+
+	if (number >= AOT_FIRST_LINK)
+		aot_set_link(live, number, (u64)(uintptr_t)store->code + code);
+	else
+		emit_patch(store->code_rw + store->links[number].patch, store->code_rw + code);
 }
 
 void live_take_link(struct vcpu *v, u32 number)
 {
 	struct live *live = v->vm->live;
-	struct link link = live->store.links[number];
-	u64 generation = live->generation, gpa;
+	u64 generation = live->generation, gpa, target;
+	u32 origin = link_origin(live, number, &target);
 	bool fault;
 
-	v->rip = link.target;
+	v->rip = target;
 	u32 to = live_lookup_unit(v);
 
 	if (to == UNIT_NONE && mmu_fetch(v, v->rip, &gpa) == EXEC_OK)
-		to = translate_here(v, gpa, false, &fault);
-	if (to == UNIT_NONE || live->generation != generation)
+		to = make_unit(v, gpa, false, &fault);
+	if (to == UNIT_NONE || origin == UNIT_NONE || live->generation != generation)
 		return;
-	const struct unit *from = &live->store.units[link.unit], *unit = &live->store.units[to];
+	const struct unit *from = &live->store.units[origin], *unit = &live->store.units[to];
 
 	if (from->dropped || PAGE_BASE(unit->gpa) != PAGE_BASE(from->gpa) || unit->mode != (from->mode & ~MODE_CAREFUL))
 		return;
-	if (unit->gpa_next == NO_FRAME)
-		emit_patch(live->store.code_rw + link.patch, live->store.code_rw + unit->body);
-	else
-		link_through_table(v, &link);
+	u32 code = unit->gpa_next == NO_FRAME ? unit->body : emit_table_jump(live, target);
+
+	if (code)
+		complete_link(live, number, code);
 }

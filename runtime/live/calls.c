@@ -4,6 +4,7 @@
  */
 #include "cpu/cpu.h"
 #include "interp/interp.h"
+#include "live/aot.h"
 #include "live/live.h"
 #include "live/offsets.h"
 #include "mem/mem.h"
@@ -33,10 +34,14 @@ static u32 code_offset(const struct vcpu *v, const void *code)
 	return (u32)((const u8 *)code - v->vm->live->store.code);
 }
 
-void live_count_in(struct vcpu *v, unsigned left)
+void live_count_in(struct vcpu *v, const struct unit *unit, unsigned left)
 {
 	v->budget += left;
 	v->icount = v->icount_limit - (u64)v->budget;
+	if (unit) {
+		v->tally_in = &v->tally[unit->origin][unit->mode & MODE_USER];
+		*v->tally_in -= left;
+	}
 }
 
 /* The place that a stub was called from: sets rip to the instruction's address, and in counted mode the counters. */
@@ -50,7 +55,7 @@ static void locate(struct vcpu *v, const void *back)
 		BUG("no unit at code cache offset %#x", code_offset(v, back));
 	v->rip = unit->pc + entry->guest;
 	if (v->vm->live->store.counted)
-		live_count_in(v, entry->left);
+		live_count_in(v, unit, entry->left);
 }
 
 void live_forget_predictions(struct vcpu *v)
@@ -83,6 +88,7 @@ static void count_one(struct vcpu *v)
 	if (v->vm->live->store.counted) {
 		v->icount++;
 		v->budget--;
+		++*v->tally_in;
 	}
 }
 
@@ -134,6 +140,8 @@ void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back)
 	if (v->vm->live->store.counted)
 		locate(v, back);
 	v->vm->live->dropped_code = false;
+	if (UNLIKELY(!insn->length))
+		aot_decode(v, insn);
 	if (insn->class == INSN_STRING)
 		result = interp_string(v, insn);
 	else
@@ -230,7 +238,7 @@ void *live_call_target_miss(struct vcpu *v)
 		return body;
 	}
 	if (live->store.counted)
-		live_count_in(v, 0);
+		live_count_in(v, NULL, 0);
 	return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
 }
 
@@ -242,6 +250,6 @@ void *live_call_jump_miss(struct vcpu *v)
 	if (code)
 		return code;
 	if (v->vm->live->store.counted)
-		live_count_in(v, 0);
+		live_count_in(v, NULL, 0);
 	return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
 }

@@ -15,6 +15,7 @@ struct vm;
 struct err;
 struct translation;
 struct aot;
+struct recorder;
 
 /* In the low 2 GiB, as all that generated code names. */
 #define PREDICTION_ADDRESS 0x18000000UL /* the two stacks that generated code runs on */
@@ -52,6 +53,7 @@ struct live {
 	struct translation *translation; /* work area */
 	struct aot *aot[AOT_MAX];        /* caches in use */
 	unsigned aot_count;
+	struct recorder *recorder; /* or NULL */
 };
 
 static inline u32 live_entry_hash(u64 pc)
@@ -97,8 +99,11 @@ void live_check_mode(struct vcpu *v);
 /* The unit and pc entry that a code cache offset belongs to; false if none. General registers only. */
 bool live_find_pc(const struct live *live, u32 offset, const struct unit **unit, const struct pc_entry **entry);
 
-/* Counted mode: v->budget and v->icount agree with `left` instructions of the block not executed. */
-void live_count_in(struct vcpu *v, unsigned left);
+/*
+ * Counted mode: makes v->budget, v->icount and v->tally agree, with `left` instructions of the unit's block not
+ * executed. unit: NULL if left is 0.
+ */
+void live_count_in(struct vcpu *v, const struct unit *unit, unsigned left);
 
 /* Called by enter.S (calls.c). Each returns the host address to go on at, or NULL to leave with v->live_exit. */
 void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back);

@@ -1,4 +1,5 @@
 /* Finding and dropping translations: what must work while the guest's vector registers are live. */
+#include "live/aot.h"
 #include "live/live.h"
 #include "mem/mem.h"
 #include "util/bytes.h"
@@ -80,11 +81,13 @@ u32 live_lookup_unit(struct vcpu *v)
 	return found ? v->vm->live->store.entries[found].unit : UNIT_NONE;
 }
 
-/* Units lie in the code cache in the order of their numbers. */
+/* Units that are not bound ones lie in the code cache in the order of their numbers. */
 bool live_find_pc(const struct live *live, u32 offset, const struct unit **found, const struct pc_entry **entry)
 {
 	u32 low = 1, high = live->store.unit_count;
 
+	if (aot_owns(live, offset))
+		return aot_find_pc(live, offset, found, entry);
 	while (low < high) {
 		u32 middle = low + (high - low) / 2;
 
@@ -152,6 +155,20 @@ static void drop_target(struct vcpu *v, const struct unit *unit)
 		mmu_drop_target(v, number);
 }
 
+/*
+ * A cache's code is not written to: every way into it is taken back instead. Links to it come from its own page only,
+ * whose units are all dropped together; predicted returns are forgotten before the next one can run.
+ */
+static void leave_cached(struct vcpu *v, const struct unit *unit)
+{
+	struct live *live = v->vm->live;
+
+	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++)
+		mmu_drop_jump(v, live->store.entries[i].pc);
+	v->forget_user = v->forget_kernel = true;
+	aot_unbind(live, unit);
+}
+
 static u32 *frame_head(struct live *live, u64 gpa)
 {
 	struct ram *ram = &live->vm->ram;
@@ -185,7 +202,10 @@ void live_drop_frame(struct vcpu *v, u64 gpa)
 
 		if (!unit->dropped) {
 			unit->dropped = true;
-			poison(live, unit);
+			if (unit->cached)
+				leave_cached(v, unit);
+			else
+				poison(live, unit);
 			unhash(live, unit);
 			drop_target(v, unit);
 		}

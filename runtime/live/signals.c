@@ -56,8 +56,8 @@ static bool fault_in_unit(struct vcpu *v, greg_t *regs, int vector)
 	const struct unit *unit;
 	const struct pc_entry *entry;
 
-	if (!live || pc < (u64)live->store.code || pc >= (u64)live->store.code + live->store.used ||
-	    !live_find_pc(live, (u32)(pc - (u64)live->store.code), &unit, &entry) || !entry)
+	if (!live || pc < LIVE_CODE_ADDRESS || pc >= AOT_END ||
+	    !live_find_pc(live, (u32)(pc - LIVE_CODE_ADDRESS), &unit, &entry) || !entry)
 		return false;
 	for (unsigned i = 0; i < GPR_COUNT; i++) {
 		if (i != R10 && i != R11 && !(entry->home & BIT(i)))
@@ -68,7 +68,7 @@ static bool fault_in_unit(struct vcpu *v, greg_t *regs, int vector)
 					    : (u64)regs[REG_EFL] & FLAGS_ARITH;
 	v->rip = unit->pc + entry->guest;
 	if (live->store.counted)
-		live_count_in(v, entry->left);
+		live_count_in(v, unit, entry->left);
 	record_fault(v, vector);
 	v->prediction_sp[v->cpl == 3] = (u64)regs[REG_RSP];
 	v->live_exit = LIVE_EXIT_EXEC;

@@ -417,6 +417,17 @@ void mmu_drop_target(struct vcpu *v, unsigned n)
 		}
 }
 
+void mmu_drop_jump(struct vcpu *v, u64 pc)
+{
+	const unsigned i = jump_index(pc);
+
+	FOR_EACH_VIEW (&v->vm->mmu, view)
+		if (view->jump_pc[i] == pc && index_set_has(&view->jumps, i)) {
+			view->jump[i] = 0;
+			index_set_remove(&view->jumps, i);
+		}
+}
+
 void mmu_clear_jumps(struct vcpu *v)
 {
 	FOR_EACH_VIEW (&v->vm->mmu, view)

@@ -66,7 +66,7 @@ static inline u64 ram_gpa(const struct ram *ram, const u8 *hva)
 #define TLB_SLOTS   8
 #define JUMP_BITS   16
 #define JUMP_SIZE   (1u << JUMP_BITS)
-#define TARGET_BITS 15
+#define TARGET_BITS 16
 #define TARGET_SIZE (1u << TARGET_BITS)
 #define JUMP_SHIFT  3 /* jump_index() must be what generated code computes without touching flags: rorx, movzx */
 
@@ -199,6 +199,9 @@ static inline void view_set_target(struct view *view, unsigned n, u64 pc, u64 la
 
 /* Empties target n in every view. */
 void mmu_drop_target(struct vcpu *v, unsigned n);
+
+/* Empties the jump entry of pc in every view. */
+void mmu_drop_jump(struct vcpu *v, u64 pc);
 
 /* Where empty targets lead, from now on and in every view. */
 void mmu_set_target_miss(struct mmu *mmu, void *code);

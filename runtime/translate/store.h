@@ -120,6 +120,7 @@ struct store {
 	struct target *targets;
 	u32 *target_hash; /* [1 << TARGET_HASH_BITS] */
 	u32 unit_count, unit_max;
+	u32 bound_first; /* units from here on are bound ones of caches; the others end below */
 	u32 pc_count, pc_max;
 	u32 entry_count, entry_max;
 	u32 link_count, link_max;

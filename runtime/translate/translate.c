@@ -498,9 +498,19 @@ struct scan *translation_scan(struct translation *t)
 	return (struct scan *)(t + 1);
 }
 
+/* A careful translation covers what its window would have, and little more. */
+#define CAREFUL_MAX 24
+
+struct scan_options translate_scan_options(const struct store *store, u32 mode)
+{
+	return (struct scan_options){.calls_end = !store->returns_host,
+				     .exact_flags = store->exact_flags,
+				     .max = mode & MODE_CAREFUL ? CAREFUL_MAX : SCAN_MAX};
+}
+
 struct unit *translate_begin(struct translation *t, struct store *store, u32 mode)
 {
-	if (store->unit_count == store->unit_max || store->used + PAGE_SIZE > store->size)
+	if (store->unit_count == store->bound_first || store->used + PAGE_SIZE > store->size)
 		return NULL;
 	struct unit *unit = &store->units[store->unit_count];
 	const struct scan *scan = translation_scan(t);

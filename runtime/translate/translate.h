@@ -82,6 +82,9 @@ void translation_destroy(struct translation *t);
 /* The scan that belongs to the work area: to be filled before translate_unit(). */
 struct scan *translation_scan(struct translation *t);
 
+/* How to scan for a translation in this mode. */
+struct scan_options translate_scan_options(const struct store *store, u32 mode);
+
 /*
  * Translates what was scanned at the address scan->pc, for the mode (MODE_*); with MODE_CAREFUL without windows.
  * Returns the number of the new unit, whose run-time fields (gpa, gpa_next) are the caller's to set; or UNIT_NONE if

@@ -1,0 +1,421 @@
+#include "build.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <tcache.h>
+
+#include "live/aot.h"
+#include "translate/fingerprint.h"
+#include "translate/translate.h"
+
+/* The parts of a place, which is a range of addresses. */
+#define PLACE_SIZE    0x0fa00000UL /* 250 MiB */
+#define CODE_SIZE     0x0c800000UL /* 200 MiB */
+#define CELLS_SIZE    0x01900000UL /* 25 MiB: 3.2 million links */
+#define INSNS_SIZE    (PLACE_SIZE - CODE_SIZE - CELLS_SIZE)
+#define PLACE_LINKS   (1u << 24)
+/* Numbers of targets: what is left is the live translator's. */
+#define PLACE_TARGETS 16384u
+
+_Static_assert(AOT_ADDRESS + PLACES * PLACE_SIZE <= AOT_END, "places lie in the area for caches");
+_Static_assert(PLACES *PLACE_TARGETS < TARGET_SIZE, "the live translator has numbers, too");
+_Static_assert(CELLS_SIZE / sizeof(u64) <= PLACE_LINKS, "links of different places have different numbers");
+
+struct build {
+	struct store store;
+	struct build_options options;
+	struct translation *translation;
+	const struct want **wants; /* by unit */
+	void *tables;
+	u64 tables_size;
+	u64 address;
+};
+
+struct store *build_store(struct build *build)
+{
+	return &build->store;
+}
+
+static void *map_at(u64 address, u64 size, struct err *err)
+{
+	void *at = mmap((void *)address, size, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (at != MAP_FAILED)
+		return at;
+	err_set(err, "cannot use the addresses from %#llx on: %s", (unsigned long long)address, strerror(errno));
+	return NULL;
+}
+
+/* One mapping for all tables: sparse, so the sizes may be generous. */
+static int carve_tables(struct build *build, struct err *err)
+{
+	struct store *store = &build->store;
+
+	store->unit_max = store->bound_first = 1u << 20;
+	store->pc_max = 1u << 25;
+	store->entry_max = store->landing_max = 1u << 23;
+	store->link_max = CELLS_SIZE / sizeof(u64);
+	store->insn_max = INSNS_SIZE / sizeof(struct insn);
+	store->target_max = 1 + (build->options.place + 1) * PLACE_TARGETS;
+
+	struct {
+		void **table;
+		u64 bytes;
+	} tables[] = {
+		{(void **)&store->units, store->unit_max * sizeof(struct unit)},
+		{(void **)&build->wants, store->unit_max * sizeof(struct want *)},
+		{(void **)&store->pcs, store->pc_max * sizeof(struct pc_entry)},
+		{(void **)&store->entries, store->entry_max * sizeof(struct entry)},
+		{(void **)&store->landings, store->landing_max * sizeof(u32)},
+		{(void **)&store->links, store->link_max * sizeof(struct link)},
+		{(void **)&store->targets, TARGET_SIZE * sizeof(struct target)},
+		{(void **)&store->target_hash, sizeof(u32) << TARGET_HASH_BITS},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++)
+		build->tables_size += align_up(tables[i].bytes, PAGE_SIZE);
+	u8 *at = mmap(NULL, build->tables_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		      0);
+
+	if (at == MAP_FAILED) {
+		build->tables_size = 0;
+		return err_set(err, "no memory for tables: %s", strerror(errno));
+	}
+	build->tables = at;
+	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++) {
+		*tables[i].table = at;
+		at += align_up(tables[i].bytes, PAGE_SIZE);
+	}
+	return 0;
+}
+
+struct build *build_create(const struct build_options *options, struct err *err)
+{
+	struct build *build = calloc(1, sizeof(*build));
+	struct store *store;
+
+	if (!build) {
+		err_set(err, "out of memory");
+		return NULL;
+	}
+	build->options = *options;
+	build->address = AOT_ADDRESS + options->place * PLACE_SIZE;
+	build->translation = translation_create();
+	store = &build->store;
+	store->code = store->code_rw = map_at(build->address, CODE_SIZE, err);
+	store->cells = map_at(build->address + CODE_SIZE, CELLS_SIZE, err);
+	store->insns = map_at(build->address + CODE_SIZE + CELLS_SIZE, INSNS_SIZE, err);
+	if (!build->translation || !store->code || !store->cells || !store->insns || carve_tables(build, err) < 0) {
+		build_destroy(build);
+		return NULL;
+	}
+	store->size = CODE_SIZE;
+	store->unit_count = store->pc_count = store->entry_count = store->landing_count = 1;
+	store->target_count = 1 + options->place * PLACE_TARGETS;
+	store->first_link = AOT_FIRST_LINK + options->place * PLACE_LINKS;
+	store->bmi2 = true;
+	store->counted = options->counted;
+	store->exact_flags = options->exact_flags;
+	store->returns_host = options->returns_host;
+	return build;
+}
+
+void build_destroy(struct build *build)
+{
+	if (!build)
+		return;
+	if (build->store.code)
+		munmap(build->store.code, CODE_SIZE);
+	if (build->store.cells)
+		munmap(build->store.cells, CELLS_SIZE);
+	if (build->store.insns)
+		munmap(build->store.insns, INSNS_SIZE);
+	if (build->tables_size)
+		munmap(build->tables, build->tables_size);
+	translation_destroy(build->translation);
+	free(build);
+}
+
+/* Scans exactly the bytes that are wanted. */
+static bool scan_want(struct build *build, const struct want *want)
+{
+	struct scan_options options = translate_scan_options(&build->store, want->mode);
+	struct scan *scan = translation_scan(build->translation);
+	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(want->pc));
+
+	if (in_page > want->length)
+		in_page = want->length;
+	return scan_unit(scan, want->pc, want->bytes, want->length, in_page, &options) == 0 &&
+	       scan->bytes == want->length;
+}
+
+enum build_result build_copy(struct build *build, const struct want *want)
+{
+	u32 number;
+
+	if (!scan_want(build, want))
+		return BUILD_SKIPPED;
+	build->store.origin = ORIGIN_AOT_COPIED;
+	number = translate_unit(build->translation, &build->store, want->mode);
+	if (number == UNIT_NONE)
+		return BUILD_FULL;
+	build->wants[number] = want;
+	return BUILD_OK;
+}
+
+/* --- writing ----------------------------------------------------------------------------------------------------- */
+
+/* Text with every string once, in the order of first use. Offset 0 is the empty string. */
+struct strings {
+	char *data;
+	u64 size, room;
+};
+
+static u32 add_string(struct strings *strings, const char *text)
+{
+	u64 length = strlen(text) + 1;
+
+	if (strings->size + length > strings->room) {
+		strings->room = (strings->room + length) * 2;
+		strings->data = realloc(strings->data, strings->room);
+		if (!strings->data)
+			abort();
+	}
+	memcpy(strings->data + strings->size, text, length);
+	strings->size += length;
+	return (u32)(strings->size - length);
+}
+
+struct writing {
+	struct build *build;
+	struct tcache_writer *writer;
+	struct tcache_unit *units;
+	u32 *by_code;
+	struct strings strings;
+	u8 *guest;
+	u64 guest_size;
+};
+
+/* Instructions that the runtime executes: the bytes that the records were decoded from. */
+static void write_insns(struct writing *w)
+{
+	const struct store *store = &w->build->store;
+
+	tcache_writer_begin(w->writer, TCACHE_TYPE_insns);
+	for (u32 i = 0; i < store->insn_count; i++) {
+		struct tcache_insn insn = {.length = store->insns[i].length};
+
+		memcpy(insn.bytes, store->insns[i].bytes, insn.length);
+		tcache_writer_append(w->writer, &insn, sizeof(insn));
+	}
+	tcache_writer_end(w->writer);
+}
+
+static void write_tables(struct writing *w)
+{
+	const struct store *store = &w->build->store;
+	struct tcache_writer *writer = w->writer;
+
+	tcache_writer_begin(writer, TCACHE_TYPE_pcs);
+	for (u32 n = 1; n < store->unit_count; n++) {
+		const struct unit *unit = &store->units[n];
+
+		for (u32 i = unit->pcs; i < unit->pcs + unit->pcs_count; i++) {
+			const struct pc_entry *from = &store->pcs[i];
+			struct tcache_pc pc = {.code = from->code - unit->code,
+					       .guest = from->guest,
+					       .home = from->home,
+					       .left = from->left};
+
+			tcache_writer_append(writer, &pc, sizeof(pc));
+		}
+	}
+	tcache_writer_end(writer);
+	tcache_writer_begin(writer, TCACHE_TYPE_entries);
+	for (u32 i = 1; i < store->entry_count; i++) {
+		const struct unit *unit = &store->units[store->entries[i].unit];
+		struct tcache_entry entry = {.code = store->entries[i].code - unit->code,
+					     .guest = (u16)(store->entries[i].pc - unit->pc)};
+
+		tcache_writer_append(writer, &entry, sizeof(entry));
+	}
+	tcache_writer_end(writer);
+	tcache_writer_begin(writer, TCACHE_TYPE_links);
+	for (u32 i = 0; i < store->link_count; i++) {
+		const struct unit *unit = &store->units[store->links[i].unit];
+		struct tcache_link link = {.target = (s32)(s64)(store->links[i].target - unit->pc),
+					   .cold = store->links[i].patch - unit->code};
+
+		tcache_writer_append(writer, &link, sizeof(link));
+	}
+	tcache_writer_end(writer);
+	tcache_writer_chunk(writer, TCACHE_TYPE_cells, store->cells, store->link_count * sizeof(u64));
+	u32 first_target = 1 + w->build->options.place * PLACE_TARGETS;
+
+	tcache_writer_begin(writer, TCACHE_TYPE_targets);
+	for (u32 i = first_target; i < store->target_count; i++)
+		tcache_writer_append(writer, &store->targets[i].pc, sizeof(u64));
+	tcache_writer_end(writer);
+	write_insns(w);
+}
+
+static u64 executions(const struct want *want)
+{
+	return want->count_count ? want->counts[0] : 0;
+}
+
+static struct tcache_unit unit_record(struct writing *w, u32 n, build_namer *namer, void *opaque)
+{
+	const struct unit *unit = &w->build->store.units[n];
+	const struct want *want = w->build->wants[n];
+	u64 offset = 0;
+	const char *name = namer ? namer(opaque, unit->pc, &offset) : NULL;
+	struct tcache_unit record = {
+		.hash = {want->hash[0], want->hash[1]},
+		.pc = unit->pc,
+		.executions = executions(want),
+		.mode = unit->mode,
+		.flags = unit->origin == ORIGIN_AOT_LIFTED ? TCACHE_UNIT_LIFTED : TCACHE_UNIT_COPIED,
+		.guest_length = want->length,
+		.instruction_count = unit->instructions,
+		.image = 0,
+		.code_offset = unit->code,
+		.code_length = unit->code_end - unit->code,
+		.body_offset = unit->body - unit->code,
+		.pc_first = unit->pcs - 1,
+		.pc_count = unit->pcs_count,
+		.entry_first = unit->entries - 1,
+		.entry_count = unit->entries_count,
+		.link_first = unit->links,
+		.link_count = unit->links_count,
+		.insn_first = unit->insns,
+		.insn_count = unit->insns_count,
+		.guest_offset = 1 + (u32)w->guest_size,
+	};
+
+	if (!want->count_count)
+		record.flags |= TCACHE_UNIT_COLD;
+	if (name) {
+		record.name = add_string(&w->strings, name);
+		record.name_offset = (u32)offset;
+	}
+	memcpy(w->guest + w->guest_size, want->bytes, want->length);
+	w->guest_size += want->length;
+	return record;
+}
+
+static const struct tcache_unit *order_units;
+
+static int by_code_order(const void *a, const void *b)
+{
+	u32 x = order_units[*(const u32 *)a].code_offset, y = order_units[*(const u32 *)b].code_offset;
+
+	return x < y ? -1 : x > y;
+}
+
+static int write_units(struct writing *w, build_namer *namer, void *opaque, struct err *err)
+{
+	const struct store *store = &w->build->store;
+	u32 count = store->unit_count - 1;
+	u64 bytes = 0;
+
+	for (u32 n = 1; n <= count; n++)
+		bytes += w->build->wants[n]->length;
+	w->units = calloc(count ? count : 1, sizeof(*w->units));
+	w->by_code = calloc(count ? count : 1, sizeof(*w->by_code));
+	w->guest = malloc(bytes ? bytes : 1);
+	if (!w->units || !w->by_code || !w->guest)
+		return err_set(err, "out of memory");
+	for (u32 n = 1; n <= count; n++)
+		w->units[n - 1] = unit_record(w, n, namer, opaque);
+	qsort(w->units, count, sizeof(*w->units), tcache_unit_compare);
+	for (u32 i = 0; i < count; i++)
+		w->by_code[i] = i;
+	order_units = w->units;
+	qsort(w->by_code, count, sizeof(*w->by_code), by_code_order);
+	tcache_writer_chunk(w->writer, TCACHE_TYPE_units, w->units, count * sizeof(*w->units));
+	tcache_writer_chunk(w->writer, TCACHE_TYPE_by_code, w->by_code, count * sizeof(*w->by_code));
+	tcache_writer_chunk(w->writer, TCACHE_TYPE_guest, w->guest, w->guest_size);
+	return 0;
+}
+
+static void write_placement(struct writing *w)
+{
+	const struct build *build = w->build;
+	struct tcache_placement place = {
+		.code_address = build->address,
+		.cells_address = build->address + CODE_SIZE,
+		.insns_address = build->address + CODE_SIZE + CELLS_SIZE,
+		.insn_size = sizeof(struct insn),
+		.first_target = 1 + build->options.place * PLACE_TARGETS,
+		.first_link = build->store.first_link,
+	};
+
+	tcache_writer_chunk(w->writer, TCACHE_TYPE_placement, &place, sizeof(place));
+}
+
+/* What was unpacked goes to chunks of its own, which the image records name. */
+static void write_images(struct writing *w, const struct build_image *images, unsigned count)
+{
+	struct tcache_image records[16] = {0};
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < count && n < ARRAY_SIZE(records); i++) {
+		struct tcache_image *record = &records[n++];
+
+		*record = (struct tcache_image){.size = images[i].file_size,
+						.data_size = images[i].data_size,
+						.kind = (u16)images[i].kind,
+						.name = add_string(&w->strings, images[i].path)};
+		tcache_digest(images[i].file, images[i].file_size, record->digest);
+		if (images[i].data) {
+			record->data = 1 + tcache_writer_chunk_count(w->writer);
+			tcache_writer_chunk(w->writer, TCACHE_TYPE_kernel, images[i].data, images[i].data_size);
+		}
+	}
+	tcache_writer_chunk(w->writer, TCACHE_TYPE_images, records, n * sizeof(*records));
+}
+
+static void set_fingerprint(const struct build *build, struct tcache_fingerprint *fingerprint)
+{
+	static const unsigned needed[] = {TCACHE_HOST_BMI2, TCACHE_HOST_FSGSBASE, TCACHE_HOST_LAHF};
+
+	translator_fingerprint(&build->store, build->options.guest_cpu, fingerprint);
+	for (unsigned i = 0; i < ARRAY_SIZE(needed); i++)
+		fingerprint->host_features[needed[i] / 64] |= BIT(needed[i] % 64);
+}
+
+int build_write(struct build *build, const char *path, const struct build_image *images, unsigned image_count,
+		build_namer *namer, void *opaque, const char *log, struct err *err)
+{
+	struct tcache_write_options options = {0};
+	struct writing w = {.build = build};
+	char error[512];
+	int result;
+
+	set_fingerprint(build, &options.fingerprint);
+	if (tcache_writer_create(path, &options, &w.writer, error, sizeof(error)) != TCACHE_OK)
+		return err_set(err, "%s", error);
+	add_string(&w.strings, "");
+	write_images(&w, images, image_count);
+	write_placement(&w);
+	result = write_units(&w, namer, opaque, err);
+	if (result == 0) {
+		tcache_writer_chunk(w.writer, TCACHE_TYPE_code, build->store.code_rw, build->store.used);
+		write_tables(&w);
+		tcache_writer_chunk(w.writer, TCACHE_TYPE_log, log, strlen(log));
+		tcache_writer_chunk(w.writer, TCACHE_TYPE_strings, w.strings.data, w.strings.size);
+		if (tcache_writer_finish(w.writer, error, sizeof(error)) != TCACHE_OK)
+			result = err_set(err, "%s", error);
+	} else {
+		tcache_writer_abort(w.writer);
+	}
+	free(w.units);
+	free(w.by_code);
+	free(w.guest);
+	free(w.strings.data);
+	return result;
+}

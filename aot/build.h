@@ -1,0 +1,55 @@
+/*
+ * An offline store that is filled with units and written to a cache file: the memory it lies in has the addresses at
+ * which `avant run` will map the file, so that code needs no relocation.
+ */
+#ifndef AVANT_AOT_BUILD_H
+#define AVANT_AOT_BUILD_H
+
+#include "plan.h"
+#include "translate/store.h"
+
+#define PLACES 3 /* caches that can be used together must have different places */
+
+struct build_options {
+	unsigned place;    /* 0 … PLACES - 1 */
+	bool counted;      /* code that counts instructions, for --count and --clock instructions */
+	bool exact_flags;  /* … for --trace-state */
+	bool returns_host; /* --returns host */
+	const char *guest_cpu;
+};
+
+struct build;
+
+struct build *build_create(const struct build_options *options, struct err *err);
+void build_destroy(struct build *build);
+
+struct store *build_store(struct build *build);
+
+enum build_result { BUILD_OK, BUILD_SKIPPED, BUILD_FULL };
+
+/*
+ * Translates what is wanted by copying. BUILD_SKIPPED: the bytes do not scan to exactly this unit (a made-up
+ * recording); BUILD_FULL: the place has no room for more.
+ */
+enum build_result build_copy(struct build *build, const struct want *want);
+
+/* An input that the cache shall name. */
+struct build_image {
+	const char *path;
+	unsigned kind;    /* enum tcache_image_kind */
+	const void *file; /* its contents, for the digest */
+	u64 file_size;
+	const void *data; /* what was unpacked from it and shall be kept, or NULL */
+	u64 data_size;
+};
+
+/* The name of the code at pc and the offset in it, or NULL. */
+typedef const char *build_namer(void *opaque, u64 pc, u64 *offset);
+
+/*
+ * Writes all to a file. Returns 0, or -1 with a message in err; the file is complete or not there. `log` is kept in it.
+ */
+int build_write(struct build *build, const char *path, const struct build_image *images, unsigned image_count,
+		build_namer *namer, void *opaque, const char *log, struct err *err);
+
+#endif

@@ -1,0 +1,199 @@
+#include "plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <tcache.h>
+
+#define PLAN_MAX (1u << 24) /* units */
+
+/* Memory that lives as long as the plan: bytes and counts do not move. */
+struct block {
+	struct block *next;
+	u64 used, size;
+	u64 data[];
+};
+
+struct plan {
+	struct want *wants;
+	size_t count, room;
+	u32 *table; /* open hash by pc, mode, hash: 1 + number, or 0 */
+	size_t table_size;
+	struct block *blocks;
+};
+
+#define BLOCK_SIZE (1u << 20)
+
+struct plan *plan_create(struct err *err)
+{
+	struct plan *plan = calloc(1, sizeof(*plan));
+
+	if (!plan)
+		err_set(err, "out of memory");
+	return plan;
+}
+
+void plan_destroy(struct plan *plan)
+{
+	if (!plan)
+		return;
+	for (struct block *block = plan->blocks, *next; block; block = next) {
+		next = block->next;
+		free(block);
+	}
+	free(plan->wants);
+	free(plan->table);
+	free(plan);
+}
+
+static void *keep(struct plan *plan, const void *data, u64 size)
+{
+	struct block *block = plan->blocks;
+	u64 rounded = align_up(size, 8);
+
+	if (!block || block->used + rounded > block->size) {
+		u64 room = rounded > BLOCK_SIZE ? rounded : BLOCK_SIZE;
+
+		block = malloc(sizeof(*block) + room);
+		if (!block)
+			return NULL;
+		*block = (struct block){.next = plan->blocks, .size = room};
+		plan->blocks = block;
+	}
+	u8 *at = (u8 *)block->data + block->used;
+
+	block->used += rounded;
+	return memcpy(at, data, size);
+}
+
+static u64 key_of(const struct want *want)
+{
+	return (want->pc * 0x9e3779b97f4a7c15ULL ^ want->hash[0]) + want->mode;
+}
+
+static bool same(const struct want *a, const struct want *b)
+{
+	return a->pc == b->pc && a->mode == b->mode && a->length == b->length && a->hash[0] == b->hash[0] &&
+	       a->hash[1] == b->hash[1];
+}
+
+/* The place of the want in the table: taken by an equal one, or free. */
+static u32 *find(const struct plan *plan, const struct want *want)
+{
+	size_t i = (key_of(want) >> 20) & (plan->table_size - 1);
+
+	while (plan->table[i] && !same(&plan->wants[plan->table[i] - 1], want))
+		i = (i + 1) & (plan->table_size - 1);
+	return &plan->table[i];
+}
+
+static int grow(struct plan *plan)
+{
+	size_t room = plan->room ? plan->room * 2 : 4096;
+	struct want *wants = realloc(plan->wants, room * sizeof(*wants));
+
+	if (!wants)
+		return -1;
+	plan->wants = wants;
+	u32 *table = calloc(room * 2, sizeof(*table));
+
+	if (!table)
+		return -1;
+	free(plan->table);
+	plan->table = table;
+	plan->table_size = room * 2;
+	plan->room = room;
+	for (size_t i = 0; i < plan->count; i++)
+		*find(plan, &plan->wants[i]) = (u32)i + 1;
+	return 0;
+}
+
+/* The plan's own record of the want, new or known; NULL if memory is short. */
+static struct want *enter(struct plan *plan, struct want want)
+{
+	if (plan->count == plan->room && (plan->count >= PLAN_MAX || grow(plan) < 0))
+		return NULL;
+	tcache_hash(want.bytes, want.length, want.hash);
+	u32 *place = find(plan, &want);
+
+	if (*place)
+		return &plan->wants[*place - 1];
+	want.bytes = keep(plan, want.bytes, want.length);
+	if (!want.bytes)
+		return NULL;
+	plan->wants[plan->count] = want;
+	*place = (u32)++plan->count;
+	return &plan->wants[plan->count - 1];
+}
+
+int plan_add(struct plan *plan, u64 pc, u32 mode, const u8 *bytes, u16 length, struct err *err)
+{
+	if (!enter(plan, (struct want){.pc = pc, .mode = mode, .bytes = bytes, .length = length}))
+		return err_set(err, "out of memory");
+	return 0;
+}
+
+/* Adds one record's counts to the want's. */
+static int add_counts(struct plan *plan, struct want *want, const u64 *counts, u32 count)
+{
+	if (!want->count_count) {
+		want->counts = keep(plan, counts, count * sizeof(u64));
+		want->count_count = want->counts ? count : 0;
+		return want->counts ? 0 : -1;
+	}
+	/* equal bytes have equal blocks, unless somebody made the file up */
+	for (u32 i = 0; i < count && i < want->count_count; i++)
+		((u64 *)want->counts)[i] += counts[i];
+	return 0;
+}
+
+static int add_record(struct plan *plan, struct tcache *file, const struct tcache_executed *record, struct err *err)
+{
+	const u8 *bytes = tcache_guest(file, record->bytes_first, record->guest_length);
+	const u64 *counts = tcache_counts(file, record->count_first, record->count_count);
+	struct want *want;
+
+	if (!bytes || !counts)
+		return err_set(err, "%s", tcache_error(file));
+	if (record->guest_length == 0 || record->guest_length > WANT_BYTES_MAX || record->count_count > PAGE_SIZE)
+		return err_set(err, "recording '%s' holds code of %u bytes: it is damaged", tcache_name(file),
+			       record->guest_length);
+	want = enter(plan, (struct want){.pc = record->pc,
+					 .mode = record->mode,
+					 .bytes = bytes,
+					 .length = (u16)record->guest_length});
+	if (!want || (record->count_count && add_counts(plan, want, counts, record->count_count) < 0))
+		return err_set(err, "out of memory");
+	return 0;
+}
+
+int plan_add_recording(struct plan *plan, const char *path, struct err *err)
+{
+	struct tcache *file;
+	char error[512];
+	int result = 0;
+
+	/* data, not code: whoever owns it */
+	if (tcache_open(path, TCACHE_TRUST, &file, error, sizeof(error)) != TCACHE_OK)
+		return err_set(err, "%s", error);
+	u64 count = tcache_executed_count(file);
+	const struct tcache_executed *records = tcache_executed(file, 0, count);
+
+	if (!records)
+		result = err_set(err, "%s", tcache_error(file));
+	else if (!count)
+		result = err_set(err, "'%s' is no recording of avant run --record", path);
+	for (u64 i = 0; i < count && result == 0; i++)
+		result = add_record(plan, file, &records[i], err);
+	tcache_close(file);
+	return result;
+}
+
+size_t plan_count(const struct plan *plan)
+{
+	return plan->count;
+}
+
+const struct want *plan_at(const struct plan *plan, size_t number)
+{
+	return &plan->wants[number];
+}

@@ -1,0 +1,41 @@
+/*
+ * What is to be translated: guest code as units, each with its address, mode, bytes, and how often its basic blocks ran
+ * in training runs. Fed by recordings (avant run --record) and by the pre-scan; order is that of first mention, which
+ * is also the order of code in the cache.
+ */
+#ifndef AVANT_AOT_PLAN_H
+#define AVANT_AOT_PLAN_H
+
+#include "util/err.h"
+#include "util/types.h"
+
+#define WANT_BYTES_MAX 4112u /* of one unit: a page, or an instruction that reaches into the next one */
+
+struct want {
+	u64 pc;
+	u64 hash[2];       /* of the bytes */
+	const u8 *bytes;   /* owned by the plan */
+	const u64 *counts; /* executions of its basic blocks in the order of scan_unit(); owned by the plan */
+	u32 mode;          /* MODE_* */
+	u32 count_count;   /* 0: never seen executed */
+	u16 length;
+};
+
+struct plan;
+
+struct plan *plan_create(struct err *err);
+void plan_destroy(struct plan *plan);
+
+/*
+ * Adds what the recording at `path` holds; counts of what is known already are added up. The file is not trusted.
+ * Returns 0, or -1 with a message in err that names the file.
+ */
+int plan_add_recording(struct plan *plan, const char *path, struct err *err);
+
+/* Adds code that nobody has seen executed, unless it is there already. -1: out of memory. */
+int plan_add(struct plan *plan, u64 pc, u32 mode, const u8 *bytes, u16 length, struct err *err);
+
+size_t plan_count(const struct plan *plan);
+const struct want *plan_at(const struct plan *plan, size_t number);
+
+#endif

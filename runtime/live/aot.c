@@ -1,0 +1,466 @@
+#include "live/aot.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <tcache.h>
+
+#include "cpu/cpu.h"
+#include "live/guest_bytes.h"
+#include "translate/fingerprint.h"
+#include "vm.h"
+
+#define REBINDS_MAX 8 /* between two frames at one address; then this unit is left to live translation */
+
+_Static_assert(sizeof(struct pc_entry) == sizeof(struct tcache_pc), "pc records of caches are used as they are");
+_Static_assert(offsetof(struct pc_entry, guest) == offsetof(struct tcache_pc, guest), "layout");
+_Static_assert(offsetof(struct pc_entry, home) == offsetof(struct tcache_pc, home), "layout");
+_Static_assert(offsetof(struct pc_entry, left) == offsetof(struct tcache_pc, left), "layout");
+
+/* What is kept of each of the cache's units. */
+struct binding {
+	u32 unit; /* number in the live tables that it has, or had; UNIT_NONE if none since these were emptied */
+	bool bound;
+	bool dirty; /* its cells have been written */
+	u8 rebinds;
+	bool rejected;
+	const struct tcache_pc *pcs;
+};
+
+struct aot {
+	struct tcache *file;
+	const struct tcache_placement *place;
+	const struct tcache_unit *units;
+	const struct tcache_link *links;
+	const u32 *by_code;
+	struct binding *bindings;
+	u64 *cells;           /* private, where the code looks for them */
+	struct insn *decoded; /* private, zeroed: length 0 means not decoded yet */
+	u64 decoded_size;
+	u32 unit_count, link_count, insn_count, target_count;
+	u32 code;                  /* offset of its code in the live engine's terms */
+	u64 code_size, cells_size; /* bytes mapped */
+	u8 id;
+};
+
+/* --- opening ----------------------------------------------------------------------------------------------------- */
+
+static void fingerprint_wanted(const struct live *live, struct tcache_fingerprint *want)
+{
+	translator_fingerprint(&live->store, cpu_model_name(live->vm->config.cpu), want);
+	tcache_host_features(want->host_features);
+}
+
+/* Guest targets of direct jumps have numbers that the code knows. */
+static int take_targets(struct live *live, struct aot *aot, struct err *err)
+{
+	const u64 *pcs = tcache_targets(aot->file, 0, aot->target_count);
+	u32 first = aot->place->first_target;
+
+	if (aot->target_count && !pcs)
+		return err_set(err, "%s", tcache_error(aot->file));
+	if (first == 0 || first + (u64)aot->target_count > TARGET_SIZE)
+		return err_set(err, "cache '%s' numbers more jump targets than there are", tcache_name(aot->file));
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		const struct aot *other = live->aot[i];
+
+		if (first < other->place->first_target + other->target_count &&
+		    other->place->first_target < first + aot->target_count)
+			return err_set(err,
+				       "cache '%s' has the same place as '%s': make one of them with another --place",
+				       tcache_name(aot->file), tcache_name(other->file));
+	}
+	return 0;
+}
+
+static int map_decoded(struct aot *aot, struct err *err)
+{
+	u64 size = tcache_insns_size(aot->file);
+	void *at = (void *)aot->place->insns_address;
+
+	if (aot->place->insn_size != sizeof(struct insn))
+		return err_set(err, "cache '%s' has decoded instructions of another size", tcache_name(aot->file));
+	if (!size)
+		return 0;
+	aot->decoded = mmap(at, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	if (aot->decoded == MAP_FAILED) {
+		aot->decoded = NULL;
+		return err_set(err, "cannot use cache '%s': address %p is taken: %s", tcache_name(aot->file), at,
+			       strerror(errno));
+	}
+	aot->decoded_size = size;
+	return 0;
+}
+
+/* find_by_link() relies on it. */
+static int check_order(const struct aot *aot, struct err *err)
+{
+	for (u32 i = 1; i < aot->unit_count; i++) {
+		if (aot->units[aot->by_code[i]].link_first < aot->units[aot->by_code[i - 1]].link_first)
+			return err_set(err, "cache '%s': links are not in the order of code", tcache_name(aot->file));
+	}
+	return 0;
+}
+
+static int map_all(struct live *live, struct aot *aot, struct err *err)
+{
+	struct tcache *file = aot->file;
+	struct tcache_fingerprint want;
+
+	fingerprint_wanted(live, &want);
+	if (tcache_check_fingerprint(file, &want) != TCACHE_OK)
+		return err_set(err, "%s", tcache_error(file));
+	aot->unit_count = (u32)tcache_units_count(file);
+	aot->link_count = (u32)tcache_links_count(file);
+	aot->insn_count = (u32)tcache_insns_count(file);
+	aot->target_count = (u32)tcache_targets_count(file);
+	aot->place = tcache_place(file);
+	if (!aot->place)
+		return err_set(err, "%s", tcache_error(file));
+	aot->units = tcache_units(file, 0, aot->unit_count);
+	aot->links = tcache_links(file, 0, aot->link_count);
+	aot->by_code = tcache_by_code(file, 0, aot->unit_count);
+	if (!aot->units || !aot->links || !aot->by_code)
+		return err_set(err, "%s", tcache_error(file));
+	if (check_order(aot, err) < 0)
+		return -1;
+	if (take_targets(live, aot, err) < 0 || map_decoded(aot, err) < 0)
+		return -1;
+	if (tcache_map_code(file, 0) != TCACHE_OK)
+		return err_set(err, "%s", tcache_error(file));
+	aot->code = (u32)(aot->place->code_address - LIVE_CODE_ADDRESS);
+	aot->code_size = tcache_code_size(file);
+	if (tcache_map_cells(file, 0) != TCACHE_OK)
+		return err_set(err, "%s", tcache_error(file));
+	aot->cells = (u64 *)aot->place->cells_address;
+	aot->cells_size = tcache_cells_size(file);
+	aot->bindings = calloc(aot->unit_count, sizeof(*aot->bindings));
+	return aot->bindings ? 0 : err_set(err, "out of memory");
+}
+
+int aot_open(struct live *live, const char *path, bool trust, struct err *err)
+{
+	struct aot *aot;
+	char error[512];
+
+	if (live->aot_count == AOT_MAX)
+		return err_set(err, "cache '%s': at most %d caches can be used", path, AOT_MAX);
+	aot = calloc(1, sizeof(*aot));
+	if (!aot)
+		return err_set(err, "out of memory");
+	if (tcache_open(path, trust ? TCACHE_TRUST : 0, &aot->file, error, sizeof(error)) != TCACHE_OK) {
+		free(aot);
+		return err_set(err, "%s", error);
+	}
+	if (map_all(live, aot, err) < 0) {
+		aot_close(aot);
+		return -1;
+	}
+	aot->id = (u8)live->aot_count;
+	live->aot[live->aot_count++] = aot;
+	return 0;
+}
+
+void aot_close(struct aot *aot)
+{
+	if (!aot)
+		return;
+	if (aot->code_size)
+		munmap((void *)aot->place->code_address, aot->code_size);
+	if (aot->cells_size)
+		munmap(aot->cells, aot->cells_size);
+	if (aot->decoded)
+		munmap(aot->decoded, aot->decoded_size);
+	tcache_close(aot->file);
+	free(aot->bindings);
+	free(aot);
+}
+
+u64 aot_units(const struct live *live)
+{
+	u64 count = 0;
+
+	for (unsigned i = 0; i < live->aot_count; i++)
+		count += live->aot[i]->unit_count;
+	return count;
+}
+
+void aot_number_targets(struct live *live)
+{
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		const struct aot *aot = live->aot[i];
+		const u64 *pcs = tcache_targets(aot->file, 0, aot->target_count);
+
+		for (u32 n = 0; pcs && n < aot->target_count; n++)
+			store_set_target(&live->store, aot->place->first_target + n, pcs[n]);
+	}
+}
+
+/* --- binding ----------------------------------------------------------------------------------------------------- */
+
+static struct unit *new_unit(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit_view *view)
+{
+	struct store *store = &live->store;
+	const struct tcache_unit *from = view->unit;
+	u32 code = aot->code + from->code_offset;
+
+	if (store->unit_count == store->bound_first || store->entry_count + from->entry_count > store->entry_max)
+		return NULL;
+	u32 n = --store->bound_first;
+	struct unit *unit = &store->units[n];
+
+	*unit = (struct unit){
+		.pc = from->pc,
+		.gpa_next = NO_FRAME,
+		.mode = from->mode,
+		.code = code,
+		.body = code + from->body_offset,
+		.code_end = code + from->code_length,
+		.entries = store->entry_count,
+		.entries_count = from->entry_count,
+		.landings = store->landing_count,
+		.links = from->link_first,
+		.links_count = from->link_count,
+		.cached = number + 1,
+		.cache_id = aot->id,
+		.instructions = (u16)from->instruction_count,
+		.guest_bytes = (u16)from->guest_length,
+		.origin = from->flags & TCACHE_UNIT_LIFTED ? ORIGIN_AOT_LIFTED : ORIGIN_AOT_COPIED,
+	};
+	for (u32 i = 0; i < from->entry_count; i++)
+		store_add_entry(store, n, from->pc + view->entries[i].guest, code + view->entries[i].code);
+	return unit;
+}
+
+/* Its links lead nowhere yet. */
+static void reset_cells(struct aot *aot, struct binding *binding, const struct tcache_unit *unit)
+{
+	if (binding->dirty) {
+		for (u32 i = unit->link_first; i < unit->link_first + unit->link_count; i++)
+			aot->cells[i] = aot->place->code_address + unit->code_offset + aot->links[i].cold;
+	}
+	binding->dirty = false;
+}
+
+static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, bool *full)
+{
+	struct live *live = v->vm->live;
+	struct binding *binding = &aot->bindings[number];
+	struct tcache_unit_view view;
+	struct unit *unit;
+
+	if (binding->bound) { /* at another frame: one cannot serve both */
+		if (++binding->rebinds > REBINDS_MAX) {
+			v->vm->stats.aot_rejected_frame++;
+			binding->rejected = true;
+			return UNIT_NONE;
+		}
+		live_drop_frame(v, live->store.units[binding->unit].gpa);
+	}
+	if (tcache_unit_view(aot->file, number, &view) != TCACHE_OK) {
+		v->vm->stats.aot_rejected_damage++;
+		binding->rejected = true;
+		return UNIT_NONE;
+	}
+	unit = new_unit(live, aot, number, &view);
+	if (!unit) {
+		*full = true;
+		return UNIT_NONE;
+	}
+	unit->gpa = gpa;
+	unit->gpa_next = next;
+	reset_cells(aot, binding, view.unit);
+	binding->pcs = view.pcs;
+	binding->bound = true;
+	binding->unit = live->store.bound_first;
+	v->vm->stats.aot_bound++;
+	return binding->unit;
+}
+
+u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full)
+{
+	struct live *live = v->vm->live;
+	u8 joined[GUEST_BYTES_MAX];
+
+	*full = false;
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		struct aot *aot = live->aot[i];
+		u32 first, count;
+
+		if (tcache_unit_find(aot->file, v->rip, &first, &count) != TCACHE_OK)
+			continue;
+		for (u32 n = first; n < first + count; n++) {
+			const struct tcache_unit *unit = &aot->units[n];
+			const u8 *bytes;
+			u64 hash[2], next;
+
+			if (unit->mode != mode || aot->bindings[n].rejected)
+				continue;
+			bytes = guest_bytes(v, gpa, unit->guest_length, joined, &next);
+			if (!bytes)
+				continue;
+			tcache_hash(bytes, unit->guest_length, hash);
+			if (hash[0] == unit->hash[0] && hash[1] == unit->hash[1])
+				return bind(v, aot, n, gpa, next, full);
+			v->vm->stats.aot_rejected_bytes++;
+		}
+	}
+	return UNIT_NONE;
+}
+
+void aot_unbind(struct live *live, const struct unit *unit)
+{
+	struct aot *aot = live->aot[unit->cache_id];
+
+	aot->bindings[unit->cached - 1].bound = false;
+}
+
+void aot_unbind_all(struct live *live)
+{
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		struct aot *aot = live->aot[i];
+
+		for (u32 n = 0; n < aot->unit_count; n++) {
+			aot->bindings[n].bound = false;
+			aot->bindings[n].unit = UNIT_NONE;
+		}
+	}
+}
+
+/* --- what running code needs ------------------------------------------------------------------------------------- */
+
+static struct aot *owner(const struct live *live, u32 offset)
+{
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		if (offset - live->aot[i]->code < live->aot[i]->code_size)
+			return live->aot[i];
+	}
+	return NULL;
+}
+
+bool aot_owns(const struct live *live, u32 offset)
+{
+	return owner(live, offset) != NULL;
+}
+
+/* The cache's unit whose code the offset (from the cache's code) lies in. */
+static bool find_unit(const struct aot *aot, u32 offset, u32 *number)
+{
+	u32 low = 0, high = aot->unit_count;
+
+	/* the last one that begins at or before it */
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (aot->units[aot->by_code[middle]].code_offset <= offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0)
+		return false;
+	*number = aot->by_code[low - 1];
+	return offset - aot->units[*number].code_offset < aot->units[*number].code_length;
+}
+
+bool aot_find_pc(const struct live *live, u32 offset, const struct unit **found, const struct pc_entry **entry)
+{
+	const struct aot *aot = owner(live, offset);
+	u32 number;
+
+	offset -= aot->code;
+	if (!find_unit(aot, offset, &number) || aot->bindings[number].unit == UNIT_NONE)
+		return false;
+	const struct binding *binding = &aot->bindings[number];
+	const struct tcache_unit *unit = &aot->units[number];
+	u32 first = 0, last = unit->pc_count;
+
+	/* the last entry at or before offset */
+	offset -= unit->code_offset;
+	while (first < last) {
+		u32 middle = first + (last - first) / 2;
+
+		if (binding->pcs[middle].code <= offset)
+			first = middle + 1;
+		else
+			last = middle;
+	}
+	*found = &live->store.units[binding->unit];
+	*entry = first ? (const struct pc_entry *)&binding->pcs[first - 1] : NULL;
+	return true;
+}
+
+static struct aot *link_owner(const struct live *live, u32 number)
+{
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		if (number - live->aot[i]->place->first_link < live->aot[i]->link_count)
+			return live->aot[i];
+	}
+	return NULL;
+}
+
+/* The cache's unit that the link (counted from its first one) belongs to. */
+static u32 find_by_link(const struct aot *aot, u32 link)
+{
+	u32 low = 0, high = aot->unit_count;
+
+	/* the last one whose links begin at or before it */
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (aot->units[aot->by_code[middle]].link_first <= link)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low ? aot->by_code[low - 1] : aot->by_code[0];
+}
+
+u32 aot_link(const struct live *live, u32 number, u64 *target)
+{
+	const struct aot *aot = link_owner(live, number);
+
+	if (!aot)
+		BUG("a cache's code left by link %#x, which it does not have", number);
+	number -= aot->place->first_link;
+
+	u32 from = find_by_link(aot, number);
+
+	*target = aot->units[from].pc + (u64)(s64)aot->links[number].target;
+	return aot->bindings[from].bound ? aot->bindings[from].unit : UNIT_NONE;
+}
+
+void aot_set_link(struct live *live, u32 number, u64 host)
+{
+	struct aot *aot = link_owner(live, number);
+
+	number -= aot->place->first_link;
+	aot->cells[number] = host;
+	aot->bindings[find_by_link(aot, number)].dirty = true;
+}
+
+void aot_decode(struct vcpu *v, const struct insn *insn)
+{
+	struct live *live = v->vm->live;
+
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		struct aot *aot = live->aot[i];
+		u64 offset = (u64)insn - (u64)aot->decoded;
+
+		if (offset >= aot->decoded_size)
+			continue;
+		u32 number = (u32)(offset / sizeof(*insn));
+
+		vcpu_fpu_put(v);
+
+		const struct tcache_insn *bytes = tcache_insns(aot->file, number, 1);
+
+		if (!bytes || insn_decode(&aot->decoded[number], bytes->bytes, bytes->length) < 0)
+			BUG("instruction %u of cache '%s' is damaged", number, tcache_name(aot->file));
+		vcpu_fpu_get(v);
+		return;
+	}
+	BUG("an instruction record at %p, where there is none", (const void *)insn);
+}

@@ -1,0 +1,50 @@
+/*
+ * Caches in use: units that the build step made, bound to guest memory when their bytes are found there. A bound unit
+ * is an ordinary unit in the live engine's tables whose code lies in the cache's mapping, read-only; its links go
+ * through cells, which are private to this process.
+ */
+#ifndef AVANT_LIVE_AOT_H
+#define AVANT_LIVE_AOT_H
+
+#include "live/live.h"
+#include "util/err.h"
+
+struct aot;
+
+/*
+ * Opens the cache at path for this VM (after live_create()), maps it and makes its units available. Returns 0, or -1
+ * with a message in err that names file and reason: then nothing has changed. `trust`: whoever owns the file.
+ */
+int aot_open(struct live *live, const char *path, bool trust, struct err *err);
+void aot_close(struct aot *aot);
+/* Number of units of all caches. */
+u64 aot_units(const struct live *live);
+/* Gives the numbered targets of all caches back to the live tables, which have been emptied. */
+void aot_number_targets(struct live *live);
+
+/*
+ * Binds a unit for v->rip at gpa in this mode. Returns its number in the live tables, UNIT_NONE if no cache has one.
+ * *full says that the tables are full: nothing else can be done until they are emptied.
+ */
+u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full);
+
+/* The unit is dropped, or all are: its code is not entered any more. General registers only. */
+void aot_unbind(struct live *live, const struct unit *unit);
+void aot_unbind_all(struct live *live);
+
+/* Is this an offset (in the live engine's terms) in some cache's code? Then as live_find_pc(). General registers only.
+ */
+bool aot_owns(const struct live *live, u32 offset);
+bool aot_find_pc(const struct live *live, u32 offset, const struct unit **unit, const struct pc_entry **entry);
+
+/* Links of caches are numbered from here on. */
+#define AOT_FIRST_LINK (1u << 26)
+/* The unit that link `number` belongs to, UNIT_NONE if it is not bound, and its target. General registers only. */
+u32 aot_link(const struct live *live, u32 number, u64 *target);
+/* Lets the link go on at this host address. General registers only. */
+void aot_set_link(struct live *live, u32 number, u64 host);
+
+/* Decodes an instruction record of a cache that was not used before. Keeps the guest's vector state loaded. */
+void aot_decode(struct vcpu *v, const struct insn *insn);
+
+#endif

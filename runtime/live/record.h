@@ -1,0 +1,31 @@
+/*
+ * Recording a run (`avant run --record`): which guest code was executed, as which units, and how often each of their
+ * blocks. The build step translates what it finds in such a file.
+ */
+#ifndef AVANT_LIVE_RECORD_H
+#define AVANT_LIVE_RECORD_H
+
+#include "util/err.h"
+#include "util/types.h"
+
+struct live;
+struct unit;
+struct recorder;
+
+/* NULL with a message in err. */
+struct recorder *recorder_create(struct err *err);
+void recorder_destroy(struct recorder *recorder);
+
+/* A unit was made from these guest bytes. */
+void recorder_add(struct recorder *recorder, const struct unit *unit, const u8 *bytes);
+
+/* Takes the counters of all units since the last call; they are about to be forgotten. */
+void recorder_harvest(struct recorder *recorder, const struct live *live);
+
+/*
+ * Writes all to a file: a container as cache-format/FORMAT.md describes, with the chunks RECD, GBYT and CNTS. -1 with a
+ * message in err; the file is complete or not there.
+ */
+int recorder_write(struct recorder *recorder, const struct live *live, const char *path, struct err *err);
+
+#endif

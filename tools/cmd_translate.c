@@ -1,0 +1,185 @@
+/* avant translate: the build step. Linked into a program of its own, because LLVM is large. */
+#include "command.h"
+
+#include "build.h"
+#include "plan.h"
+
+#include "boot/file.h"
+#include "boot/kernel_image.h"
+#include "cpu/cpu.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <tcache.h>
+#include <unistd.h>
+
+#define PROFILES_MAX 16
+
+struct translate_options {
+	const char *kernel_path, *initrd_path, *output;
+	const char *profiles[PROFILES_MAX];
+	unsigned profile_count;
+	const char *cpu_name;
+	u64 place;
+	bool counted, exact_flags, table;
+};
+
+#define FIELD(name) offsetof(struct translate_options, name)
+
+/* The field is the whole structure: the option may be given several times. */
+static int parse_profile(void *field, const char *text, struct err *err)
+{
+	struct translate_options *options = field;
+
+	if (options->profile_count == PROFILES_MAX)
+		return err_set(err, "at most %d recordings can be used", PROFILES_MAX);
+	options->profiles[options->profile_count++] = text;
+	return 0;
+}
+
+static int parse_place(void *field, const char *text, struct err *err)
+{
+	if (option_count(field, text, err) < 0 || *(u64 *)field >= PLACES)
+		return err_set(err, "'%s' is not a number from 0 to %d", text, PLACES - 1);
+	return 0;
+}
+
+static const struct option_spec option_specs[] = {
+	{.help = "Input"},
+	{"kernel", "FILE", "bzImage or ELF vmlinux (required)", NULL, option_text, FIELD(kernel_path)},
+	{"profile", "FILE", "recording of avant run --record; may be given\nseveral times", NULL, parse_profile, 0},
+	{.help = "Output"},
+	{"output", "FILE", "the cache to write (required)", NULL, option_text, FIELD(output)},
+	{"cpu", "MODEL", "processor that guests will see, as in avant run", "default", option_text, FIELD(cpu_name)},
+	{"place", "N", "0 to 2: caches that are to be used together must\nhave different places", "0", parse_place,
+	 FIELD(place)},
+	{.help = "Finding errors"},
+	{"counted", NULL, "make code that counts instructions, for runs with\n--count or --clock instructions", NULL,
+	 NULL, FIELD(counted)},
+	{"exact-flags", NULL, "make code that keeps all flags, for runs with\n--trace-state", NULL, NULL,
+	 FIELD(exact_flags)},
+	{"returns-table", NULL, "make code for runs with --returns table", NULL, NULL, FIELD(table)},
+	{0},
+};
+
+struct job {
+	const struct command *command;
+	const struct translate_options *options;
+	struct plan *plan;
+	struct build *build;
+	struct kernel_image kernel;
+	u8 *kernel_file;
+	u64 kernel_size;
+	u64 copied, skipped;
+};
+
+static int read_file(const char *path, const char *what, u8 **data, u64 *size, struct err *err)
+{
+	int fd = file_open(path, what, size, err), result;
+
+	if (fd < 0)
+		return -1;
+	*data = malloc(*size + 1);
+	result = *data ? file_read(fd, *data, *size, path, what, err)
+		       : err_set(err, "not enough memory to read '%s'", path);
+	close(fd);
+	return result;
+}
+
+static int read_inputs(struct job *job, struct err *err)
+{
+	const struct translate_options *options = job->options;
+
+	if (read_file(options->kernel_path, "kernel", &job->kernel_file, &job->kernel_size, err) < 0 ||
+	    kernel_image_parse(job->kernel_file, job->kernel_size, options->kernel_path, &job->kernel, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < options->profile_count; i++) {
+		if (plan_add_recording(job->plan, options->profiles[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int translate_all(struct job *job, struct err *err)
+{
+	for (size_t i = 0; i < plan_count(job->plan); i++) {
+		switch (build_copy(job->build, plan_at(job->plan, i))) {
+		case BUILD_OK:
+			job->copied++;
+			break;
+		case BUILD_SKIPPED:
+			job->skipped++;
+			break;
+		case BUILD_FULL:
+			return err_set(err, "there is no room for more than %zu units in one cache", i);
+		}
+	}
+	return 0;
+}
+
+static int run_job(struct job *job, struct err *err)
+{
+	const struct translate_options *options = job->options;
+	struct build_options build_options = {.place = (unsigned)options->place,
+					      .counted = options->counted,
+					      .exact_flags = options->exact_flags,
+					      .returns_host = !options->table,
+					      .guest_cpu = cpu_model_name(cpu_model_find(options->cpu_name))};
+	struct build_image images[] = {{.path = options->kernel_path, .kind = TCACHE_IMAGE_KERNEL}};
+
+	job->plan = plan_create(err);
+	if (!job->plan || read_inputs(job, err) < 0)
+		return -1;
+	job->build = build_create(&build_options, err);
+	if (!job->build || translate_all(job, err) < 0)
+		return -1;
+	images[0].file = job->kernel_file;
+	images[0].file_size = job->kernel_size;
+	if (job->kernel.unpacked.data) {
+		images[0].data = job->kernel.elf;
+		images[0].data_size = job->kernel.elf_size;
+	}
+	return build_write(job->build, options->output, images, ARRAY_SIZE(images), NULL, NULL, "", err);
+}
+
+static int translate_main(const struct command *command, void *parsed)
+{
+	struct translate_options *options = parsed;
+	struct job job = {.command = command, .options = options};
+	struct err err = ERR_INIT;
+	int status = STATUS_OK;
+
+	if (!options->kernel_path)
+		return command_usage_error(command, "--kernel is needed");
+	if (!options->output)
+		return command_usage_error(command, "--output is needed");
+	if (!cpu_model_find(options->cpu_name))
+		return command_usage_error(command, "--cpu: unknown model '%s'; 'avant run --cpu help' lists them",
+					   options->cpu_name);
+	if (run_job(&job, &err) < 0)
+		status = command_error(command, "%s", err.text);
+	else
+		printf("%s: %llu units copied, %llu skipped\n", options->output, (unsigned long long)job.copied,
+		       (unsigned long long)job.skipped);
+	build_destroy(job.build);
+	plan_destroy(job.plan);
+	kernel_image_release(&job.kernel);
+	free(job.kernel_file);
+	return status;
+}
+
+const struct command command_translate = {
+	.name = "translate",
+	.summary = "translate a guest ahead of time",
+	.usage = "--kernel FILE --output CACHE [OPTION]...",
+	.text = "Translates the code of a guest into a cache file, with which avant run starts faster.\n",
+	.examples = "  avant run --kernel vmlinuz --initrd initrd.img --record boot.rec\n"
+		    "  avant translate --kernel vmlinuz --profile boot.rec --output debian.tcache\n"
+		    "  avant run --kernel vmlinuz --initrd initrd.img --cache debian.tcache\n",
+	.options = option_specs,
+	.options_size = sizeof(struct translate_options),
+	.main = translate_main,
+};
