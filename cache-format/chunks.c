@@ -1,5 +1,6 @@
 /* Chunks: finding them, checking their page groups. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -17,10 +18,22 @@ const struct tcache_toc_entry *tcache_toc(const struct tcache *cache, uint32_t c
 
 uint32_t tcache_find(const struct tcache *cache, uint32_t type)
 {
-	for (uint32_t i = 0; i < cache->header->chunk_count; i++)
-		if (cache->toc[i].type == type && tcache_understood(&cache->toc[i]))
-			return i;
-	return TCACHE_NO_CHUNK;
+	uint32_t number = tcache_kind_number(type);
+
+	return number < tcache_kind_count ? cache->found[number] : TCACHE_NO_CHUNK;
+}
+
+bool tcache_find_all(struct tcache *cache)
+{
+	cache->found = malloc(tcache_kind_count * sizeof(*cache->found));
+	if (!cache->found)
+		return false;
+	for (uint32_t n = 0; n < tcache_kind_count; n++)
+		cache->found[n] = TCACHE_NO_CHUNK;
+	for (uint32_t i = cache->header->chunk_count; i-- > 0;)
+		if (tcache_understood(&cache->toc[i]))
+			cache->found[tcache_kind_number(cache->toc[i].type)] = i;
+	return true;
 }
 
 /* Group n of a chunk; its bytes reach to the end of the last page, beyond the chunk's length. */

@@ -49,6 +49,7 @@ struct tcache {
 	const struct tcache_header *header;
 	const struct tcache_toc_entry *toc;
 	const struct tcache_group *groups;
+	uint32_t *found; /* by kind: its first chunk that is understood, or TCACHE_NO_CHUNK */
 	const struct tcache_footer *footer;
 	uint8_t *verified;  /* bit n: group n matched its digest */
 	const uint8_t *map; /* chunks: file offsets 0 … header->tail */
@@ -56,6 +57,12 @@ struct tcache {
 	bool placed;        /* placement was checked */
 	struct tcache_placement placement;
 };
+
+/* Number of a type in the table of kinds, tcache_kind_count if unknown. */
+uint32_t tcache_kind_number(uint32_t type);
+extern const uint32_t tcache_kind_count;
+/* Notes where chunks are, for tcache_find(). */
+bool tcache_find_all(struct tcache *cache);
 
 static inline uint64_t pages_up(uint64_t size)
 {

@@ -15,12 +15,32 @@ static const struct tcache_kind kinds[] = {
 #undef X
 };
 
+const uint32_t tcache_kind_count = sizeof(kinds) / sizeof(kinds[0]);
+
+enum {
+#define X(name, ...) NUMBER_##name,
+	TCACHE_CHUNKS(X)
+#undef X
+};
+
+uint32_t tcache_kind_number(uint32_t type)
+{
+	switch (type) {
+#define X(name, fourcc, ...)                                                                                           \
+	case fourcc:                                                                                                   \
+		return NUMBER_##name;
+		TCACHE_CHUNKS(X)
+#undef X
+	default:
+		return tcache_kind_count;
+	}
+}
+
 const struct tcache_kind *tcache_kind(uint32_t type)
 {
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (kinds[i].type == type)
-			return &kinds[i];
-	return NULL;
+	uint32_t number = tcache_kind_number(type);
+
+	return number < tcache_kind_count ? &kinds[number] : NULL;
 }
 
 bool tcache_understood(const struct tcache_toc_entry *entry)

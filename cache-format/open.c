@@ -74,6 +74,8 @@ static enum tcache_status load_fixed_parts(struct tcache *cache, uint64_t file_s
 	cache->toc = (const struct tcache_toc_entry *)cache->tail;
 	cache->groups = (const struct tcache_group *)(cache->toc + cache->header->chunk_count);
 	cache->footer = (const struct tcache_footer *)(cache->tail + bytes - sizeof(struct tcache_footer));
+	if (!status && !tcache_find_all(cache))
+		return tcache_fail(report, TCACHE_ERR_MEMORY, "out of memory");
 	return status;
 }
 
@@ -155,6 +157,7 @@ void tcache_close(struct tcache *cache)
 	if (cache->fd >= 0)
 		close(cache->fd);
 	free(cache->verified);
+	free(cache->found);
 	free(cache->tail);
 	free(cache->head);
 	free(cache->name);

@@ -99,8 +99,17 @@ static bool view_chunks(struct tcache *cache, struct tcache_unit_view *v)
 	    !(v->pcs = tcache_pcs(cache, u->pc_first, u->pc_count)) ||
 	    !(v->entries = tcache_entries(cache, u->entry_first, u->entry_count)) ||
 	    !(v->links = tcache_links(cache, u->link_first, u->link_count)) ||
-	    !(v->cells = tcache_cells(cache, u->link_first, u->link_count)) ||
-	    !(v->insns = tcache_insns(cache, u->insn_first, u->insn_count)) ||
+	    !(v->cells = tcache_cells(cache, u->link_first, u->link_count)))
+		return false;
+	return true;
+}
+
+/* The same for what only describes it. */
+static bool view_descriptions(struct tcache *cache, struct tcache_unit_view *v)
+{
+	const struct tcache_unit *u = v->unit;
+
+	if (!(v->insns = tcache_insns(cache, u->insn_first, u->insn_count)) ||
 	    !(v->name = tcache_string(cache, u->name)))
 		return false;
 	if (!u->guest_offset || tcache_find(cache, TCACHE_TYPE_guest) == TCACHE_NO_CHUNK)
@@ -109,7 +118,7 @@ static bool view_chunks(struct tcache *cache, struct tcache_unit_view *v)
 	return v->guest;
 }
 
-enum tcache_status tcache_unit_view(struct tcache *cache, uint32_t number, struct tcache_unit_view *view)
+enum tcache_status tcache_unit_run_view(struct tcache *cache, uint32_t number, struct tcache_unit_view *view)
 {
 	const struct tcache_unit *unit = tcache_units(cache, number, 1);
 	enum tcache_status status;
@@ -127,9 +136,18 @@ enum tcache_status tcache_unit_view(struct tcache *cache, uint32_t number, struc
 		status = check_entries(cache, view, number);
 	if (!status)
 		status = check_links(cache, view, number);
-	if (!status)
-		status = check_insns(cache, view->insns, unit->insn_first, unit->insn_count);
 	return status;
+}
+
+enum tcache_status tcache_unit_view(struct tcache *cache, uint32_t number, struct tcache_unit_view *view)
+{
+	enum tcache_status status = tcache_unit_run_view(cache, number, view);
+
+	if (status)
+		return status;
+	if (!view_descriptions(cache, view))
+		return cache->last;
+	return check_insns(cache, view->insns, view->unit->insn_first, view->unit->insn_count);
 }
 
 /* ---- finding units ---- */

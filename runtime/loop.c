@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cpu/cpu.h"
+#include "cpu/observe.h"
 #include "debug/debugger.h"
 #include "debug/trace.h"
 #include "dev/console.h"
@@ -53,8 +54,9 @@ static void look_at_events(struct vm *vm)
 
 static bool deliver_nmi(struct vm *vm)
 {
-	if (!irqchip_take_nmi(vm->irqchip))
+	if (vm->vcpu->nmi_blocked || !irqchip_take_nmi(vm->irqchip))
 		return false;
+	vm->vcpu->nmi_blocked = true;
 	cpu_deliver_interrupt(vm->vcpu, VEC_NMI);
 	return true;
 }
@@ -146,7 +148,39 @@ static bool stop_for_debugger(struct vm *vm)
 	return true;
 }
 
-/* One instruction by the single-instruction path, with single-step trapping (SDM vol. 3B, 17.3.1.4). */
+/*
+ * The breakpoints on the instruction at rip, unless RFLAGS.RF says that they have been met already; as a fault
+ * (SDM vol. 3B, 17.3.1.1).
+ */
+static bool meets_breakpoint(struct vcpu *v)
+{
+	u64 found = v->rflags & FLAG_RF ? 0 : observe_breakpoints_at(v, v->rip);
+
+	if (found)
+		v->fault = (struct fault){.vector = VEC_DB, .dr6 = found, .before = true};
+	return found;
+}
+
+/* The trap after an instruction: single-step, data breakpoints, or both at once (SDM vol. 3B, 17.3.1.2, 17.3.1.4). */
+static enum exec trap_after(struct vm *vm, enum exec result)
+{
+	struct vcpu *v = vm->vcpu;
+	const u64 causes = v->observed | (v->trap ? DR6_BS : 0);
+
+	if (result == EXEC_FAULT || result == EXEC_STOP || result == EXEC_HALT)
+		return result;
+	/* a REP goes on with its next element, on which instruction breakpoints have been met */
+	if (result == EXEC_AGAIN && (v->dr[7] & DR7_ENABLED))
+		v->rflags |= FLAG_RF;
+	if (!causes)
+		return result;
+	if (result == EXEC_LEAVE)
+		conclude(vm, result);
+	v->fault = (struct fault){.vector = VEC_DB, .dr6 = causes};
+	return EXEC_FAULT;
+}
+
+/* One instruction by the single-instruction path, with debug exceptions. */
 static void step(struct vm *vm)
 {
 	struct vcpu *v = vm->vcpu;
@@ -154,19 +188,18 @@ static void step(struct vm *vm)
 
 	if (vm->debugger && stop_for_debugger(vm))
 		return;
+	if (UNLIKELY(v->dr[7] & DR7_ENABLED) && meets_breakpoint(v)) {
+		conclude(vm, EXEC_FAULT);
+		return;
+	}
 	v->rflags &= ~FLAG_RF;
 	v->trap = !!(v->rflags & FLAG_TF);
+	observe_begin(v);
 	result = interp_step(v);
+	observe_end(v);
 	if (vm->counted && result != EXEC_FAULT && result != EXEC_AGAIN)
 		v->budget--;
-	/* a REP is stepped element by element */
-	if (v->trap && result != EXEC_FAULT && result != EXEC_STOP && result != EXEC_HALT) {
-		if (result == EXEC_LEAVE)
-			conclude(vm, result);
-		v->fault = (struct fault){.vector = VEC_DB, .dr6 = BIT(14)};
-		result = EXEC_FAULT;
-	}
-	conclude(vm, result);
+	conclude(vm, trap_after(vm, result));
 }
 
 static void run_live(struct vm *vm)
@@ -230,7 +263,7 @@ void loop_run(struct vm *vm)
 	while (vm->exit == EXIT_RUNNING) {
 		if (v->poll || (vm->counted && v->budget <= 0))
 			service(vm);
-		if (!live || (v->shadow && (v->poll || vm->counted)) || (v->rflags & FLAG_TF) ||
+		if (!live || (v->shadow && (v->poll || vm->counted)) || observe_wanted(v) ||
 		    (vm->debugger && debugger_single_steps(vm->debugger, v->rip)))
 			step(vm);
 		else

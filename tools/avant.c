@@ -9,6 +9,7 @@
 
 static const struct command *const commands[] = {
 	&command_run,
+	&command_translate_program,
 	&command_cache,
 	&command_check,
 	NULL,

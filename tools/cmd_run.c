@@ -227,7 +227,7 @@ static const struct option_spec options[] = {
 	 "live", parse_engine, FIELD(engine)},
 	{"returns", "HOW", "returns of translated code: host (the processor's\npredictor) or table", "host",
 	 parse_returns, FIELD(returns)},
-	{"code-cache", "SIZE", "memory for live translations, at least 2M", "64M", parse_code_cache,
+	{"code-cache", "SIZE", "memory for live translations, 2M to 256M", "64M", parse_code_cache,
 	 FIELD(code_cache_size)},
 	{.help = "Finding errors"},
 	{"clock", "SOURCE", "guest time: host, or instructions (a function of\nexecuted instructions, repeatable)",

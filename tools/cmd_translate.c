@@ -94,7 +94,7 @@ static int read_inputs(struct job *job, struct err *err)
 	const struct translate_options *options = job->options;
 
 	if (read_file(options->kernel_path, "kernel", &job->kernel_file, &job->kernel_size, err) < 0 ||
-	    kernel_image_parse(job->kernel_file, job->kernel_size, options->kernel_path, &job->kernel, err) < 0)
+	    kernel_image_parse(job->kernel_file, job->kernel_size, options->kernel_path, NULL, &job->kernel, err) < 0)
 		return -1;
 	for (unsigned i = 0; i < options->profile_count; i++) {
 		if (plan_add_recording(job->plan, options->profiles[i], err) < 0)

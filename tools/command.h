@@ -51,9 +51,13 @@ struct command {
 	int (*main)(const struct command *command, void *options); /* returns the exit status */
 	/* a group: the commands in it, ending with NULL. It has no options and no main() of its own. */
 	const struct command *const *commands;
+	const char *program; /* not here but in this program, which takes all arguments; or NULL */
 };
 
-extern const struct command command_run, command_check, command_translate, command_cache;
+extern const struct command command_run, command_check, command_cache, command_translate, command_translate_program;
+
+/* Becomes the program, which lies beside this one or in ../libexec/avant; returns an exit status if that fails. */
+int command_exec(const char *program, char **argv);
 
 /* Notes the time: call first thing in main(). */
 void command_start(void);

@@ -269,6 +269,8 @@ static int run_group(const struct command *group, int argc, char **argv)
 
 int command_main(const struct command *command, int argc, char **argv)
 {
+	if (command->program)
+		return command_exec(command->program, argv);
 	return command->commands ? run_group(command, argc, argv) : run_command(command, argc, argv);
 }
 

@@ -153,6 +153,8 @@ struct tcache_unit_view {
 };
 
 enum tcache_status tcache_unit_view(struct tcache *cache, uint32_t number, struct tcache_unit_view *view);
+/* Only what running it takes: insns, guest and name stay NULL, and their pages are not touched. */
+enum tcache_status tcache_unit_run_view(struct tcache *cache, uint32_t number, struct tcache_unit_view *view);
 /* The units that begin at this guest address: numbers *first … *first + *count - 1. None is no error. */
 enum tcache_status tcache_unit_find(struct tcache *cache, uint64_t pc, uint32_t *first, uint32_t *count);
 /* The unit whose code holds this offset in CODE: *number; TCACHE_ERR_RANGE if there is none. */

@@ -259,10 +259,10 @@ struct tcache_executed {
 	X(guest, TCACHE_FOURCC('G', 'B', 'Y', 'T'), uint8_t, 1, TCACHE_OPTIONAL, 1, "guest bytes")                     \
 	X(log, TCACHE_FOURCC('B', 'L', 'O', 'G'), char, 1, TCACHE_OPTIONAL, 1, "build log")                            \
 	X(kernel, TCACHE_FOURCC('K', 'E', 'R', 'N'), uint8_t, 0, TCACHE_OPTIONAL, 1, "unpacked kernel")                \
-	X(strings, TCACHE_FOURCC('S', 'T', 'R', 'S'), char, 1, TCACHE_CRITICAL, 1, "strings")                          \
 	X(executed, TCACHE_FOURCC('R', 'E', 'C', 'D'), struct tcache_executed, 1, TCACHE_OPTIONAL, 1,                  \
 	  "code that was executed")                                                                                    \
-	X(counts, TCACHE_FOURCC('C', 'N', 'T', 'S'), uint64_t, 1, TCACHE_OPTIONAL, 1, "executions of basic blocks")
+	X(counts, TCACHE_FOURCC('C', 'N', 'T', 'S'), uint64_t, 1, TCACHE_OPTIONAL, 1, "executions of basic blocks")    \
+	X(strings, TCACHE_FOURCC('S', 'T', 'R', 'S'), char, 1, TCACHE_CRITICAL, 1, "strings")
 
 /* TCACHE_TYPE_images, TCACHE_TYPE_units, …: the FourCCs by the names of the table. */
 enum tcache_type {

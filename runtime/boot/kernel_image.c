@@ -215,7 +215,8 @@ static int read_setup_header(struct kernel_image *image, const u8 *data, u64 siz
 	return 0;
 }
 
-static int unpack_bzimage(struct kernel_image *image, const u8 *data, u64 size, const char *name, struct err *err)
+static int unpack_bzimage(struct kernel_image *image, const u8 *data, u64 size, const char *name,
+			  const struct kernel_keeper *keeper, struct err *err)
 {
 	struct setup_header header = {0};
 	struct err reason = ERR_INIT;
@@ -231,6 +232,10 @@ static int unpack_bzimage(struct kernel_image *image, const u8 *data, u64 size, 
 	if (payload + header.payload_length > size)
 		return err_set(err, "'%s' is truncated: its payload ends at byte %llu, the file at byte %llu", name,
 			       (unsigned long long)(payload + header.payload_length), (unsigned long long)size);
+	if (keeper)
+		image->elf = keeper->find(keeper->opaque, data, size, &image->elf_size);
+	if (image->elf)
+		return 0;
 	if (payload_unpack(data + payload, header.payload_length, KERNEL_MAX_SIZE, &image->unpacked, &reason))
 		return err_set(err, "cannot unpack kernel '%s': %s", name, reason.text);
 	if (!is_elf(image->unpacked.data, image->unpacked.size))
@@ -242,7 +247,8 @@ static int unpack_bzimage(struct kernel_image *image, const u8 *data, u64 size, 
 
 /* --- both ------------------------------------------------------------------------------------------------------ */
 
-int kernel_image_parse(const u8 *data, u64 size, const char *name, struct kernel_image *image, struct err *err)
+int kernel_image_parse(const u8 *data, u64 size, const char *name, const struct kernel_keeper *keeper,
+		       struct kernel_image *image, struct err *err)
 {
 	*image = (struct kernel_image){0};
 	if (is_elf(data, size)) {
@@ -257,7 +263,7 @@ int kernel_image_parse(const u8 *data, u64 size, const char *name, struct kernel
 		not_a_kernel(data, size, name, err);
 		goto fail;
 	}
-	if (read_setup_header(image, data, size, name, err) || unpack_bzimage(image, data, size, name, err) ||
+	if (read_setup_header(image, data, size, name, err) || unpack_bzimage(image, data, size, name, keeper, err) ||
 	    parse_elf(image, name, err))
 		goto fail;
 	return 0;
@@ -266,7 +272,7 @@ fail:
 	return -1;
 }
 
-int kernel_image_load(const char *path, struct kernel_image *image, struct err *err)
+int kernel_image_load(const char *path, const struct kernel_keeper *keeper, struct kernel_image *image, struct err *err)
 {
 	u64 size;
 	u8 *data = NULL;
@@ -279,9 +285,10 @@ int kernel_image_load(const char *path, struct kernel_image *image, struct err *
 		err_set(err, "'%s' is too large for a kernel: %llu MiB", path, (unsigned long long)(size >> 20));
 	else if (!(data = malloc(size + 1)))
 		err_set(err, "not enough memory to read kernel '%s'", path);
-	else if (!file_read(fd, data, size, path, "kernel", err) && !kernel_image_parse(data, size, path, image, err)) {
+	else if (!file_read(fd, data, size, path, "kernel", err) &&
+		 !kernel_image_parse(data, size, path, keeper, image, err)) {
 		close(fd);
-		if (image->unpacked.data)
+		if (image->elf != data)
 			free(data);
 		else
 			image->file = data;

@@ -37,13 +37,24 @@ struct kernel_image {
 };
 
 /*
- * Reads the kernel at `path`. Returns 0, and the caller releases the image; or -1 with a message in err that names the
- * file, and nothing to release.
+ * Somebody who has kept what was unpacked before: find() returns the payload of the bzImage with these contents, which
+ * stays valid as long as the image is in use, or NULL.
  */
-int kernel_image_load(const char *path, struct kernel_image *image, struct err *err);
+struct kernel_keeper {
+	const u8 *(*find)(void *opaque, const u8 *file, u64 size, u64 *unpacked_size);
+	void *opaque;
+};
+
+/*
+ * Reads the kernel at `path`; keeper: NULL if there is none. Returns 0, and the caller releases the image; or -1 with a
+ * message in err that names the file, and nothing to release.
+ */
+int kernel_image_load(const char *path, const struct kernel_keeper *keeper, struct kernel_image *image,
+		      struct err *err);
 
 /* The same from memory; data must outlive the image (an ELF is not copied). `name` is used in messages. */
-int kernel_image_parse(const u8 *data, u64 size, const char *name, struct kernel_image *image, struct err *err);
+int kernel_image_parse(const u8 *data, u64 size, const char *name, const struct kernel_keeper *keeper,
+		       struct kernel_image *image, struct err *err);
 
 void kernel_image_release(struct kernel_image *image);
 

@@ -9,6 +9,7 @@
 #include "boot/kernel_image.h"
 #include "boot/layout.h"
 #include "boot/long_mode.h"
+#include "live/aot.h"
 #include "mem/mem.h"
 #include "vm.h"
 
@@ -141,12 +142,20 @@ static int load(struct vm *vm, const struct kernel_image *image, struct err *err
 	return 0;
 }
 
+static const u8 *find_unpacked(void *opaque, const u8 *file, u64 size, u64 *unpacked_size)
+{
+	const struct vm *vm = opaque;
+
+	return aot_unpacked(vm->live, file, size, unpacked_size);
+}
+
 int boot_linux(struct vm *vm, struct err *err)
 {
+	const struct kernel_keeper keeper = {find_unpacked, vm};
 	struct kernel_image image;
 	int result;
 
-	if (kernel_image_load(vm->config.kernel_path, &image, err))
+	if (kernel_image_load(vm->config.kernel_path, vm->live && vm->live->aot_count ? &keeper : NULL, &image, err))
 		return -1;
 	result = load(vm, &image, err);
 	kernel_image_release(&image);

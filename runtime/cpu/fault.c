@@ -4,7 +4,6 @@
 #include "vm.h"
 
 #define DR6_B_MASK 0xfULL
-#define DR6_BD     BIT(13)
 #define DR7_GD     BIT(13)
 
 enum fault_class { CLASS_BENIGN, CLASS_CONTRIBUTORY, CLASS_PAGE_FAULT, CLASS_DOUBLE_FAULT };
@@ -48,12 +47,13 @@ static void note_cause(struct vcpu *v)
 	}
 }
 
-/* RF in the pushed image: set for faults; #DB is one only if a debug register was touched (SDM vol. 3B, 17.3.1.1). */
+/* RF in the pushed image: set for faults; #DB is one by an instruction breakpoint, or where a debug register was
+ * touched (SDM vol. 3B, 17.3.1.1). */
 static u64 pushed_rf(const struct vcpu *v)
 {
 	switch (v->fault.vector) {
 	case VEC_DB:
-		return v->fault.dr6 & DR6_BD ? FLAG_RF : 0;
+		return v->fault.before ? FLAG_RF : 0;
 	case VEC_NMI:
 	case VEC_BP:
 	case VEC_OF:

@@ -161,6 +161,11 @@ enum exec help_iret(struct vcpu *v, const struct insn *insn)
 	u64 code, stack;
 	unsigned cpl;
 
+	/* NMIs are let in again even if it faults (SDM vol. 3A, 6.7.1; vol. 3C, 27.2.3) */
+	if (UNLIKELY(v->nmi_blocked)) {
+		v->nmi_blocked = false;
+		vcpu_notify(v);
+	}
 	if (v->rflags & FLAG_NT)
 		return raise_gp0(v);
 	if (read_frame(v, size, &frame) != EXEC_OK || check_return_cs(v, (u16)frame.cs, &code) != EXEC_OK)

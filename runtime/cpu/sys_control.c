@@ -137,6 +137,7 @@ static enum exec debug_register(struct vcpu *v, const struct insn *insn, unsigne
 	if (v->dr[7] & DR7_GD) {
 		vcpu_raise(v, VEC_DB);
 		v->fault.dr6 = DR6_BD;
+		v->fault.before = true;
 		return EXEC_FAULT;
 	}
 	return EXEC_OK;

@@ -1,4 +1,5 @@
 /* in, out, ins, outs (SDM vol. 1, 19.5). */
+#include "cpu/observe.h"
 #include "cpu/segment.h"
 #include "cpu/system.h"
 #include "vm.h"
@@ -45,12 +46,16 @@ static u16 port_number(const struct vcpu *v, const struct insn *insn)
 static u64 port_read(struct vcpu *v, u16 port, unsigned size)
 {
 	v->vm->stats.port_accesses++;
+	if (UNLIKELY(v->observe))
+		observe_port(v, port, size);
 	return bus_read(&v->vm->ports, port, size);
 }
 
 static void port_write(struct vcpu *v, u16 port, unsigned size, u64 value)
 {
 	v->vm->stats.port_accesses++;
+	if (UNLIKELY(v->observe))
+		observe_port(v, port, size);
 	bus_write(&v->vm->ports, port, size, value & size_mask(size));
 }
 
@@ -100,6 +105,8 @@ static enum exec probe_write(struct vcpu *v, u64 address, unsigned size)
 {
 	u64 gpa;
 
+	if (UNLIKELY(v->observe) && observe_alignment(v, address, size) != EXEC_OK)
+		return EXEC_FAULT;
 	if (mmu_translate(v, address, ACCESS_WRITE, &gpa) != EXEC_OK)
 		return EXEC_FAULT;
 	if (PAGE_OFFSET(address) + size > PAGE_SIZE &&

@@ -142,8 +142,9 @@ struct fault {
 	u8 vector;
 	bool has_error;
 	u32 error;
-	u64 cr2; /* with VEC_PF */
-	u64 dr6; /* with VEC_DB: bits to set in DR6 */
+	u64 cr2;     /* with VEC_PF */
+	u64 dr6;     /* with VEC_DB: bits to set in DR6 */
+	bool before; /* with VEC_DB: raised before the instruction, so a fault and not a trap */
 };
 
 /* Which address space view is in force: TLBs and jump tables are separate for each. */
@@ -213,6 +214,9 @@ struct vcpu {
 	u64 icount;                      /* instructions executed (counted mode and interp) */
 	u64 *tally_in;                   /* counted mode: where the instruction that C executes now counts */
 	u64 icount_limit;                /* counted mode, in generated code: icount when the budget is 0 */
+	u64 observed;                    /* breakpoints that the instruction has met, as bits of DR6 */
+	u8 observe;                      /* what accesses are looked at for: OBSERVE_* */
+	bool nmi_blocked;                /* by an NMI, until IRET */
 	bool careful;                    /* the next translation to run must be one without windows */
 	bool predictions_full;           /* a prediction stack has used its reserve */
 	bool forget_user, forget_kernel; /* return predictions may be stale: mappings have changed */

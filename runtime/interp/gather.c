@@ -7,6 +7,7 @@
 #include "cpu/cpu.h"
 #include "cpu/features.h"
 #include "cpu/fpu.h"
+#include "cpu/observe.h"
 #include "cpu/system.h"
 #include "mem/mem.h"
 #include "util/bytes.h"
@@ -202,6 +203,7 @@ enum exec interp_gather(struct vcpu *v, const struct insn *insn)
 
 	if (vector >= 0)
 		return vcpu_raise(v, (u8)vector);
+	v->observe &= (u8)~OBSERVE_ALIGNMENT; /* no #AC from these (SDM vol. 2, VGATHERDPS; exceptions type 6) */
 	vcpu_fpu_put(v);
 	need_vectors(v);
 	if (insn_has_vsib(insn))

@@ -1,6 +1,7 @@
 #include "interp/interp.h"
 
 #include "cpu/cpu.h"
+#include "cpu/observe.h"
 #include "cpu/operand.h"
 #include "cpu/system.h"
 #include "interp/gather.h"
@@ -137,6 +138,8 @@ static enum exec execute_copy(struct vcpu *v, const struct thunk *thunk)
 		gva = operand_address(v, insn);
 		if (thunk->aligned && (gva & (insn->mem_size - 1)))
 			return vcpu_raise_error(v, VEC_GP, 0);
+		if (UNLIKELY(v->observe) && observe_alignment(v, gva, insn->mem_size) != EXEC_OK)
+			return EXEC_FAULT;
 		if (insn->mem_write && probe_write(v, gva, insn->mem_size) != EXEC_OK)
 			return operand_fault(v, insn, gva, insn->mem_size);
 		/* an x87 store with an unmasked exception stores nothing: then the old contents are written back */

@@ -16,7 +16,7 @@ struct string_op {
 	u64 source_base; /* FS or GS base, or 0 */
 	u64 address_mask;
 	bool backward;
-	bool stepped; /* RFLAGS.TF: REP stops after each element */
+	bool stepped; /* RFLAGS.TF, or breakpoints: REP stops after each element */
 };
 
 static u64 source_address(const struct vcpu *v, const struct string_op *op)
@@ -113,7 +113,7 @@ static enum exec step_movs(struct vcpu *v, const struct string_op *op, u64 count
 	u64 here = elements_in_page(op, from, elements_in_page(op, to, count));
 	u8 *source, *target;
 
-	if (here && !op->backward) {
+	if (here && !op->backward && !v->observe) {
 		if (mmu_fill(v, from, op->size, ACCESS_READ, &source) != EXEC_OK ||
 		    mmu_fill(v, to, op->size, ACCESS_WRITE, &target) != EXEC_OK)
 			return EXEC_FAULT;
@@ -136,7 +136,7 @@ static enum exec step_stos(struct vcpu *v, const struct string_op *op, u64 count
 	u64 here = elements_in_page(op, to, count);
 	u8 *target;
 
-	if (here && !op->backward) {
+	if (here && !op->backward && !v->observe) {
 		if (mmu_fill(v, to, op->size, ACCESS_WRITE, &target) != EXEC_OK)
 			return EXEC_FAULT;
 		if (target) {
@@ -264,7 +264,7 @@ enum exec interp_string(struct vcpu *v, const struct insn *insn)
 						     : 0,
 		.address_mask = insn->addrsize == 4 ? 0xffffffff : ~0ULL,
 		.backward = v->rflags & FLAG_DF,
-		.stepped = v->rflags & FLAG_TF,
+		.stepped = (v->rflags & FLAG_TF) || v->observe,
 	};
 	enum exec result;
 	bool loaded;

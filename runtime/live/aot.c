@@ -34,6 +34,7 @@ struct aot {
 	const struct tcache_unit *units;
 	const struct tcache_link *links;
 	const u32 *by_code;
+	u64 *pcs; /* of the units, close together: to search in */
 	struct binding *bindings;
 	u64 *cells;           /* private, where the code looks for them */
 	struct insn *decoded; /* private, zeroed: length 0 means not decoded yet */
@@ -137,7 +138,12 @@ static int map_all(struct live *live, struct aot *aot, struct err *err)
 	aot->cells = (u64 *)aot->place->cells_address;
 	aot->cells_size = tcache_cells_size(file);
 	aot->bindings = calloc(aot->unit_count, sizeof(*aot->bindings));
-	return aot->bindings ? 0 : err_set(err, "out of memory");
+	aot->pcs = malloc(aot->unit_count * sizeof(*aot->pcs));
+	if (!aot->bindings || !aot->pcs)
+		return err_set(err, "out of memory");
+	for (u32 i = 0; i < aot->unit_count; i++)
+		aot->pcs[i] = aot->units[i].pc;
+	return 0;
 }
 
 int aot_open(struct live *live, const char *path, bool trust, struct err *err)
@@ -175,6 +181,7 @@ void aot_close(struct aot *aot)
 		munmap(aot->decoded, aot->decoded_size);
 	tcache_close(aot->file);
 	free(aot->bindings);
+	free(aot->pcs);
 	free(aot);
 }
 
@@ -196,6 +203,19 @@ void aot_number_targets(struct live *live)
 		for (u32 n = 0; pcs && n < aot->target_count; n++)
 			store_set_target(&live->store, aot->place->first_target + n, pcs[n]);
 	}
+}
+
+const u8 *aot_unpacked(const struct live *live, const u8 *file, u64 size, u64 *unpacked_size)
+{
+	u8 digest[TCACHE_DIGEST_SIZE];
+	const void *data;
+
+	tcache_digest(file, size, digest);
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		if (tcache_unpacked(live->aot[i]->file, digest, &data, unpacked_size) == TCACHE_OK)
+			return data;
+	}
+	return NULL;
 }
 
 /* --- binding ----------------------------------------------------------------------------------------------------- */
@@ -259,7 +279,7 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 		}
 		live_drop_frame(v, live->store.units[binding->unit].gpa);
 	}
-	if (tcache_unit_view(aot->file, number, &view) != TCACHE_OK) {
+	if (tcache_unit_run_view(aot->file, number, &view) != TCACHE_OK) {
 		v->vm->stats.aot_rejected_damage++;
 		binding->rejected = true;
 		return UNIT_NONE;
@@ -279,6 +299,22 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 	return binding->unit;
 }
 
+/* The first unit that begins at pc or beyond. */
+static u32 first_unit(const struct aot *aot, u64 pc)
+{
+	u32 low = 0, high = aot->unit_count;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (aot->pcs[middle] < pc)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full)
 {
 	struct live *live = v->vm->live;
@@ -287,11 +323,8 @@ u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full)
 	*full = false;
 	for (unsigned i = 0; i < live->aot_count; i++) {
 		struct aot *aot = live->aot[i];
-		u32 first, count;
 
-		if (tcache_unit_find(aot->file, v->rip, &first, &count) != TCACHE_OK)
-			continue;
-		for (u32 n = first; n < first + count; n++) {
+		for (u32 n = first_unit(aot, v->rip); n < aot->unit_count && aot->pcs[n] == v->rip; n++) {
 			const struct tcache_unit *unit = &aot->units[n];
 			const u8 *bytes;
 			u64 hash[2], next;

@@ -22,6 +22,9 @@ u64 aot_units(const struct live *live);
 /* Gives the numbered targets of all caches back to the live tables, which have been emptied. */
 void aot_number_targets(struct live *live);
 
+/* What some cache keeps as unpacked from the image file with these contents, checked; NULL if none does. */
+const u8 *aot_unpacked(const struct live *live, const u8 *file, u64 size, u64 *unpacked_size);
+
 /*
  * Binds a unit for v->rip at gpa in this mode. Returns its number in the live tables, UNIT_NONE if no cache has one.
  * *full says that the tables are full: nothing else can be done until they are emptied.

@@ -3,6 +3,7 @@
  * the guest's vector registers are live. The result is the host address to go on at; most often that is `back`.
  */
 #include "cpu/cpu.h"
+#include "cpu/observe.h"
 #include "interp/interp.h"
 #include "live/aot.h"
 #include "live/live.h"
@@ -70,7 +71,7 @@ void live_forget_predictions(struct vcpu *v)
 static void *resume(struct vcpu *v)
 {
 	live_forget_predictions(v);
-	if (v->poll || (v->rflags & FLAG_TF) || v->vm->live->store.counted)
+	if (v->poll || observe_wanted(v) || v->vm->live->store.counted)
 		return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
 	v->rflags &= ~FLAG_RF; /* it lasts for one instruction, and nothing here looks at it (SDM vol. 3B, 17.3.1.1) */
 	/* what the jump table says is as good here as in generated code: a dropped entry leads to a real look-up */
@@ -103,7 +104,7 @@ static void *finish(struct vcpu *v, enum exec result, unsigned length, void *bac
 		case EXEC_OK:
 			v->rip = before + length;
 			count_one(v);
-			if (v->forget_user || v->forget_kernel || live->dropped_code || (v->rflags & FLAG_TF) ||
+			if (v->forget_user || v->forget_kernel || live->dropped_code || observe_wanted(v) ||
 			    live->store.counted || !back)
 				return resume(v);
 			return back;
@@ -184,7 +185,7 @@ void *live_call_interp(struct vcpu *v, void *back)
 
 	/* straight on: the common case */
 	if (result == EXEC_OK && !live->store.counted && !live->dropped_code && live->generation == generation &&
-	    !v->forget_user && !v->forget_kernel && !(v->rflags & FLAG_TF) && v->rip - here <= INSN_MAX)
+	    !v->forget_user && !v->forget_kernel && !observe_wanted(v) && v->rip - here <= INSN_MAX)
 		return back;
 	return after_step(v, result);
 }

@@ -1,6 +1,7 @@
 /* Reading and writing guest memory, virtual and physical, page by page. */
 #include "mem/walk.h"
 
+#include "cpu/observe.h"
 #include "util/bytes.h"
 #include "vm.h"
 
@@ -147,6 +148,9 @@ static inline u8 *hit(struct vcpu *v, u64 gva, unsigned length, unsigned access)
 
 enum exec mem_read(struct vcpu *v, u64 gva, void *buffer, unsigned length, unsigned access)
 {
+	/* a read before a write of the same data asks for the permission only */
+	if (UNLIKELY(v->observe) && observe_access(v, gva, length, access & ~ACCESS_WRITE) != EXEC_OK)
+		return EXEC_FAULT;
 	const u8 *host = hit(v, gva, length, access);
 
 	if (UNLIKELY(!host))
@@ -157,6 +161,8 @@ enum exec mem_read(struct vcpu *v, u64 gva, void *buffer, unsigned length, unsig
 
 enum exec mem_write(struct vcpu *v, u64 gva, const void *buffer, unsigned length, unsigned access)
 {
+	if (UNLIKELY(v->observe) && observe_access(v, gva, length, access | ACCESS_WRITE) != EXEC_OK)
+		return EXEC_FAULT;
 	u8 *host = hit(v, gva, length, access | ACCESS_WRITE);
 
 	if (UNLIKELY(!host))

@@ -60,6 +60,8 @@ void insn_flags(struct insn *insn, const ZydisAccessedFlags *accessed)
 	case ZYDIS_MNEMONIC_IDIV:
 	case ZYDIS_MNEMONIC_MUL:
 	case ZYDIS_MNEMONIC_IMUL:
+	case ZYDIS_MNEMONIC_LZCNT:
+	case ZYDIS_MNEMONIC_TZCNT:
 		may_survive(insn, undefined);
 		break;
 	case ZYDIS_MNEMONIC_VPTEST: /* Zydis has ZF and CF only; the others are cleared (SDM vol. 2, PTEST and VTESTPS)

@@ -122,7 +122,7 @@ static const struct example examples[] = {
 	SEALED("bad-groups", "page groups that are another chunk's", BAD("bad-table-of-contents", "page groups of chunk CODE do not fit its length"), E(code, first_group, 1)),
 	SEALED("bad-group-count", "no page group", BAD("bad-table-of-contents", "page groups of chunk CODE do not fit its length"), E(code, group_count, 0)),
 	SEALED("bad-short-chunks", "the last chunk says it is empty", BAD("bad-table-of-contents", "chunks do not fill the file up to the table of contents"), E(strings, length, 0), E(strings, group_count, 0)),
-	SEALED("bad-fewer-chunks", "one chunk fewer: bytes remain before the footer", BAD("bad-footer", "reserved bytes in or before the footer are not zero"), H(chunk_count, 16)),
+	SEALED("bad-fewer-chunks", "one chunk fewer: bytes remain before the footer", BAD("bad-footer", "reserved bytes in or before the footer are not zero"), H(chunk_count, 18)),
 	SEALED("bad-partial-record", "half a record", BAD("bad-table-of-contents", "chunk UNIT is not a whole number of records"), E(units, length, 511)),
 	SEALED("bad-element-zero", "records of no size", BAD("bad-table-of-contents", "chunk UNIT is not a whole number of records"), E(units, element_size, 0)),
 	SEALED("bad-chunk-flags", "a flag without meaning", BAD("bad-table-of-contents", "chunk BLOG has unknown flags or reserved fields"), E(log, flags, 2)),

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	struct err err = ERR_INIT;
 	volatile u8 last;
 
-	if (kernel_image_parse(data, size, "fuzz", &image, &err)) {
+	if (kernel_image_parse(data, size, "fuzz", NULL, &image, &err)) {
 		if (!err.text[0] || image.unpacked.data)
 			abort();
 		return 0;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host.h"
 #include "random.h"
 #include "x86/insn.h"
 
@@ -162,6 +163,13 @@ static bool is_testable(const struct insn *insn)
 	}
 }
 
+/* prefetch and prefetchw with a register */
+static bool is_register_hint(const struct insn *insn)
+{
+	return insn->nop && insn->modrm_at && insn->bytes[insn->modrm_at] >= 0xc0 &&
+	       insn->bytes[insn->opcode_at + 1] == 0x0d;
+}
+
 static bool host_has(const struct insn *insn, const u8 *bytes)
 {
 	ZydisDecoder decoder;
@@ -170,6 +178,8 @@ static bool host_has(const struct insn *insn, const u8 *bytes)
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	if (ZYAN_FAILED(ZydisDecoderDecodeInstruction(&decoder, NULL, bytes, insn->length, &zi)))
 		return false;
+	if (is_register_hint(insn))
+		return !host()->hints_undefined;
 	unsigned eax, ebx = 0, ecx, edx;
 
 	__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);

@@ -19,6 +19,7 @@ static void test_forms(void **state)
 	(void)state;
 	if (!native_supported())
 		skip();
+	machine_take_signals();
 	unsigned forms = generate_init();
 
 	assert_true(forms > 3000);

@@ -18,6 +18,7 @@ static void test_sequences(void **state)
 	(void)state;
 	if (!native_supported())
 		skip();
+	machine_take_signals();
 	generate_init();
 	assert_int_equal(check_cases(generate_sequence, &seed, first, count), 0);
 	print_message("%llu sequences, %llu runs\n", (unsigned long long)count, (unsigned long long)check_ran());

@@ -33,7 +33,7 @@ static void expect_good(struct bytes in, struct kernel_image *image)
 {
 	struct err err = ERR_INIT;
 
-	if (kernel_image_parse(in.data, in.size, NAME, image, &err))
+	if (kernel_image_parse(in.data, in.size, NAME, NULL, image, &err))
 		fail_msg("unexpected error: %s", err.text);
 }
 
@@ -43,7 +43,7 @@ static void expect_error(struct bytes in, const char *text)
 	struct err err = ERR_INIT;
 	struct kernel_image image;
 
-	assert_int_equal(kernel_image_parse(in.data, in.size, NAME, &image, &err), -1);
+	assert_int_equal(kernel_image_parse(in.data, in.size, NAME, NULL, &image, &err), -1);
 	if (!strstr(err.text, text) || !strstr(err.text, "'" NAME "'"))
 		fail_msg("expected \"%s\" and the name in: %s", text, err.text);
 	assert_null(image.unpacked.data);
@@ -417,7 +417,7 @@ static void flipped_bits_do_no_harm(void **state)
 			u64 sum = 0;
 
 			in.data[bit / 8] ^= (u8)(1 << bit % 8);
-			if (kernel_image_parse(in.data, in.size, NAME, &image, &err)) {
+			if (kernel_image_parse(in.data, in.size, NAME, NULL, &image, &err)) {
 				refused++;
 				assert_true(err.text[0]);
 			}
@@ -454,7 +454,7 @@ static void files_are_loaded(void **state)
 		struct err err = ERR_INIT;
 
 		write_file(path, in);
-		assert_int_equal(kernel_image_load(path, &image, &err), 0);
+		assert_int_equal(kernel_image_load(path, NULL, &image, &err), 0);
 		unlink(path);
 		expect_segments(&image);
 		kernel_image_release(&image);
@@ -479,11 +479,11 @@ static void unreadable_files_are_named(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
-		assert_int_equal(kernel_image_load(cases[i].path, &image, &err), -1);
+		assert_int_equal(kernel_image_load(cases[i].path, NULL, &image, &err), -1);
 		assert_non_null(strstr(err.text, cases[i].text));
 	}
 	write_file(path, empty);
-	assert_int_equal(kernel_image_load(path, &image, &err), -1);
+	assert_int_equal(kernel_image_load(path, NULL, &image, &err), -1);
 	unlink(path);
 	assert_non_null(strstr(err.text, "the file is empty"));
 	assert_non_null(strstr(err.text, path));

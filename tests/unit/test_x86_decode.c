@@ -420,52 +420,54 @@ static void test_flags(void **state)
 		const u8 *bytes;
 		u16 read, write, kill;
 	} rows[] = {
-		{B(0x89, 0xd8), 0, 0, 0},                               /* mov */
-		{B(0x01, 0xd8), 0, ALL, ALL},                           /* add */
-		{B(0x11, 0xd8), CF, ALL, ALL},                          /* adc */
-		{B(0x21, 0xd8), 0, ALL, ALL},                           /* and: AF undefined */
-		{B(0xff, 0xc0), 0, ALL & ~CF, ALL & ~CF},               /* inc */
-		{B(0xf7, 0xd0), 0, 0, 0},                               /* not */
-		{B(0xf7, 0xe1), 0, ALL, ALL},                           /* mul */
-		{B(0xf7, 0xf1), ALL, ALL, 0},                           /* div: undefined, may be kept */
-		{B(0xd3, 0xe0), ALL, ALL, 0},                           /* shl eax, cl */
-		{B(0xd1, 0xe0), 0, ALL, ALL},                           /* shl eax, 1 */
-		{B(0xc1, 0xe0, 5), 0, ALL, ALL},                        /* shl eax, 5 */
-		{B(0xc1, 0xe0, 32), 0, 0, 0},                           /* shl eax, 32: count 0 */
-		{B(0x48, 0xc1, 0xe0, 32), 0, ALL, ALL},                 /* shl rax, 32 */
-		{B(0x48, 0xc1, 0xe0, 64), 0, 0, 0},                     /* shl rax, 64: count 0 */
-		{B(0xc1, 0xd0, 0), 0, 0, 0},                            /* rcl eax, 0 */
-		{B(0xd1, 0xc0), 0, CF | OF, CF | OF},                   /* rol eax, 1 */
-		{B(0xc1, 0xc0, 3), OF, CF | OF, CF},                    /* rol eax, 3: OF undefined, may be kept */
-		{B(0xd3, 0xc0), CF | OF, CF | OF, 0},                   /* rol eax, cl */
-		{B(0xd1, 0xd0), CF, CF | OF, CF | OF},                  /* rcl eax, 1 */
-		{B(0x0f, 0xa4, 0xc8, 3), 0, ALL, ALL},                  /* shld eax, ecx, 3 */
-		{B(0x0f, 0xa4, 0xc8, 32), 0, 0, 0},                     /* shld eax, ecx, 32 */
-		{B(0x0f, 0xad, 0xc8), ALL, ALL, 0},                     /* shrd eax, ecx, cl */
-		{B(0x0f, 0xbc, 0xc1), ALL & ~ZF, ALL, ZF},              /* bsf */
-		{B(0x0f, 0xa3, 0xc8), ALL & ~(CF | ZF), ALL & ~ZF, CF}, /* bt: ZF kept, others undefined */
-		{B(0xf5), CF, CF, CF},                                  /* cmc */
-		{B(0xf9), 0, CF, CF},                                   /* stc */
-		{B(0x9f), ALL & ~OF, 0, 0},                             /* lahf */
-		{B(0x9e), 0, ALL & ~OF, ALL & ~OF},                     /* sahf */
-		{B(0x0f, 0x94, 0xc0), ZF, 0, 0},                        /* setz */
-		{B(0x0f, 0x46, 0xc1), CF | ZF, 0, 0},                   /* cmovbe */
-		{B(0x77, 0), CF | ZF, 0, 0},                            /* ja */
-		{B(0xe1, 0), ZF, 0, 0},                                 /* loope */
-		{B(0xe2, 0), 0, 0, 0},                                  /* loop */
-		{B(0xa6), 0, ALL, ALL},                                 /* cmpsb */
-		{B(0xf3, 0xa6), ALL, ALL, 0},                           /* repe cmpsb */
-		{B(0xf2, 0xae), ALL, ALL, 0},                           /* repne scasb */
-		{B(0xf3, 0xa4), 0, 0, 0},                               /* rep movsb */
-		{B(0x66, 0x0f, 0x38, 0xf6, 0xc1), CF, CF, CF},          /* adcx */
-		{B(0xf3, 0x0f, 0x38, 0xf6, 0xc1), OF, OF, OF},          /* adox */
-		{B(0x0f, 0xb1, 0x1e), 0, ALL, ALL},                     /* cmpxchg */
-		{B(0x0f, 0xc7, 0x0e), 0, ZF, ZF},                       /* cmpxchg8b */
-		{B(0x0f, 0x2f, 0xc1), 0, ALL, ALL},                     /* comiss */
-		{B(0xc4, 0xe2, 0x79, 0x17, 0xc1), 0, ALL, ALL},         /* vptest */
-		{B(0xc4, 0xe2, 0x79, 0x0e, 0xc1), 0, ALL, ALL},         /* vtestps */
-		{B(0xc4, 0xe2, 0x71, 0xf7, 0xc1), 0, 0, 0},             /* shlx */
-		{B(0x06), ALL, 0, 0},                                   /* invalid */
+		{B(0x89, 0xd8), 0, 0, 0},                           /* mov */
+		{B(0x01, 0xd8), 0, ALL, ALL},                       /* add */
+		{B(0x11, 0xd8), CF, ALL, ALL},                      /* adc */
+		{B(0x21, 0xd8), 0, ALL, ALL},                       /* and: AF undefined */
+		{B(0xff, 0xc0), 0, ALL & ~CF, ALL & ~CF},           /* inc */
+		{B(0xf7, 0xd0), 0, 0, 0},                           /* not */
+		{B(0xf7, 0xe1), ALL & ~(CF | OF), ALL, CF | OF},    /* mul: the others undefined, may be kept */
+		{B(0x6b, 0xc1, 3), ALL & ~(CF | OF), ALL, CF | OF}, /* imul: likewise */
+		{B(0xf7, 0xf1), ALL, ALL, 0},                       /* div: undefined, may be kept */
+		{B(0xd3, 0xe0), ALL, ALL, 0},                       /* shl eax, cl */
+		{B(0xd1, 0xe0), 0, ALL, ALL},                       /* shl eax, 1 */
+		{B(0xc1, 0xe0, 5), 0, ALL, ALL},                    /* shl eax, 5 */
+		{B(0xc1, 0xe0, 32), 0, 0, 0},                       /* shl eax, 32: count 0 */
+		{B(0x48, 0xc1, 0xe0, 32), 0, ALL, ALL},             /* shl rax, 32 */
+		{B(0x48, 0xc1, 0xe0, 64), 0, 0, 0},                 /* shl rax, 64: count 0 */
+		{B(0xc1, 0xd0, 0), 0, 0, 0},                        /* rcl eax, 0 */
+		{B(0xd1, 0xc0), 0, CF | OF, CF | OF},               /* rol eax, 1 */
+		{B(0xc1, 0xc0, 3), OF, CF | OF, CF},                /* rol eax, 3: OF undefined, may be kept */
+		{B(0xd3, 0xc0), CF | OF, CF | OF, 0},               /* rol eax, cl */
+		{B(0xd1, 0xd0), CF, CF | OF, CF | OF},              /* rcl eax, 1 */
+		{B(0x0f, 0xa4, 0xc8, 3), 0, ALL, ALL},              /* shld eax, ecx, 3 */
+		{B(0x0f, 0xa4, 0xc8, 32), 0, 0, 0},                 /* shld eax, ecx, 32 */
+		{B(0x0f, 0xad, 0xc8), ALL, ALL, 0},                 /* shrd eax, ecx, cl */
+		{B(0x0f, 0xbc, 0xc1), ALL & ~ZF, ALL, ZF},          /* bsf */
+		{B(0xf3, 0x0f, 0xbc, 0xc1), ALL & ~(CF | ZF), ALL, CF | ZF}, /* tzcnt: likewise */
+		{B(0x0f, 0xa3, 0xc8), ALL & ~(CF | ZF), ALL & ~ZF, CF},      /* bt: ZF kept, others undefined */
+		{B(0xf5), CF, CF, CF},                                       /* cmc */
+		{B(0xf9), 0, CF, CF},                                        /* stc */
+		{B(0x9f), ALL & ~OF, 0, 0},                                  /* lahf */
+		{B(0x9e), 0, ALL & ~OF, ALL & ~OF},                          /* sahf */
+		{B(0x0f, 0x94, 0xc0), ZF, 0, 0},                             /* setz */
+		{B(0x0f, 0x46, 0xc1), CF | ZF, 0, 0},                        /* cmovbe */
+		{B(0x77, 0), CF | ZF, 0, 0},                                 /* ja */
+		{B(0xe1, 0), ZF, 0, 0},                                      /* loope */
+		{B(0xe2, 0), 0, 0, 0},                                       /* loop */
+		{B(0xa6), 0, ALL, ALL},                                      /* cmpsb */
+		{B(0xf3, 0xa6), ALL, ALL, 0},                                /* repe cmpsb */
+		{B(0xf2, 0xae), ALL, ALL, 0},                                /* repne scasb */
+		{B(0xf3, 0xa4), 0, 0, 0},                                    /* rep movsb */
+		{B(0x66, 0x0f, 0x38, 0xf6, 0xc1), CF, CF, CF},               /* adcx */
+		{B(0xf3, 0x0f, 0x38, 0xf6, 0xc1), OF, OF, OF},               /* adox */
+		{B(0x0f, 0xb1, 0x1e), 0, ALL, ALL},                          /* cmpxchg */
+		{B(0x0f, 0xc7, 0x0e), 0, ZF, ZF},                            /* cmpxchg8b */
+		{B(0x0f, 0x2f, 0xc1), 0, ALL, ALL},                          /* comiss */
+		{B(0xc4, 0xe2, 0x79, 0x17, 0xc1), 0, ALL, ALL},              /* vptest */
+		{B(0xc4, 0xe2, 0x79, 0x0e, 0xc1), 0, ALL, ALL},              /* vtestps */
+		{B(0xc4, 0xe2, 0x71, 0xf7, 0xc1), 0, 0, 0},                  /* shlx */
+		{B(0x06), ALL, 0, 0},                                        /* invalid */
 	};
 
 	(void)state;

@@ -1,0 +1,16 @@
+/* Where processors differ: what this one does, found by trying. */
+#ifndef AVANT_TEST_INSN_HOST_H
+#define AVANT_TEST_INSN_HOST_H
+
+#include "util/types.h"
+
+struct host {
+	bool hints_undefined; /* 0f 0d with a register is #UD (AMD); Intel's and the guest's processor do nothing */
+	bool sha_unaligned;   /* SHA instructions take misaligned operands (AMD) */
+	bool keeps_high_rcx;  /* a string instruction with 67, REP and ecx 0 leaves rcx alone (AMD) */
+};
+
+/* Needs native_init() and the signal handlers; finds out on the first call. */
+const struct host *host(void);
+
+#endif
