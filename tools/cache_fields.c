@@ -121,6 +121,17 @@ static const struct field profile[] = {
 	{0},
 };
 
+static const struct field executed[] = {
+	FIELD(executed, pc, FIELD_ADDRESS),
+	FIELD(executed, mode, FIELD_ADDRESS),
+	FIELD(executed, guest_length, FIELD_COUNT),
+	FIELD(executed, bytes_first, FIELD_COUNT),
+	FIELD(executed, count_first, FIELD_COUNT),
+	FIELD(executed, count_count, FIELD_COUNT),
+	{0},
+};
+
+static const struct field counts[] = {{"count", 0, 8, FIELD_COUNT}, {0}};
 static const struct field numbers[] = {{"unit", 0, 4, FIELD_COUNT}, {0}};
 static const struct field addresses[] = {{"address", 0, 8, FIELD_ADDRESS}, {0}};
 
@@ -134,6 +145,7 @@ static const struct {
 	{TCACHE_TYPE_links, links},       {TCACHE_TYPE_cells, addresses},
 	{TCACHE_TYPE_targets, addresses}, {TCACHE_TYPE_insns, insns},
 	{TCACHE_TYPE_verdicts, verdicts}, {TCACHE_TYPE_profile, profile},
+	{TCACHE_TYPE_executed, executed}, {TCACHE_TYPE_counts, counts},
 };
 
 const struct field *cache_fields(u32 type)
