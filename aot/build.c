@@ -247,7 +247,8 @@ static void write_tables(struct writing *w)
 	for (u32 i = 0; i < store->link_count; i++) {
 		const struct unit *unit = &store->units[store->links[i].unit];
 		struct tcache_link link = {.target = (s32)(s64)(store->links[i].target - unit->pc),
-					   .cold = store->links[i].patch - unit->code};
+					   .cold = store->links[i].patch - unit->code,
+					   .flags = store->links[i].saved ? TCACHE_LINK_SAVED : 0};
 
 		tcache_writer_append(writer, &link, sizeof(link));
 	}
@@ -285,6 +286,7 @@ static struct tcache_unit unit_record(struct writing *w, u32 n, build_namer *nam
 		.code_offset = unit->code,
 		.code_length = unit->code_end - unit->code,
 		.body_offset = unit->body - unit->code,
+		.saved_offset = unit->saved - unit->code,
 		.pc_first = unit->pcs - 1,
 		.pc_count = unit->pcs_count,
 		.entry_first = unit->entries - 1,

@@ -29,7 +29,7 @@ static enum tcache_status check_unit(struct tcache *cache, const struct tcache_u
 	    !u->instruction_count || u->instruction_count > u->guest_length)
 		return FAIL_RECORD(cache, "unit %u has %u instructions in %u bytes at 0x%" PRIx64, number,
 				   u->instruction_count, u->guest_length, u->pc);
-	if (!u->code_length || u->body_offset >= u->code_length)
+	if (!u->code_length || u->body_offset >= u->code_length || u->saved_offset >= u->code_length)
 		return FAIL_RECORD(cache, "unit %u has no code, or its second entry lies outside of it", number);
 	if (u->image > tcache_images_count(cache))
 		return FAIL_RECORD(cache, "unit %u is of image %u, which does not exist", number, u->image - 1);
@@ -67,6 +67,8 @@ static enum tcache_status check_links(struct tcache *cache, const struct tcache_
 	uint64_t code = cache->placement.code_address + v->unit->code_offset;
 
 	for (uint32_t i = 0; i < v->unit->link_count; i++) {
+		if (v->links[i].flags & ~TCACHE_LINK_SAVED || v->links[i].reserved)
+			return FAIL_RECORD(cache, "link %u of unit %u has unknown flags or reserved fields", i, number);
 		if (v->links[i].cold >= v->unit->code_length)
 			return FAIL_RECORD(cache, "cold path of link %u of unit %u is out of bounds", i, number);
 		if (v->cells[i] != code + v->links[i].cold)

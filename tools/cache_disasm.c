@@ -139,11 +139,12 @@ static u32 *sure_offsets(const struct tcache_unit_view *v)
 {
 	const struct tcache_unit *u = v->unit;
 	size_t count = 0;
-	u32 *offsets = calloc((size_t)u->pc_count + u->entry_count + u->link_count + 3, sizeof(*offsets));
+	u32 *offsets = calloc((size_t)u->pc_count + u->entry_count + u->link_count + 4, sizeof(*offsets));
 
 	if (!offsets)
 		return NULL;
 	offsets[count++] = u->body_offset;
+	offsets[count++] = u->saved_offset;
 	for (u32 i = 0; i < u->pc_count; i++)
 		offsets[count++] = v->pcs[i].code;
 	for (u32 i = 0; i < u->entry_count; i++)
@@ -275,6 +276,8 @@ static int disasm_host(struct tcache *cache, const struct tcache_unit_view *v, s
 		good = decode(d, v->code + at, *next - at, address + at, line);
 		if (at == v->unit->body_offset && at)
 			note_add(line, "body");
+		if (at == v->unit->saved_offset && at)
+			note_add(line, "body with flags saved");
 		note_places(cache, v, line);
 		if (good) {
 			set_flow(d, v->unit->code_length, line);

@@ -67,6 +67,7 @@ static const struct field units[] = {
 	FIELD(unit, code_offset, FIELD_COUNT),
 	FIELD(unit, code_length, FIELD_COUNT),
 	FIELD(unit, body_offset, FIELD_COUNT),
+	FIELD(unit, saved_offset, FIELD_COUNT),
 	FIELD(unit, pc_first, FIELD_COUNT),
 	FIELD(unit, pc_count, FIELD_COUNT),
 	FIELD(unit, entry_first, FIELD_COUNT),
@@ -96,6 +97,7 @@ static const struct field entries[] = {
 static const struct field links[] = {
 	FIELD(link, target, FIELD_SIGNED),
 	FIELD(link, cold, FIELD_COUNT),
+	FIELD(link, flags, FIELD_ADDRESS),
 	{0},
 };
 

@@ -161,9 +161,12 @@ struct tcache_unit {
 	uint32_t entry_first, entry_count;
 	uint32_t link_first, link_count;
 	uint32_t insn_first, insn_count;
+	uint32_t saved_offset; /* the same for jumps that leave the flags saved in memory */
 	uint32_t guest_offset; /* 1 + offset of the guest bytes in GBYT, or 0 */
-	uint32_t reserved[5];
+	uint32_t reserved[4];
 };
+
+#define TCACHE_LINK_SAVED (1u << 0)
 
 /* Host offset → guest offset. Within a unit strictly ascending by code. */
 struct tcache_pc {
@@ -188,6 +191,8 @@ struct tcache_entry {
 struct tcache_link {
 	int32_t target; /* guest offset from the unit's pc */
 	uint32_t cold;  /* offset from the unit's code */
+	uint32_t flags; /* TCACHE_LINK_SAVED: it leaves flags saved, and wants an entry that finds them so */
+	uint32_t reserved;
 };
 
 /*
@@ -320,7 +325,7 @@ _Static_assert(sizeof(struct tcache_unit) == 128, "size of a unit record");
 _Static_assert(sizeof(struct tcache_pc) == 12, "size of a pc record");
 _Static_assert(sizeof(struct tcache_placement) == 64, "size of a placement record");
 _Static_assert(sizeof(struct tcache_entry) == 8, "size of an entry record");
-_Static_assert(sizeof(struct tcache_link) == 8, "size of a link record");
+_Static_assert(sizeof(struct tcache_link) == 16, "size of a link record");
 _Static_assert(sizeof(struct tcache_insn) == 16, "size of an instruction record");
 _Static_assert(sizeof(struct tcache_verdict) == 32, "size of a verdict record");
 _Static_assert(sizeof(struct tcache_profile) == 40, "size of a profile record");

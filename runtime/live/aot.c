@@ -237,6 +237,7 @@ static struct unit *new_unit(struct live *live, const struct aot *aot, u32 numbe
 		.mode = from->mode,
 		.code = code,
 		.body = code + from->body_offset,
+		.saved = code + from->saved_offset,
 		.code_end = code + from->code_length,
 		.entries = store->entry_count,
 		.entries_count = from->entry_count,
@@ -451,7 +452,7 @@ static u32 find_by_link(const struct aot *aot, u32 link)
 	return low ? aot->by_code[low - 1] : aot->by_code[0];
 }
 
-u32 aot_link(const struct live *live, u32 number, u64 *target)
+struct link aot_link(const struct live *live, u32 number)
 {
 	const struct aot *aot = link_owner(live, number);
 
@@ -461,8 +462,11 @@ u32 aot_link(const struct live *live, u32 number, u64 *target)
 
 	u32 from = find_by_link(aot, number);
 
-	*target = aot->units[from].pc + (u64)(s64)aot->links[number].target;
-	return aot->bindings[from].bound ? aot->bindings[from].unit : UNIT_NONE;
+	return (struct link){
+		.unit = aot->bindings[from].bound ? aot->bindings[from].unit : UNIT_NONE,
+		.target = aot->units[from].pc + (u64)(s64)aot->links[number].target,
+		.saved = aot->links[number].flags & TCACHE_LINK_SAVED,
+	};
 }
 
 void aot_set_link(struct live *live, u32 number, u64 host)

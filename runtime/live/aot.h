@@ -42,8 +42,8 @@ bool aot_find_pc(const struct live *live, u32 offset, const struct unit **unit, 
 
 /* Links of caches are numbered from here on. */
 #define AOT_FIRST_LINK (1u << 26)
-/* The unit that link `number` belongs to, UNIT_NONE if it is not bound, and its target. General registers only. */
-u32 aot_link(const struct live *live, u32 number, u64 *target);
+/* The link with this number; its unit is UNIT_NONE if it is not bound. General registers only. */
+struct link aot_link(const struct live *live, u32 number);
 /* Lets the link go on at this host address. General registers only. */
 void aot_set_link(struct live *live, u32 number, u64 host);
 

@@ -397,7 +397,7 @@ void *live_find_careful(struct vcpu *v, bool *fault)
  * The target reaches into the next page, whose mapping may change: a jump straight there would miss that. A piece of
  * code that goes through the jump table; its offset, or 0 if there is no room.
  */
-static u32 emit_table_jump(struct live *live, u64 target)
+static u32 emit_table_jump(struct live *live, u64 target, bool saved)
 {
 	struct store *store = &live->store;
 	struct translation *t = live->translation;
@@ -407,6 +407,8 @@ static u32 emit_table_jump(struct live *live, u64 target)
 	t->e = (struct emitter){store->code_rw, store->code_rw + store->used, store->code_rw + store->size, false};
 	u32 at = (u32)store->used;
 
+	t->flags_saved = saved;
+	translate_need_flags(t, R9);
 	translate_goto_far(t, target, false);
 	if (t->e.overflow)
 		return 0;
@@ -414,13 +416,9 @@ static u32 emit_table_jump(struct live *live, u64 target)
 	return at;
 }
 
-/* The unit that a link belongs to (UNIT_NONE if it has been dropped), and where it leads. */
-static u32 link_origin(const struct live *live, u32 number, u64 *target)
+static struct link link_at(const struct live *live, u32 number)
 {
-	if (number >= AOT_FIRST_LINK)
-		return aot_link(live, number, target);
-	*target = live->store.links[number].target;
-	return live->store.links[number].unit;
+	return number >= AOT_FIRST_LINK ? aot_link(live, number) : live->store.links[number];
 }
 
 static void complete_link(struct live *live, u32 number, u32 code)
@@ -436,22 +434,24 @@ static void complete_link(struct live *live, u32 number, u32 code)
 void live_take_link(struct vcpu *v, u32 number)
 {
 	struct live *live = v->vm->live;
-	u64 generation = live->generation, gpa, target;
-	u32 origin = link_origin(live, number, &target);
+	u64 generation = live->generation, gpa;
+	struct link link = link_at(live, number);
 	bool fault;
 
-	v->rip = target;
+	v->rip = link.target;
 	u32 to = live_lookup_unit(v);
 
 	if (to == UNIT_NONE && mmu_fetch(v, v->rip, &gpa) == EXEC_OK)
 		to = make_unit(v, gpa, false, &fault);
-	if (to == UNIT_NONE || origin == UNIT_NONE || live->generation != generation)
+	if (to == UNIT_NONE || link.unit == UNIT_NONE || live->generation != generation)
 		return;
-	const struct unit *from = &live->store.units[origin], *unit = &live->store.units[to];
+	const struct unit *from = &live->store.units[link.unit], *unit = &live->store.units[to];
 
 	if (from->dropped || PAGE_BASE(unit->gpa) != PAGE_BASE(from->gpa) || unit->mode != (from->mode & ~MODE_CAREFUL))
 		return;
-	u32 code = unit->gpa_next == NO_FRAME ? unit->body : emit_table_jump(live, target);
+	u32 code = unit->gpa_next != NO_FRAME ? emit_table_jump(live, link.target, link.saved)
+		   : link.saved               ? unit->saved
+					      : unit->body;
 
 	if (code)
 		complete_link(live, number, code);

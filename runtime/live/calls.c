@@ -228,14 +228,21 @@ void *live_call_target_miss(struct vcpu *v)
 	u32 number = (u32)v->exit_info;
 
 	v->vm->stats.exits_target++;
-	v->rip = live->store.targets[number].pc;
+	u64 pc = live->store.targets[number].pc;
+	bool saved = target_is_saved(pc);
+
+	v->rip = saved ? pc ^ TARGET_SAVED : pc;
+	if (saved)
+		v->arith = live_saved_flags(v);
 	u32 found = live_lookup_unit(v);
 
 	if (found != UNIT_NONE) {
 		const struct unit *unit = &live->store.units[found];
-		void *body = live->store.code + unit->body;
+		u8 *body = live->store.code + unit->body;
 
-		view_set_target(v->view, number, v->rip, unit->pc + unit->guest_bytes - 1, body);
+		if (!saved || unit->saved)
+			view_set_target(v->view, number, v->rip, unit->pc + unit->guest_bytes - 1,
+					saved ? live->store.code + unit->saved : body);
 		return body;
 	}
 	if (live->store.counted)

@@ -2,8 +2,8 @@
  * The border between C and generated code.
  *
  * In generated code each guest register is in the host register of the same name, but RSP is in r11, and r10 and r11
- * are in struct vcpu. Host r10 is scratch. Host rsp is a prediction stack: return addresses only, one for each of
- * user and kernel. C runs on the stack that live_enter was called on.
+ * are in struct vcpu, as are r8 and r9 wherever a unit is entered or left. Host r10 is scratch. Host rsp is a prediction
+ * stack: return addresses only, one for each of user and kernel. C runs on the stack that live_enter was called on.
  */
 #include "live/offsets.h"
 
@@ -20,8 +20,6 @@
 	mov [V_GPR(5)], rbp
 	mov [V_GPR(6)], rsi
 	mov [V_GPR(7)], rdi
-	mov [V_GPR(8)], r8
-	mov [V_GPR(9)], r9
 	mov [V_GPR(12)], r12
 	mov [V_GPR(13)], r13
 	mov [V_GPR(14)], r14
@@ -52,8 +50,6 @@
 	mov rbp, [V_GPR(5)]
 	mov rsi, [V_GPR(6)]
 	mov rdi, [V_GPR(7)]
-	mov r8, [V_GPR(8)]
-	mov r9, [V_GPR(9)]
 	mov r12, [V_GPR(12)]
 	mov r13, [V_GPR(13)]
 	mov r14, [V_GPR(14)]

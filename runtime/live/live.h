@@ -99,6 +99,12 @@ void live_check_mode(struct vcpu *v);
 /* The unit and pc entry that a code cache offset belongs to; false if none. General registers only. */
 bool live_find_pc(const struct live *live, u32 offset, const struct unit **unit, const struct pc_entry **entry);
 
+/* The arithmetic flags that generated code has put into v->scratch[2] by lahf and seto al. */
+static inline u64 live_saved_flags(const struct vcpu *v)
+{
+	return (v->scratch[2] >> 8 & 0xd5) | (v->scratch[2] & 1) << 11;
+}
+
 /*
  * Counted mode: makes v->budget, v->icount and v->tally agree, with `left` instructions of the unit's block not
  * executed. unit: NULL if left is 0.

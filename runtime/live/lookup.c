@@ -62,7 +62,9 @@ void *live_lookup(struct vcpu *v)
 	const struct entry *entry = &live->store.entries[found];
 	const struct unit *unit = &live->store.units[entry->unit];
 
-	view_set_jump(v->view, v->rip, unit->pc + unit->guest_bytes - 1, entry->code);
+	/* other entries than the unit's first are landings, which returns find by themselves */
+	view_set_jump(v->view, v->rip, unit->pc + unit->guest_bytes - 1, entry->code,
+		      unit->pc == v->rip && unit->saved ? live->store.code + unit->saved : NULL);
 	return live->store.code + entry->code;
 }
 
@@ -142,17 +144,26 @@ static void poison(struct live *live, const struct unit *unit)
 	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++)
 		write_jump(live, live->store.entries[i].code, CACHE_STALE_ENTRY);
 	write_jump(live, unit->body, unit->stale);
+	if (unit->saved >= unit->body + 5) /* else it is the same, or leads to it */
+		write_jump(live, unit->saved, unit->stale_saved);
 	for (u32 i = unit->landings; i < unit->landings + unit->landings_count; i++)
 		write_jump(live, live->store.landings[i], CACHE_STALE_LANDING);
 }
 
-/* Direct jumps must not go on meeting the poison: they would never find the next translation. */
-static void drop_target(struct vcpu *v, const struct unit *unit)
+static void drop_target(struct vcpu *v, u64 pc)
 {
-	u32 number = store_find_target(&v->vm->live->store, unit->pc);
+	u32 number = store_find_target(&v->vm->live->store, pc);
 
 	if (number)
 		mmu_drop_target(v, number);
+}
+
+/* Jumps must not go on meeting the poison: they would never find the next translation. */
+static void drop_jumps(struct vcpu *v, const struct unit *unit)
+{
+	drop_target(v, unit->pc);
+	drop_target(v, unit->pc ^ TARGET_SAVED);
+	mmu_drop_jump(v, unit->pc);
 }
 
 /*
@@ -207,7 +218,7 @@ void live_drop_frame(struct vcpu *v, u64 gpa)
 			else
 				poison(live, unit);
 			unhash(live, unit);
-			drop_target(v, unit);
+			drop_jumps(v, unit);
 		}
 		number = unit->next_frame[second];
 	}

@@ -63,9 +63,7 @@ static bool fault_in_unit(struct vcpu *v, greg_t *regs, int vector)
 		if (i != R10 && i != R11 && !(entry->home & BIT(i)))
 			v->gpr[i] = (u64)regs[context_register[i]];
 	}
-	/* saved by lahf and seto al */
-	v->arith = entry->home & HOME_FLAGS ? (v->scratch[2] >> 8 & 0xd5) | (v->scratch[2] & 1) << 11
-					    : (u64)regs[REG_EFL] & FLAGS_ARITH;
+	v->arith = entry->home & HOME_FLAGS ? live_saved_flags(v) : (u64)regs[REG_EFL] & FLAGS_ARITH;
 	v->rip = unit->pc + entry->guest;
 	if (live->store.counted)
 		live_count_in(v, unit, entry->left);

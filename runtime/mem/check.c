@@ -75,6 +75,9 @@ static void check_jump(struct vm *vm, unsigned slot, enum view_kind kind, unsign
 	const u64 page = PAGE_BASE(view->jump_pc[index]);
 	struct translation found = {0};
 
+	REQUIRE(view->pair[index].pc == jump_pair_empty(index) ||
+			(view->pair[index].code && view->pair[index].pc == view->jump_pc[index]),
+		"pair of another jump");
 	if (!view->jump_pc[index])
 		return;
 	REQUIRE(index_set_has(&view->jumps, index), "jump not in the set");

@@ -100,6 +100,7 @@ static void jump_drop(struct view *view, unsigned i)
 {
 	view->jump_pc[i] = 0;
 	view->jump[i] = 0;
+	view->pair[i] = (struct jump_pair){jump_pair_empty(i), NULL};
 }
 
 static void target_drop(struct view *view, unsigned i)
@@ -292,6 +293,7 @@ int mmu_init(struct mmu *mmu, struct err *err)
 	for (unsigned i = 0; i < TLB_SLOTS * VIEW_KINDS; i++) {
 		entry_invalidate(&mmu->views[i], 0);
 		view_no_large(&mmu->views[i]);
+		mmu->views[i].pair[0].pc = jump_pair_empty(0);
 	}
 	mmu->slots[0].used = true;
 	return 0;
@@ -408,23 +410,23 @@ void mmu_flush_non_global(struct vcpu *v)
 			slot_clear_local(v, &mmu->slots[i]);
 }
 
+void mmu_drop_jump(struct vcpu *v, u64 pc)
+{
+	const unsigned i = jump_index(pc);
+
+	FOR_EACH_VIEW (&v->vm->mmu, view)
+		if (index_set_has(&view->jumps, i) && view->jump_pc[i] == pc) {
+			jump_drop(view, i);
+			index_set_remove(&view->jumps, i);
+		}
+}
+
 void mmu_drop_target(struct vcpu *v, unsigned n)
 {
 	FOR_EACH_VIEW (&v->vm->mmu, view)
 		if (index_set_has(&view->targets, n)) {
 			target_drop(view, n);
 			index_set_remove(&view->targets, n);
-		}
-}
-
-void mmu_drop_jump(struct vcpu *v, u64 pc)
-{
-	const unsigned i = jump_index(pc);
-
-	FOR_EACH_VIEW (&v->vm->mmu, view)
-		if (view->jump_pc[i] == pc && index_set_has(&view->jumps, i)) {
-			view->jump[i] = 0;
-			index_set_remove(&view->jumps, i);
 		}
 }
 

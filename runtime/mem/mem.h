@@ -114,6 +114,18 @@ INDEX_SET(target_set, TARGET_SIZE);
 #define index_set_remove(set, i) ((set)->word[(i) / 64] &= ~BIT((i) % 64))
 #define index_set_has(set, i)    ((bool)((set)->word[(i) / 64] >> ((i) % 64) & 1))
 
+/* Where an indirect jump to the guest address pc goes, with the flags in v->scratch[2]. */
+struct jump_pair {
+	u64 pc;
+	void *code;
+};
+
+/* A guest address whose pair is another one. */
+static inline u64 jump_pair_empty(unsigned i)
+{
+	return i ? 0 : 1 << JUMP_SHIFT;
+}
+
 /* One view of one slot. The host's GS base points at the view in force; generated code names both arrays GS-relative.
  */
 struct view {
@@ -124,6 +136,8 @@ struct view {
 	 */
 	u32 jump[JUMP_SIZE];    /* written by view_set_jump() only */
 	u64 jump_pc[JUMP_SIZE]; /* the guest address that an entry in use was made for */
+	/* Where the jumping code checks, for those entries of `jump` that are beginnings of units. */
+	struct jump_pair pair[JUMP_SIZE];
 	/*
 	 * The same for direct jumps, whose targets the translator numbers: exact, so the code need not check. Host
 	 * addresses; empty ones hold target_miss.
@@ -176,14 +190,16 @@ static inline void view_note_pages(struct view *view, u64 pc, u64 last)
 
 /*
  * Enters the unit of guest code [pc, last] into the view's jump table; mmu_fetch() has translated its (at most two)
- * pages for this view since the last flush. Flushes that concern any of them take it out again.
+ * pages for this view since the last flush. Flushes that concern any of them take it out again. `saved`, if not NULL,
+ * is where to enter with saved flags.
  */
-static inline void view_set_jump(struct view *view, u64 pc, u64 last, u32 code)
+static inline void view_set_jump(struct view *view, u64 pc, u64 last, u32 code, void *saved)
 {
 	unsigned i = jump_index(pc);
 
 	view->jump_pc[i] = pc;
 	view->jump[i] = code;
+	view->pair[i] = (struct jump_pair){saved ? pc : jump_pair_empty(i), saved};
 	index_set_add(&view->jumps, i);
 	view_note_pages(view, pc, last);
 }
@@ -197,11 +213,11 @@ static inline void view_set_target(struct view *view, unsigned n, u64 pc, u64 la
 	view_note_pages(view, pc, last);
 }
 
+/* Empties the jump entry for pc in every view. */
+void mmu_drop_jump(struct vcpu *v, u64 pc);
+
 /* Empties target n in every view. */
 void mmu_drop_target(struct vcpu *v, unsigned n);
-
-/* Empties the jump entry of pc in every view. */
-void mmu_drop_jump(struct vcpu *v, u64 pc);
 
 /* Where empty targets lead, from now on and in every view. */
 void mmu_set_target_miss(struct mmu *mmu, void *code);

@@ -21,40 +21,56 @@
 #define TLB_OFFSET_MASK ((TLB_SIZE - 1) << 5)
 _Static_assert(sizeof(struct tlb_entry) == 32, "the TLB index is computed as gva >> 7");
 
-void translate_save_flags(struct translation *t)
+static void keep_rax(struct translation *t, u8 temp)
+{
+	if (temp == NO_REG)
+		emit_store(&t->e, ADDRESS_ABS(&t->v->scratch[1]), RAX);
+	else
+		emit_mov_rr(&t->e, temp, RAX);
+}
+
+static void take_rax_back(struct translation *t, u8 temp)
+{
+	if (temp == NO_REG)
+		emit_load(&t->e, RAX, ADDRESS_ABS(&t->v->scratch[1]));
+	else
+		emit_mov_rr(&t->e, RAX, temp);
+}
+
+void translate_save_flags(struct translation *t, u8 temp)
 {
 	struct emitter *e = &t->e;
 
-	emit_store(e, ADDRESS_ABS(&t->v->scratch[1]), RAX);
+	keep_rax(t, temp);
 	emit_bytes(e, (const u8[]){0x9f, 0x0f, 0x90, 0xc0}, 4); /* lahf; seto al */
 	emit_store(e, ADDRESS_ABS(&t->v->scratch[2]), RAX);
-	emit_load(e, RAX, ADDRESS_ABS(&t->v->scratch[1]));
+	take_rax_back(t, temp);
 }
 
-void translate_restore_flags(struct translation *t)
+void translate_restore_flags(struct translation *t, u8 temp)
 {
 	struct emitter *e = &t->e;
 
-	emit_store(e, ADDRESS_ABS(&t->v->scratch[1]), RAX);
+	keep_rax(t, temp);
 	emit_load(e, RAX, ADDRESS_ABS(&t->v->scratch[2]));
 	emit_bytes(e, (const u8[]){0x04, 0x7f, 0x9e}, 3); /* add al, 0x7f; sahf */
-	emit_load(e, RAX, ADDRESS_ABS(&t->v->scratch[1]));
+	take_rax_back(t, temp);
 }
 
-void translate_clobber_flags(struct translation *t)
+void translate_clobber_flags(struct translation *t, u8 temp)
 {
 	if (!t->item->live_in) {
 		t->flags_saved = false;
 	} else if (!t->flags_saved) {
-		translate_save_flags(t);
+		translate_save_flags(t, temp);
 		t->flags_saved = true;
 	}
 }
 
-void translate_need_flags(struct translation *t)
+void translate_need_flags(struct translation *t, u8 temp)
 {
 	if (t->flags_saved)
-		translate_restore_flags(t);
+		translate_restore_flags(t, temp);
 	t->flags_saved = false;
 }
 
@@ -164,7 +180,7 @@ static struct cold *emit_look_up(struct translation *t, u8 s, struct address a, 
 	s32 tag = (s32)(offsetof(struct view, tlb) +
 			(write ? offsetof(struct tlb_entry, ntag_write) : offsetof(struct tlb_entry, ntag_read)));
 
-	translate_clobber_flags(t);
+	translate_clobber_flags(t, s);
 	if (simple && a.disp)
 		emit_lea(e, s, a);
 	else
@@ -231,7 +247,7 @@ static struct address emit_constant_check(struct translation *t, u64 gva, unsign
 	struct address tag = ADDRESS_GS(NO_REG, entry + (s32)(write ? offsetof(struct tlb_entry, ntag_write)
 								    : offsetof(struct tlb_entry, ntag_read)));
 
-	translate_clobber_flags(t);
+	translate_clobber_flags(t, HOST_R10);
 	if ((s64)ntag == (s32)ntag) {
 		emit_rm(e, true, 0x81, 7, tag);
 		emit_u32(e, (u32)ntag);
@@ -295,6 +311,20 @@ static bool needs_scratch(const struct translation *t, bool operand, bool stack)
 	       (stack && item_window(t, t->plan.stack) == WINDOW_NONE);
 }
 
+bool emit_checks_first(const struct translation *t, unsigned i)
+{
+	const struct insn *insn = &t->scan->item[i].insn;
+	bool stack = insn->class == INSN_STACK || insn->class == INSN_CALL || insn->class == INSN_CALL_IND ||
+		     insn->class == INSN_RET;
+
+	for (unsigned w = 0; w < t->plan.count; w++) {
+		if (t->plan.window[w].check == i && t->plan.window[w].reg != 0xff)
+			return true;
+	}
+	return (insn->has_mem && insn->mem_size && t->plan.operand[i] == WINDOW_NONE) ||
+	       (stack && t->plan.stack[i] == WINDOW_NONE);
+}
+
 static bool begin_accesses(struct translation *t, bool operand, bool stack)
 {
 	t->scratch = NO_REG;
@@ -351,22 +381,6 @@ static void init_map(struct reencode *r)
 	r->address = REENCODE_REPLACE;
 }
 
-static bool emit_reencoded(struct translation *t, const struct insn *insn, const struct reencode *r, u16 home_mask)
-{
-	u8 bytes[INSN_MAX];
-	unsigned length = insn_reencode(insn, r, bytes);
-
-	if (!length)
-		return false;
-	if ((insn->flags_read | insn->flags_write) && t->item->live_in)
-		translate_need_flags(t);
-	else if (insn->flags_write)
-		t->flags_saved = false;
-	translate_record(t, home_mask | (t->flags_saved ? HOME_FLAGS : 0));
-	emit_bytes(&t->e, bytes, length);
-	return true;
-}
-
 /* Register operands (not address parts) that name guest r10 or r11, as a mask. */
 static u16 memory_registers(const struct insn *insn)
 {
@@ -377,6 +391,22 @@ static u16 memory_registers(const struct insn *insn)
 			mask |= (u16)BIT(insn->op[i].reg);
 	}
 	return mask;
+}
+
+static bool emit_reencoded(struct translation *t, const struct insn *insn, const struct reencode *r, u16 home_mask)
+{
+	u8 bytes[INSN_MAX];
+	unsigned length = insn_reencode(insn, r, bytes);
+
+	if (!length)
+		return false;
+	if ((insn->flags_read | insn->flags_write) && t->item->live_in)
+		translate_need_flags(t, r->base == HOST_R10 || memory_registers(insn) ? NO_REG : HOST_R10);
+	else if (insn->flags_write)
+		t->flags_saved = false;
+	translate_record(t, home_mask | (t->flags_saved ? HOME_FLAGS : 0));
+	emit_bytes(&t->e, bytes, length);
+	return true;
 }
 
 /* Loads a guest register that lives in memory into `to` for one instruction. */
@@ -612,7 +642,8 @@ static void emit_branch(struct translation *t, const struct scan_item *item, int
 {
 	struct emitter *e = &t->e;
 
-	translate_need_flags(t);
+	if (cc >= 0 || item->target >= 0)
+		translate_need_flags(t, HOST_R10);
 	u64 target = t->scan->pc + item->offset + item->insn.length + (u64)item->insn.imm;
 
 	if (item->target >= 0) {
@@ -632,7 +663,7 @@ static bool emit_jrcxz(struct translation *t, const struct scan_item *item)
 
 	if (item->insn.addrsize != 8 || (opcode != 0xe3 && opcode != 0xe2))
 		return false;
-	translate_need_flags(t);
+	translate_need_flags(t, HOST_R10);
 	if (opcode == 0xe2)
 		emit_lea(e, RCX, ADDRESS_BASE(RCX, -1));
 	/* jrcxz reaches 127 bytes only: hop over or onto a jump */
@@ -649,7 +680,7 @@ static bool emit_jrcxz(struct translation *t, const struct scan_item *item)
 	return true;
 }
 
-/* r10 = target of an indirect branch, also stored as v->rip. */
+/* r10 = target of an indirect branch. */
 static void emit_indirect_target(struct translation *t, const struct insn *insn)
 {
 	struct emitter *e = &t->e;
@@ -671,21 +702,24 @@ static bool emit_call_insn(struct translation *t, const struct scan_item *item)
 
 	if (!begin_accesses(t, insn->has_mem, true))
 		return false;
-	if (insn->class == INSN_CALL_IND) {
+	bool indirect = insn->class == INSN_CALL_IND, early = insn->has_mem || insn->op[0].reg == RSP;
+
+	if (indirect && early) {
 		emit_indirect_target(t, insn);
 		emit_store(e, ADDRESS_ABS(&t->v->scratch[4]), HOST_R10);
 	}
 	emit_push_imm(t, back);
-	translate_need_flags(t);
 	end_accesses(t);
-	translate_unspill(t);
-	if (insn->class == INSN_CALL) {
-		translate_goto(t, back + (u64)insn->imm, host_call);
-	} else {
+	if (indirect && early)
 		emit_load(e, HOST_R10, ADDRESS_ABS(&t->v->scratch[4]));
-		emit_store(e, ADDRESS_ABS(&t->v->rip), HOST_R10);
-		translate_goto_rip(t, host_call);
-	}
+	else if (indirect)
+		emit_indirect_target(t, insn);
+	translate_unspill(t);
+	if (indirect)
+		translate_goto_indirect(t, host_call);
+	else
+		translate_goto(t, back + (u64)insn->imm, host_call);
+	t->flags_saved = false; /* the return brings them in the host's register */
 	t->ended = !host_call || !item->falls;
 	if (host_call && item->falls) {
 		translate_landing(t, back);
@@ -704,9 +738,9 @@ static bool emit_ret(struct translation *t, const struct insn *insn)
 		return false;
 	emit_load(e, HOST_R10, emit_stack_check(t, HOST_RSP, 0, false));
 	emit_lea(e, HOST_RSP, ADDRESS_BASE(HOST_RSP, 8 + (u16)insn->imm));
-	translate_need_flags(t);
 	end_accesses(t);
 	translate_unspill(t);
+	translate_need_flags(t, R9);
 	if (t->store->returns_host) {
 		emit_u8(e, 0xc3); /* the landing compares r10 */
 	} else {
@@ -721,7 +755,7 @@ static bool emit_ret(struct translation *t, const struct insn *insn)
 
 void emit_stub_call(struct translation *t, enum stub stub)
 {
-	translate_need_flags(t);
+	translate_need_flags(t, HOST_R10);
 	translate_unspill(t);
 	translate_store_rip(t, t->scan->pc + t->item->offset);
 	if (stub == STUB_HELPER) {
@@ -781,7 +815,7 @@ static void emit_sti(struct translation *t)
 	emit_u8(e, 1);
 	cold->flags_saved = t->item->live_in;
 	if (cold->flags_saved)
-		translate_restore_flags(t);
+		translate_restore_flags(t, HOST_R10);
 	cold->retry = e->at;
 }
 
@@ -823,7 +857,7 @@ static bool emit_inline(struct translation *t, const struct insn *insn)
 
 	if ((t->mode & MODE_USER) || t->store->counted)
 		return false;
-	translate_need_flags(t);
+	translate_need_flags(t, HOST_R10);
 	switch (insn->helper) {
 	case HELP_swapgs:
 		emit_swapgs(t);
@@ -840,7 +874,7 @@ static bool emit_inline(struct translation *t, const struct insn *insn)
 		return false;
 	}
 	if (flags_live)
-		translate_save_flags(t);
+		translate_save_flags(t, HOST_R10);
 	if (insn->helper == HELP_sti) {
 		emit_sti(t);
 		return true;
@@ -850,7 +884,7 @@ static bool emit_inline(struct translation *t, const struct insn *insn)
 	else
 		emit_set_ac(t, insn->helper == HELP_stac);
 	if (flags_live)
-		translate_restore_flags(t);
+		translate_restore_flags(t, HOST_R10);
 	return true;
 }
 
@@ -880,11 +914,9 @@ bool emit_insn(struct translation *t)
 		if (!begin_accesses(t, insn->has_mem, false))
 			return false;
 		emit_indirect_target(t, insn);
-		emit_store(&t->e, ADDRESS_ABS(&t->v->rip), HOST_R10);
-		translate_need_flags(t);
 		end_accesses(t);
 		translate_unspill(t);
-		translate_goto_rip(t, false);
+		translate_goto_indirect(t, false);
 		t->ended = true;
 		return true;
 	case INSN_RET:

@@ -62,8 +62,9 @@ struct unit {
 	u32 mode;     /* MODE_* */
 	u32 code;     /* offset of its first byte, which is its entry */
 	u32 body;     /* offset of the entry for jumps from the same page, which do not set v->rip */
+	u32 saved;    /* the same for jumps that leave the flags in v->scratch[2] */
 	u32 code_end;
-	u32 stale;                  /* offset of what its body is replaced by a jump to when it is dropped; live only */
+	u32 stale, stale_saved;     /* offsets of what these are replaced by jumps to when it is dropped; live only */
 	u32 pcs, pcs_count;         /* its pc entries */
 	u32 entries, entries_count; /* its entries */
 	u32 landings, landings_count;
@@ -93,7 +94,16 @@ struct link {
 	u32 patch; /* live: offset of the displacement to patch; offline: of the cold path that its cell holds at first
 		    */
 	u64 target;
+	bool saved; /* the flags are in v->scratch[2] */
 };
+
+/* In a target's pc, where it makes the address non-canonical: jumps to it leave the flags in v->scratch[2]. */
+#define TARGET_SAVED BIT(62)
+
+static inline bool target_is_saved(u64 pc)
+{
+	return (pc >> 62 & 1) != pc >> 63;
+}
 
 /* A guest address that direct jumps from other pages go to. */
 struct target {

@@ -56,16 +56,33 @@ void translate_store_rip(struct translation *t, u64 pc)
 	}
 }
 
+static void load_registers(struct translation *t, u16 mask)
+{
+	for (u8 reg = 0; reg < GPR_COUNT; reg++) {
+		if (mask & BIT(reg))
+			emit_load(&t->e, reg, ADDRESS_ABS(&t->v->gpr[reg]));
+	}
+}
+
 void translate_spill(struct translation *t)
 {
-	for (unsigned i = 0; i < t->reg_count; i++)
-		emit_store(&t->e, ADDRESS_ABS(&t->v->gpr[t->regs[i]]), t->regs[i]);
+	for (unsigned i = 0; i < t->reg_count; i++) {
+		if (!(MEMORY_HOME & BIT(t->regs[i])))
+			emit_store(&t->e, ADDRESS_ABS(&t->v->gpr[t->regs[i]]), t->regs[i]);
+	}
+	load_registers(t, t->resident);
 }
 
 void translate_unspill(struct translation *t)
 {
-	for (unsigned i = 0; i < t->reg_count; i++)
-		emit_load(&t->e, t->regs[i], ADDRESS_ABS(&t->v->gpr[t->regs[i]]));
+	for (unsigned i = 0; i < t->reg_count; i++) {
+		if (!(MEMORY_HOME & BIT(t->regs[i])))
+			emit_load(&t->e, t->regs[i], ADDRESS_ABS(&t->v->gpr[t->regs[i]]));
+	}
+	for (u8 reg = 0; reg < GPR_COUNT; reg++) {
+		if (t->dirty & BIT(reg))
+			emit_store(&t->e, ADDRESS_ABS(&t->v->gpr[reg]), reg);
+	}
 }
 
 /*
@@ -77,21 +94,18 @@ static void check_rip(struct translation *t, u64 pc)
 	struct emitter *e = &t->e;
 	u64 minus = 0 - pc;
 
+	emit_mov_rr(e, R9, RCX);
+	emit_load(e, RCX, ADDRESS_ABS(&t->v->rip));
 	if ((s64)minus == (s32)minus) {
-		emit_mov_rr(e, HOST_R10, RCX);
-		emit_load(e, RCX, ADDRESS_ABS(&t->v->rip));
 		emit_lea(e, RCX, ADDRESS_BASE(RCX, (s32)minus));
 	} else {
-		emit_store(e, ADDRESS_ABS(&t->v->scratch[0]), RCX);
 		emit_mov_imm(e, HOST_R10, minus);
-		emit_load(e, RCX, ADDRESS_ABS(&t->v->rip));
 		emit_lea(e, RCX, (struct address){0, RCX, HOST_R10, 1, 0});
-		emit_load(e, HOST_R10, ADDRESS_ABS(&t->v->scratch[0]));
 	}
 	emit_u8(e, 0xe3); /* jrcxz over the jump */
 	emit_u8(e, 5);
 	translate_cold(t, COLD_MISMATCH, emit_jmp(e));
-	emit_mov_rr(e, RCX, HOST_R10);
+	emit_mov_rr(e, RCX, R9);
 }
 
 static void poll(struct translation *t, bool flags_live)
@@ -101,7 +115,7 @@ static void poll(struct translation *t, bool flags_live)
 	if (!flags_live) {
 		emit_rm(e, false, 0x80, 7, ADDRESS_ABS(&t->v->poll));
 		emit_u8(e, 0);
-		translate_cold(t, COLD_POLL, emit_jcc(e, CC_NE));
+		translate_cold(t, COLD_POLL, emit_jcc(e, CC_NE))->flags_saved = t->flags_saved;
 		return;
 	}
 	emit_mov_rr(e, HOST_R10, RCX);
@@ -117,13 +131,13 @@ static void take_budget(struct translation *t)
 {
 	struct emitter *e = &t->e;
 
-	translate_save_flags(t);
+	translate_save_flags(t, HOST_R10);
 	emit_rm(e, true, 0x81, 5, ADDRESS_ABS(&t->v->budget));
 	emit_u32(e, t->item->block_left);
 	translate_cold(t, COLD_BUDGET, emit_jcc(e, CC_S));
 	emit_rm(e, true, 0x81, 0, ADDRESS_ABS(&t->v->tally[t->store->origin][!!(t->mode & MODE_USER)]));
 	emit_u32(e, t->item->block_left);
-	translate_restore_flags(t);
+	translate_restore_flags(t, HOST_R10);
 }
 
 /* Recording: how often each block is entered. No flags. */
@@ -143,22 +157,16 @@ static void count_block(struct translation *t)
 
 /*
  * Where a host return comes back to, with the guest's return address in r10. The comparison touches no flag (see
- * check_rip). rcx waits in a scratch register of the unit, whose guest value goes where it belongs first.
+ * check_rip). r8 and r9 are free here.
  */
 void translate_landing(struct translation *t, u64 pc)
 {
 	struct emitter *e = &t->e;
 	u64 minus = 0 - pc;
-	u8 temp = t->reg_count ? t->regs[0] : NO_REG;
 	u8 *landing = e->at;
 
 	store_add_landing(t->store, store_offset(t->store, landing));
-	if (temp != NO_REG) {
-		emit_store(e, ADDRESS_ABS(&t->v->gpr[temp]), temp);
-		emit_mov_rr(e, temp, RCX);
-	} else {
-		emit_store(e, ADDRESS_ABS(&t->v->scratch[0]), RCX);
-	}
+	emit_mov_rr(e, R9, RCX);
 	if ((s64)minus == (s32)minus) {
 		emit_lea(e, RCX, ADDRESS_BASE(HOST_R10, (s32)minus));
 	} else {
@@ -168,26 +176,38 @@ void translate_landing(struct translation *t, u64 pc)
 	emit_u8(e, 0xe3); /* jrcxz over the jump */
 	emit_u8(e, 5);
 	translate_cold(t, COLD_LANDING, emit_jmp(e));
-	if (temp != NO_REG)
-		emit_mov_rr(e, RCX, temp);
-	else
-		emit_load(e, RCX, ADDRESS_ABS(&t->v->scratch[0]));
-	for (unsigned i = 1; i < t->reg_count; i++)
-		emit_store(e, ADDRESS_ABS(&t->v->gpr[t->regs[i]]), t->regs[i]);
+	emit_mov_rr(e, RCX, R9);
+	translate_spill(t);
 	struct cold *reentry = translate_cold(t, COLD_REENTRY, NULL);
 
 	reentry->retry = landing;
 	reentry->pc = pc;
 }
 
-/* Jumps to (or calls) what a jump table entry says; an empty one is offset 0, where misses go. */
-static void go_to_entry(struct translation *t, struct address entry, bool call)
+/* r10 = the host address that a jump table entry says; an empty one is offset 0, where misses go. */
+static void load_entry(struct translation *t, struct address entry)
 {
 	struct emitter *e = &t->e;
 
 	emit_rm(e, false, 0x8b, HOST_R10, entry);
 	emit_lea(e, HOST_R10, ADDRESS_BASE(HOST_R10, (s32)LIVE_CODE_ADDRESS));
-	emit_rr(e, false, 0xff, call ? 2 : 4, HOST_R10);
+}
+
+/* r10, a guest address, becomes the host address where to go on for it. */
+static void load_entry_of_r10(struct translation *t)
+{
+	struct emitter *e = &t->e;
+
+	if (t->store->bmi2) {
+		/* rorx r10, r10, JUMP_SHIFT: no flag is touched */
+		emit_bytes(e, (const u8[]){0xc4, 0x43, 0xfb, 0xf0, 0xd2, JUMP_SHIFT}, 6);
+	} else {
+		translate_save_flags(t, R9);
+		emit_shr(e, HOST_R10, JUMP_SHIFT);
+		translate_restore_flags(t, R9);
+	}
+	emit_rr(e, false, 0x0fb7, HOST_R10, HOST_R10); /* movzx r10d, r10w */
+	load_entry(t, (struct address){PREFIX_GS, NO_REG, HOST_R10, 4, (s32)offsetof(struct view, jump)});
 }
 
 /* Jumps through the link: its cold path asks for it to be completed. */
@@ -212,12 +232,15 @@ static void emit_link(struct translation *t, u32 number, u64 pc, bool call)
 	cold->link = number;
 	store->links[number].unit = t->unit;
 	store->links[number].target = pc;
+	store->links[number].saved = cold->flags_saved = t->flags_saved;
 }
 
 void translate_goto(struct translation *t, u64 pc, bool call)
 {
 	struct emitter *e = &t->e;
 
+	if (t->store->cells)
+		translate_need_flags(t, R9); /* caches know one way into a unit only */
 	if (PAGE_BASE(pc) == PAGE_BASE(t->scan->pc) && !t->scan->straddles) {
 		struct link *link = store_add_link(t->store);
 
@@ -228,9 +251,10 @@ void translate_goto(struct translation *t, u64 pc, bool call)
 		emit_link(t, (u32)(link - t->store->links), pc, call);
 		return;
 	}
-	u32 target = store_target(t->store, pc);
+	u32 target = store_target(t->store, t->flags_saved ? pc ^ TARGET_SAVED : pc);
 
 	if (!target) {
+		translate_need_flags(t, R9);
 		translate_goto_far(t, pc, call);
 		return;
 	}
@@ -246,23 +270,61 @@ void translate_goto(struct translation *t, u64 pc, bool call)
 void translate_goto_far(struct translation *t, u64 pc, bool call)
 {
 	translate_store_rip(t, pc);
-	go_to_entry(t, ADDRESS_GS(NO_REG, (s32)(offsetof(struct view, jump) + jump_index(pc) * sizeof(u32))), call);
+	load_entry(t, ADDRESS_GS(NO_REG, (s32)(offsetof(struct view, jump) + jump_index(pc) * sizeof(u32))));
+	emit_rr(&t->e, false, 0xff, call ? 2 : 4, HOST_R10);
 }
 
 void translate_goto_rip(struct translation *t, bool call)
 {
+	load_entry_of_r10(t);
+	emit_rr(&t->e, false, 0xff, call ? 2 : 4, HOST_R10);
+}
+
+/*
+ * Indirect jumps look for their target in the view's pair table. The flags count as live, and comparing destroys them:
+ * they travel in v->scratch[2], where they are most often already, because of the check of the stack or the operand.
+ */
+void translate_goto_indirect(struct translation *t, bool call)
+{
+	struct emitter *e = &t->e;
+	const s32 pairs = (s32)offsetof(struct view, pair);
+	_Static_assert(sizeof(struct jump_pair) == 2 << JUMP_SHIFT, "index scaled by 2");
+
+	if (!t->flags_saved)
+		translate_save_flags(t, R9);
+	t->flags_saved = true;
+	emit_rr(e, false, 0x89, HOST_R10, R9);
+	emit_alu_imm(e, 4, R9, (JUMP_SIZE - 1) << JUMP_SHIFT);
+	emit_rm(e, true, 0x3b, HOST_R10,
+		(struct address){PREFIX_GS, NO_REG, R9, 2, pairs + (s32)offsetof(struct jump_pair, pc)});
+	struct cold *cold = translate_cold(t, COLD_INDIRECT, emit_jcc(e, CC_NE));
+	struct address code = {PREFIX_GS, NO_REG, R9, 2, pairs + (s32)offsetof(struct jump_pair, code)};
+
+	if (call) {
+		emit_load(e, R9, code);
+		cold->retry = e->at;
+		emit_rr(e, false, 0xff, 2, R9);
+	} else {
+		cold->retry = NULL;
+		emit_jmp_mem(e, code);
+	}
+}
+
+/* r10 is the target, the flags are saved: through the jump table. */
+static void emit_cold_indirect(struct translation *t, const struct cold *cold)
+{
 	struct emitter *e = &t->e;
 
-	if (t->store->bmi2) {
-		/* rorx r10, r10, JUMP_SHIFT: no flag is touched */
-		emit_bytes(e, (const u8[]){0xc4, 0x43, 0xfb, 0xf0, 0xd2, JUMP_SHIFT}, 6);
-	} else {
-		translate_save_flags(t);
-		emit_shr(e, HOST_R10, JUMP_SHIFT);
-		translate_restore_flags(t);
+	emit_store(e, ADDRESS_ABS(&t->v->rip), HOST_R10);
+	translate_restore_flags(t, R9);
+	if (!cold->retry) {
+		translate_goto_rip(t, false);
+		return;
 	}
-	emit_rr(e, false, 0x0fb7, HOST_R10, HOST_R10); /* movzx r10d, r10w */
-	go_to_entry(t, (struct address){PREFIX_GS, NO_REG, HOST_R10, 4, (s32)offsetof(struct view, jump)}, call);
+	/* the call itself must be the one before the landing */
+	load_entry_of_r10(t);
+	emit_mov_rr(e, R9, HOST_R10);
+	emit_patch(emit_jmp(e), cold->retry);
 }
 
 void translate_exit(struct translation *t, u64 pc)
@@ -304,15 +366,16 @@ static void emit_cold_tlb(struct translation *t, struct cold *cold)
 	else /* r10 is gva + ntag, scratch the index */
 		emit_rm(e, true, 0x2b, HOST_R10, ADDRESS_GS(cold->scratch, cold->tag_offset));
 	if (cold->flags_saved)
-		translate_restore_flags(t);
+		translate_restore_flags(t, NO_REG);
 	move_windows(t, cold->keep, true);
-	translate_unspill(t);
 	if (!(t->home & BIT(cold->scratch)))
 		emit_load(e, cold->scratch, ADDRESS_ABS(&t->v->gpr[cold->scratch]));
+	translate_unspill(t);
 	emit_u8(e, 0x68); /* push imm32 */
 	emit_u32(e, cold->info);
 	translate_record(t, 0);
 	emit_call_mem(e, ADDRESS_ABS(&t->v->stub[cold->kind == COLD_TLB ? STUB_TLB_MISS : STUB_WINDOW_MISS]));
+	load_registers(t, t->resident);
 	move_windows(t, cold->keep, false);
 	emit_patch(emit_jmp(e), cold->retry);
 }
@@ -329,19 +392,24 @@ static void emit_cold(struct translation *t, struct cold *cold)
 		emit_patch(cold->from, e->at);
 	switch (cold->kind) {
 	case COLD_LANDING:
-		if (t->reg_count) {
-			emit_mov_rr(e, RCX, t->regs[0]);
-			emit_load(e, t->regs[0], ADDRESS_ABS(&t->v->gpr[t->regs[0]]));
-		} else {
-			emit_load(e, RCX, ADDRESS_ABS(&t->v->scratch[0]));
-		}
+		emit_mov_rr(e, RCX, R9);
 		emit_store(e, ADDRESS_ABS(&t->v->rip), HOST_R10);
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
 		break;
 	case COLD_STALE:
+		t->store->units[t->unit].stale_saved = store_offset(t->store, e->at);
+		translate_restore_flags(t, R9);
 		t->store->units[t->unit].stale = store_offset(t->store, e->at);
 		translate_store_rip(t, t->scan->pc);
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
+		break;
+	case COLD_SAVED:
+		t->store->units[t->unit].saved = store_offset(t->store, e->at);
+		translate_restore_flags(t, R9);
+		emit_patch(emit_jmp(e), cold->retry);
+		break;
+	case COLD_INDIRECT:
+		emit_cold_indirect(t, cold);
 		break;
 	case COLD_REENTRY:
 		if (!store_add_entry(t->store, t->unit, cold->pc, store_offset(t->store, e->at)))
@@ -350,19 +418,21 @@ static void emit_cold(struct translation *t, struct cold *cold)
 		emit_patch(emit_jmp(e), cold->retry);
 		break;
 	case COLD_MISMATCH: /* rip is right already, and nothing has been spilled */
-		emit_mov_rr(e, RCX, HOST_R10);
+		emit_mov_rr(e, RCX, R9);
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
 		break;
 	case COLD_POLL_RCX:
 		emit_mov_rr(e, RCX, HOST_R10);
 		/* fall through */
 	case COLD_POLL:
+		if (cold->flags_saved)
+			translate_restore_flags(t, HOST_R10);
 		leave_with_rip(t, pc, STUB_POLL);
 		break;
 	case COLD_BUDGET:
 		emit_rm(e, true, 0x81, 0, ADDRESS_ABS(&t->v->budget));
 		emit_u32(e, t->item->block_left);
-		translate_restore_flags(t);
+		translate_restore_flags(t, HOST_R10);
 		leave_with_rip(t, pc, STUB_BUDGET);
 		break;
 	case COLD_LINK:
@@ -370,12 +440,14 @@ static void emit_cold(struct translation *t, struct cold *cold)
 			t->store->links[cold->link].patch = store_offset(t->store, e->at);
 			t->store->cells[cold->link] = (u64)(uintptr_t)t->store->code + store_offset(t->store, e->at);
 		}
+		if (cold->flags_saved)
+			translate_restore_flags(t, R9);
 		emit_store_dword(e, ADDRESS_ABS(&t->v->exit_info), t->store->first_link + cold->link);
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_LINK]));
 		break;
 	case COLD_HELPER:
 		if (cold->flags_saved)
-			translate_restore_flags(t);
+			translate_restore_flags(t, HOST_R10);
 		emit_stub_call(t, STUB_HELPER);
 		emit_patch(emit_jmp(e), cold->retry);
 		break;
@@ -392,18 +464,20 @@ static void emit_cold(struct translation *t, struct cold *cold)
 /* --- a unit ------------------------------------------------------------------------------------------------------ */
 
 /*
- * Registers that the unit does not name serve as scratch. One for loose accesses, the others for windows; they are
- * spilled at every entry and restored at every exit, so no more than are used.
+ * Registers that the unit does not name serve as scratch. One for loose accesses, the others for windows; but for those
+ * of MEMORY_HOME they are spilled at every entry and restored at every exit, so no more than are used.
  */
 static void choose_registers(struct translation *t)
 {
 	const struct scan *scan = t->scan;
-	u16 used = 0;
+	u16 used = 0, written = 0;
 	u8 candidates[3];
 	unsigned count = 0;
 
 	for (unsigned i = 0; i < scan->count; i++)
-		used |= scan->item[i].insn.gpr_read | scan->item[i].insn.gpr_write;
+		used |= scan->item[i].insn.gpr_read | (written |= scan->item[i].insn.gpr_write);
+	t->resident = used & MEMORY_HOME;
+	t->dirty = written & t->resident;
 	while (count < ARRAY_SIZE(candidates) && (candidates[count] = translate_pick_scratch(used)) != NO_REG)
 		used |= (u16)BIT(candidates[count++]);
 	/* the first candidate is for loose accesses, unless there are none */
@@ -411,7 +485,7 @@ static void choose_registers(struct translation *t)
 	if (t->plan.loose && count)
 		window_plan(&t->plan, scan, candidates + 1, t->careful ? 0 : count - 1);
 	t->reg_count = 0;
-	t->home = 0;
+	t->home = MEMORY_HOME & (u16)~t->resident;
 	t->loose_reg = t->plan.loose && count ? candidates[0] : NO_REG;
 	for (unsigned i = 0; i < count; i++) {
 		bool wanted = candidates[i] == t->loose_reg;
@@ -432,12 +506,12 @@ static void emit_item(struct translation *t, unsigned i)
 	struct scan_item *item = &t->scan->item[i];
 
 	if (item->block && i)
-		translate_need_flags(t); /* every way into a block brings them in the host's register */
+		translate_need_flags(t, HOST_R10); /* every way into a block brings them in the host's register */
 	t->item = item;
 	t->host[i] = t->e.at;
 	if (item->block) {
 		if (i == 0 || item->loop_head)
-			poll(t, item->live_in);
+			poll(t, item->live_in && !t->flags_saved);
 		if (t->store->recording)
 			count_block(t);
 		if (t->store->counted)
@@ -446,10 +520,10 @@ static void emit_item(struct translation *t, unsigned i)
 	emit_window_checks(t);
 	if (!emit_insn(t) && !t->e.overflow)
 		emit_insn_by_interp(t);
-	if (!t->ended && (!item->falls || i + 1 == t->scan->count))
-		translate_need_flags(t);
 	if (!item->falls && !t->ended)
 		translate_exit(t, t->scan->pc + item->offset + item->insn.length);
+	if (!item->falls || t->ended)
+		t->flags_saved = false;
 	t->ended = false;
 }
 
@@ -457,6 +531,45 @@ static void fix_branches(struct translation *t)
 {
 	for (unsigned i = 0; i < t->branch_count; i++)
 		emit_patch(t->branch[i].from, t->host[t->branch[i].item]);
+}
+
+/* Would a unit that is entered with its flags in the host's register save them before anything else? */
+static bool saves_flags_first(const struct translation *t)
+{
+	if (t->store->counted || t->scan->item[0].label)
+		return false;
+	for (unsigned i = 0; i < t->scan->count; i++) {
+		const struct scan_item *item = &t->scan->item[i];
+
+		if (i && item->block)
+			return false;
+		if (emit_checks_first(t, i) || item->insn.class == INSN_JMP_IND || item->insn.class == INSN_CALL_IND)
+			return true;
+		if ((item->insn.class != INSN_COPY && item->insn.class != INSN_STACK) || item->insn.flags_read ||
+		    item->insn.flags_write)
+			return false;
+	}
+	return false;
+}
+
+/*
+ * The body's two entries: with the flags in the host's register, and in v->scratch[2]. Where they are dead there is no
+ * difference.
+ */
+static void emit_body_entries(struct translation *t, struct unit *unit)
+{
+	struct emitter *e = &t->e;
+
+	unit->body = unit->saved = store_offset(t->store, e->at);
+	if (!t->scan->item[0].live_in)
+		return;
+	t->flags_saved = saves_flags_first(t);
+	if (t->flags_saved) {
+		translate_save_flags(t, R9);
+		unit->saved = store_offset(t->store, e->at);
+	} else {
+		translate_cold(t, COLD_SAVED, NULL)->retry = e->at;
+	}
 }
 
 static void emit_unit(struct translation *t, struct unit *unit)
@@ -470,7 +583,7 @@ static void emit_unit(struct translation *t, struct unit *unit)
 	if (!store_add_entry(t->store, t->unit, scan->pc, store_offset(t->store, e->at)))
 		e->overflow = true;
 	check_rip(t, scan->pc);
-	unit->body = store_offset(t->store, e->at);
+	emit_body_entries(t, unit);
 	translate_cold(t, COLD_STALE, NULL);
 	translate_spill(t);
 	for (unsigned i = 0; i < scan->count && !e->overflow; i++)

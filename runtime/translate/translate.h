@@ -11,6 +11,12 @@
 #define HOST_R10 10 /* scratch */
 #define HOST_RSP 11 /* guest RSP */
 
+/*
+ * Guest registers that are in v->gpr whenever control passes between units or to a stub: the host registers of the same
+ * name are free there. A unit that names one loads it when it is entered and stores it when it is left.
+ */
+#define MEMORY_HOME ((u16)(BIT(R8) | BIT(R9)))
+
 #define COLD_MAX 1024
 
 /* In pc_entry.home, where r10's own bit would say nothing: the flags are in v->scratch[2]. */
@@ -19,9 +25,11 @@
 enum cold_kind {
 	COLD_TLB,      /* a TLB check failed */
 	COLD_WINDOW,   /* the check of a window failed */
-	COLD_MISMATCH, /* v->rip is not this place's; guest rcx in r10 */
-	COLD_LANDING,  /* r10 is not this landing's address; guest rcx in landing_temp() */
+	COLD_MISMATCH, /* v->rip is not this place's; guest rcx in r9 */
+	COLD_LANDING,  /* r10 is not this landing's address; guest rcx in r9 */
 	COLD_STALE,    /* where the body leads when the unit has been dropped */
+	COLD_SAVED,    /* into a body that wants the flags in the host's register, which are in v->scratch[2] */
+	COLD_INDIRECT, /* the pair table does not know the target of an indirect jump or call */
 	COLD_REENTRY,  /* a landing as the target of a jump */
 	COLD_POLL,     /* something is pending */
 	COLD_POLL_RCX, /* the same, guest rcx in r10 */
@@ -60,7 +68,9 @@ struct translation {
 	bool ended;             /* it emitted its own continuation */
 	u8 regs[3];             /* registers that the unit does not name: their guest values are in v->gpr throughout */
 	unsigned reg_count;
-	u16 home;         /* the same as a mask */
+	u16 home;         /* guest registers whose values are in v->gpr throughout, as a mask */
+	u16 resident;     /* those of MEMORY_HOME that are in their host registers meanwhile */
+	u16 dirty;        /* … and written */
 	u8 loose_reg;     /* the one of them for accesses outside of windows, or NO_REG: one is borrowed for each */
 	u8 scratch;       /* register to use as scratch now */
 	bool flags_saved; /* the guest's flags are in v->scratch[2]; the host's mean nothing */
@@ -102,26 +112,39 @@ void translate_record(struct translation *t, u16 home);
 struct cold *translate_cold(struct translation *t, enum cold_kind kind, u8 *from);
 /* v->rip = pc; may use r10, no flags. */
 void translate_store_rip(struct translation *t, u64 pc);
-/* The unit's scratch registers to and from their places in v->gpr. */
+/*
+ * From the registers' places between units to those within this one, and back: its scratch registers go to v->gpr, and
+ * those of MEMORY_HOME that it names come from there.
+ */
 void translate_spill(struct translation *t);
 void translate_unspill(struct translation *t);
-/* Arithmetic flags to and from v->scratch[2]; rax is kept (through scratch[1]). */
-void translate_save_flags(struct translation *t);
-void translate_restore_flags(struct translation *t);
+/*
+ * Arithmetic flags to and from v->scratch[2]. rax is kept in the register `temp`, which is destroyed, or if that is
+ * NO_REG in scratch[1].
+ */
+void translate_save_flags(struct translation *t, u8 temp);
+void translate_restore_flags(struct translation *t, u8 temp);
 /* A sequence that destroys flags follows, or an instruction that needs them: emits no more than the state demands. */
-void translate_clobber_flags(struct translation *t);
-void translate_need_flags(struct translation *t);
+void translate_clobber_flags(struct translation *t, u8 temp);
+void translate_need_flags(struct translation *t, u8 temp);
 /* The place that a guest return comes back to. */
 void translate_landing(struct translation *t, u64 pc);
-/* Goes (or makes a host call) to guest address pc; every register is in place. */
+/*
+ * Goes (or makes a host call) to guest address pc; every register is in place. The flags may be saved: then the target
+ * is entered where it finds them so.
+ */
 void translate_goto(struct translation *t, u64 pc, bool call);
 /* The same through the jump table, for targets that may be on another page. */
 void translate_goto_far(struct translation *t, u64 pc, bool call);
 /* The same to v->rip, which r10 holds too. */
 void translate_goto_rip(struct translation *t, bool call);
+/* The same to the address in r10; v->rip need not be set, and the flags may be saved. */
+void translate_goto_indirect(struct translation *t, bool call);
 /* Leaves the unit for guest address pc. */
 void translate_exit(struct translation *t, u64 pc);
 
+/* Does what item i emits begin with the check of an access? */
+bool emit_checks_first(const struct translation *t, unsigned i);
 /* Emits the look-ups that are due before t->item. */
 void emit_window_checks(struct translation *t);
 /* Emits t->item; false if this instruction must be executed by emit_insn_by_interp(). */

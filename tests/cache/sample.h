@@ -112,6 +112,7 @@ static inline void sample_units(struct sample *s)
 	u[0] = sample_unit(s, 0xffffffff81000010, 0x100, TCACHE_UNIT_COPIED, 5, &kernel);
 	u[0].name = 10;
 	u[0].executions = 5;
+	u[0].saved_offset = 13;
 	u[1] = sample_unit(s, 0x401010, 0x103, TCACHE_UNIT_COPIED | TCACHE_UNIT_COLD, 2, &user);
 	u[2] = sample_unit(s, 0x401ffd, 0x103, TCACHE_UNIT_LIFTED, 3, &loop);
 	u[2].name = 20;
@@ -168,7 +169,7 @@ static inline void sample_code(struct sample *s)
 						    .first_target = 100,
 						    .first_link = 7};
 	s->links[0] = (struct tcache_link){.target = 0x24, .cold = 36};
-	s->links[1] = (struct tcache_link){.target = -0xfed, .cold = 12};
+	s->links[1] = (struct tcache_link){.target = -0xfed, .cold = 12, .flags = TCACHE_LINK_SAVED};
 	s->cells[0] = 0x50000000 + 0 + 36;
 	s->cells[1] = 0x50000000 + 56 + 12;
 	s->targets[0] = 0xffffffff81000040;

@@ -341,7 +341,7 @@ static void access_fetch(void)
 	assert_int_equal(landing->gpa, gpa);
 	if (pc && mmu_fetch(cpu, last, &landing->gpa_last) == EXEC_OK) {
 		landing->last = last;
-		view_set_jump(cpu->view, pc, last, code);
+		view_set_jump(cpu->view, pc, last, code, code % 4 ? landing : NULL);
 	}
 }
 

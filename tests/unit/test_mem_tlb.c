@@ -46,7 +46,11 @@ static u32 jump_of(u64 pc)
 {
 	unsigned i = jump_index(pc);
 
-	return cpu->view->jump_pc[i] == pc ? cpu->view->jump[i] : 0;
+	u32 code = cpu->view->jump_pc[i] == pc ? cpu->view->jump[i] : 0;
+
+	/* the pair comes and goes with it */
+	assert_int_equal(cpu->view->pair[i].pc == pc, code != 0);
+	return code;
 }
 
 static void set_jump(u64 pc, u64 last)
@@ -54,7 +58,7 @@ static void set_jump(u64 pc, u64 last)
 	fetch(pc);
 	if (PAGE_BASE(pc) != PAGE_BASE(last))
 		fetch(last);
-	view_set_jump(cpu->view, pc, last, (u32)PAGE_OFFSET(pc) + 1);
+	view_set_jump(cpu->view, pc, last, (u32)PAGE_OFFSET(pc) + 1, cpu);
 	assert_int_equal(jump_of(pc), PAGE_OFFSET(pc) + 1);
 }
 
@@ -634,12 +638,29 @@ static void test_targets(void **state)
 	mmu_clear_jumps(cpu);
 	assert_ptr_equal(cpu->view->target[7], &miss);
 	assert_int_equal(jump_of(KERNEL_PAGE), 0);
+	set_jump(KERNEL_PAGE, KERNEL_PAGE);
+	mmu_drop_jump(cpu, KERNEL_PAGE + 1); /* of the same index */
+	assert_int_not_equal(jump_of(KERNEL_PAGE), 0);
+	mmu_drop_jump(cpu, KERNEL_PAGE);
+	assert_int_equal(jump_of(KERNEL_PAGE), 0);
+}
+
+/* Address 0 must not find an empty pair. */
+static void test_pair_of_zero(void **state)
+{
+	(void)state;
+	assert_int_not_equal(cpu->view->pair[0].pc, 0);
+	map(cpu->cr3, 0, FRAME, P | RW);
+	set_jump(0, 0);
+	mmu_clear_jumps(cpu);
+	assert_int_not_equal(cpu->view->pair[0].pc, 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		MEM_TEST(test_targets),
+		MEM_TEST(test_pair_of_zero),
 		MEM_TEST(test_fill_by_access),
 		MEM_TEST(test_supervisor_writes_without_wp),
 		MEM_TEST(test_fill_declines),
