@@ -139,24 +139,12 @@ void build_destroy(struct build *build)
 	free(build);
 }
 
-/* Scans exactly the bytes that are wanted. */
-static bool scan_want(struct build *build, const struct want *want)
-{
-	struct scan_options options = translate_scan_options(&build->store, want->mode);
-	struct scan *scan = translation_scan(build->translation);
-	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(want->pc));
-
-	if (in_page > want->length)
-		in_page = want->length;
-	return scan_unit(scan, want->pc, want->bytes, want->length, in_page, &options) == 0 &&
-	       scan->bytes == want->length;
-}
-
 enum build_result build_copy(struct build *build, const struct want *want)
 {
 	u32 number;
 
-	if (!scan_want(build, want))
+	if (!plan_scan(&build->store, translation_scan(build->translation), want->pc, want->mode, want->bytes,
+		       want->length))
 		return BUILD_SKIPPED;
 	build->store.origin = ORIGIN_AOT_COPIED;
 	number = translate_unit(build->translation, &build->store, want->mode);
@@ -279,6 +267,7 @@ static struct tcache_unit unit_record(struct writing *w, u32 n, build_namer *nam
 		.pc = unit->pc,
 		.executions = executions(want),
 		.mode = unit->mode,
+		.mode_mask = want->mode_mask,
 		.flags = unit->origin == ORIGIN_AOT_LIFTED ? TCACHE_UNIT_LIFTED : TCACHE_UNIT_COPIED,
 		.guest_length = want->length,
 		.instruction_count = unit->instructions,

@@ -1,5 +1,7 @@
 #include "plan.h"
 
+#include "translate/translate.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <tcache.h>
@@ -19,16 +21,20 @@ struct plan {
 	u32 *table; /* open hash by pc, mode, hash: 1 + number, or 0 */
 	size_t table_size;
 	struct block *blocks;
+	const struct store *store;
+	struct scan scan; /* of the record being added */
 };
 
 #define BLOCK_SIZE (1u << 20)
 
-struct plan *plan_create(struct err *err)
+struct plan *plan_create(const struct store *store, struct err *err)
 {
 	struct plan *plan = calloc(1, sizeof(*plan));
 
 	if (!plan)
 		err_set(err, "out of memory");
+	else
+		plan->store = store;
 	return plan;
 }
 
@@ -125,11 +131,27 @@ static struct want *enter(struct plan *plan, struct want want)
 	return &plan->wants[plan->count - 1];
 }
 
-int plan_add(struct plan *plan, u64 pc, u32 mode, const u8 *bytes, u16 length, struct err *err)
+int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, struct err *err)
 {
-	if (!enter(plan, (struct want){.pc = pc, .mode = mode, .bytes = bytes, .length = length}))
+	u32 mask = translate_mode_mask(scan);
+
+	if (!enter(plan, (struct want){.pc = scan->pc,
+				       .mode = mode & mask,
+				       .mode_mask = mask,
+				       .bytes = bytes,
+				       .length = (u16)scan->bytes}))
 		return err_set(err, "out of memory");
 	return 0;
+}
+
+bool plan_scan(const struct store *store, struct scan *scan, u64 pc, u32 mode, const u8 *bytes, unsigned length)
+{
+	struct scan_options options = translate_scan_options(store, mode);
+	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(pc));
+
+	if (in_page > length)
+		in_page = length;
+	return scan_unit(scan, pc, bytes, length, in_page, &options) == 0 && scan->bytes == length;
 }
 
 /* Adds one record's counts to the want's. */
@@ -157,8 +179,13 @@ static int add_record(struct plan *plan, struct tcache *file, const struct tcach
 	if (record->guest_length == 0 || record->guest_length > WANT_BYTES_MAX || record->count_count > PAGE_SIZE)
 		return err_set(err, "recording '%s' holds code of %u bytes: it is damaged", tcache_name(file),
 			       record->guest_length);
+	if (!plan_scan(plan->store, &plan->scan, record->pc, record->mode, bytes, record->guest_length))
+		return 0; /* bytes that no unit is made of: the recording was made up, or by another version */
+	u32 mask = translate_mode_mask(&plan->scan);
+
 	want = enter(plan, (struct want){.pc = record->pc,
-					 .mode = record->mode,
+					 .mode = record->mode & mask,
+					 .mode_mask = mask,
 					 .bytes = bytes,
 					 .length = (u16)record->guest_length});
 	if (!want || (record->count_count && add_counts(plan, want, counts, record->count_count) < 0))

@@ -6,6 +6,8 @@
 #ifndef AVANT_AOT_PLAN_H
 #define AVANT_AOT_PLAN_H
 
+#include "translate/scan.h"
+#include "translate/store.h"
 #include "util/err.h"
 #include "util/types.h"
 
@@ -16,14 +18,16 @@ struct want {
 	u64 hash[2];       /* of the bytes */
 	const u8 *bytes;   /* owned by the plan */
 	const u64 *counts; /* executions of its basic blocks in the order of scan_unit(); owned by the plan */
-	u32 mode;          /* MODE_* */
+	u32 mode;          /* MODE_*, only those bits that matter to this code */
+	u32 mode_mask;     /* the bits that matter */
 	u32 count_count;   /* 0: never seen executed */
 	u16 length;
 };
 
 struct plan;
 
-struct plan *plan_create(struct err *err);
+/* scan_options(mode): how translations for this mode are scanned. */
+struct plan *plan_create(const struct store *store, struct err *err);
 void plan_destroy(struct plan *plan);
 
 /*
@@ -32,8 +36,12 @@ void plan_destroy(struct plan *plan);
  */
 int plan_add_recording(struct plan *plan, const char *path, struct err *err);
 
-/* Adds code that nobody has seen executed, unless it is there already. -1: out of memory. */
-int plan_add(struct plan *plan, u64 pc, u32 mode, const u8 *bytes, u16 length, struct err *err);
+/* Adds code that nobody has seen executed, `bytes` of what was scanned, unless it is there already. -1: out of
+ * memory. */
+int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, struct err *err);
+
+/* Scans exactly these bytes; false if they are not one unit. */
+bool plan_scan(const struct store *store, struct scan *scan, u64 pc, u32 mode, const u8 *bytes, unsigned length);
 
 size_t plan_count(const struct plan *plan);
 const struct want *plan_at(const struct plan *plan, size_t number);

@@ -29,6 +29,8 @@ static enum tcache_status check_unit(struct tcache *cache, const struct tcache_u
 	    !u->instruction_count || u->instruction_count > u->guest_length)
 		return FAIL_RECORD(cache, "unit %u has %u instructions in %u bytes at 0x%" PRIx64, number,
 				   u->instruction_count, u->guest_length, u->pc);
+	if (u->mode & ~u->mode_mask)
+		return FAIL_RECORD(cache, "unit %u has a mode that its mask does not cover", number);
 	if (!u->code_length || u->body_offset >= u->code_length || u->saved_offset >= u->code_length)
 		return FAIL_RECORD(cache, "unit %u has no code, or its second entry lies outside of it", number);
 	if (u->image > tcache_images_count(cache))

@@ -8,4 +8,4 @@ jobs=$(nproc)
 sh tools/install-packages.sh build test
 cmake -S . -B build-sanitize -DAVANT_SANITIZE=ON
 cmake --build build-sanitize -j "$jobs"
-exec ctest --test-dir build-sanitize --output-on-failure --no-tests=error -j "$jobs" -L 'unit|tools|cli' "$@"
+exec ctest --test-dir build-sanitize --output-on-failure --no-tests=error -j "$jobs" -L 'unit|discover|tools|cli' "$@"

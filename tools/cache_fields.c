@@ -56,6 +56,7 @@ static const struct field placement[] = {
 static const struct field units[] = {
 	FIELD(unit, pc, FIELD_ADDRESS),
 	FIELD(unit, mode, FIELD_ADDRESS),
+	FIELD(unit, mode_mask, FIELD_ADDRESS),
 	FIELD(unit, hash, FIELD_HASH),
 	FIELD(unit, executions, FIELD_COUNT),
 	FIELD(unit, flags, FIELD_ADDRESS),

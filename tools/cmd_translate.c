@@ -3,6 +3,7 @@
 
 #include "build.h"
 #include "plan.h"
+#include "scan_image.h"
 
 #include "boot/file.h"
 #include "boot/kernel_image.h"
@@ -24,7 +25,7 @@ struct translate_options {
 	unsigned profile_count;
 	const char *cpu_name;
 	u64 place;
-	bool counted, exact_flags, table;
+	bool counted, exact_flags, table, only_recorded;
 };
 
 #define FIELD(name) offsetof(struct translate_options, name)
@@ -50,7 +51,9 @@ static int parse_place(void *field, const char *text, struct err *err)
 static const struct option_spec option_specs[] = {
 	{.help = "Input"},
 	{"kernel", "FILE", "bzImage or ELF vmlinux (required)", NULL, option_text, FIELD(kernel_path)},
+	{"initrd", "FILE", "initial RAM file system: its programs are scanned", NULL, option_text, FIELD(initrd_path)},
 	{"profile", "FILE", "recording of avant run --record; may be given\nseveral times", NULL, parse_profile, 0},
+	{"only-recorded", NULL, "translate only what was executed in a recording", NULL, NULL, FIELD(only_recorded)},
 	{.help = "Output"},
 	{"output", "FILE", "the cache to write (required)", NULL, option_text, FIELD(output)},
 	{"cpu", "MODEL", "processor that guests will see, as in avant run", "default", option_text, FIELD(cpu_name)},
@@ -71,6 +74,8 @@ struct job {
 	struct plan *plan;
 	struct build *build;
 	struct kernel_image kernel;
+	struct image linked, patched; /* the kernel before and after it has patched itself */
+	struct archive_programs programs;
 	u8 *kernel_file;
 	u64 kernel_size;
 	u64 copied, skipped;
@@ -103,6 +108,48 @@ static int read_inputs(struct job *job, struct err *err)
 	return 0;
 }
 
+/* Kernel code as it will be when the kernel has booted comes first: it gets the numbers of jump targets. */
+static int scan_inputs(struct job *job, struct err *err)
+{
+	const struct translate_options *o = job->options;
+	struct kernel_options patched = {.cpu = cpu_model_find(o->cpu_name), .patch = true},
+			      linked = {.cpu = patched.cpu};
+	const struct store *store = build_store(job->build);
+
+	if (discover_kernel(&job->kernel, &patched, &job->patched, err) < 0)
+		return -1;
+	if (o->only_recorded)
+		return 0;
+	if (plan_add_image(job->plan, store, &job->patched, err) < 0 ||
+	    discover_kernel(&job->kernel, &linked, &job->linked, err) < 0 ||
+	    plan_add_image(job->plan, store, &job->linked, err) < 0)
+		return -1;
+	if (!o->initrd_path)
+		return 0;
+	if (discover_archive(o->initrd_path, &job->programs, err) < 0)
+		return -1;
+	for (u32 i = 0; i < job->programs.count; i++) {
+		const struct archive_program *program = &job->programs.program[i];
+
+		if (program->verdict == PROGRAM_FIXED && plan_add_image(job->plan, store, &program->image, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* The name of code, by whichever image has it. */
+static const char *name_of(void *opaque, u64 pc, u64 *offset)
+{
+	const struct job *job = opaque;
+	const char *name = image_symbol(&job->patched, pc, offset);
+
+	for (u32 i = 0; !name && i < job->programs.count; i++) {
+		if (job->programs.program[i].verdict == PROGRAM_FIXED)
+			name = image_symbol(&job->programs.program[i].image, pc, offset);
+	}
+	return name;
+}
+
 static int translate_all(struct job *job, struct err *err)
 {
 	for (size_t i = 0; i < plan_count(job->plan); i++) {
@@ -130,11 +177,11 @@ static int run_job(struct job *job, struct err *err)
 					      .guest_cpu = cpu_model_name(cpu_model_find(options->cpu_name))};
 	struct build_image images[] = {{.path = options->kernel_path, .kind = TCACHE_IMAGE_KERNEL}};
 
-	job->plan = plan_create(err);
-	if (!job->plan || read_inputs(job, err) < 0)
-		return -1;
 	job->build = build_create(&build_options, err);
-	if (!job->build || translate_all(job, err) < 0)
+	if (!job->build)
+		return -1;
+	job->plan = plan_create(build_store(job->build), err);
+	if (!job->plan || read_inputs(job, err) < 0 || scan_inputs(job, err) < 0 || translate_all(job, err) < 0)
 		return -1;
 	images[0].file = job->kernel_file;
 	images[0].file_size = job->kernel_size;
@@ -142,7 +189,7 @@ static int run_job(struct job *job, struct err *err)
 		images[0].data = job->kernel.elf;
 		images[0].data_size = job->kernel.elf_size;
 	}
-	return build_write(job->build, options->output, images, ARRAY_SIZE(images), NULL, NULL, "", err);
+	return build_write(job->build, options->output, images, ARRAY_SIZE(images), name_of, job, "", err);
 }
 
 static int translate_main(const struct command *command, void *parsed)
@@ -166,6 +213,9 @@ static int translate_main(const struct command *command, void *parsed)
 		       (unsigned long long)job.skipped);
 	build_destroy(job.build);
 	plan_destroy(job.plan);
+	archive_programs_release(&job.programs);
+	image_release(&job.linked);
+	image_release(&job.patched);
 	kernel_image_release(&job.kernel);
 	free(job.kernel_file);
 	return status;

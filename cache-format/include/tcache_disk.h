@@ -148,7 +148,7 @@ struct tcache_unit {
 	uint64_t hash[2]; /* tcache_hash() of the guest bytes */
 	uint64_t pc;
 	uint64_t executions; /* in the training run; 0: unknown */
-	uint32_t mode;       /* mode word of the key; must be equal, otherwise opaque here */
+	uint32_t mode;       /* mode word of the key; must be equal in the bits of mode_mask, otherwise opaque here */
 	uint32_t flags;
 	uint32_t guest_length; /* may reach into a second page */
 	uint32_t instruction_count;
@@ -163,7 +163,8 @@ struct tcache_unit {
 	uint32_t insn_first, insn_count;
 	uint32_t saved_offset; /* the same for jumps that leave the flags saved in memory */
 	uint32_t guest_offset; /* 1 + offset of the guest bytes in GBYT, or 0 */
-	uint32_t reserved[4];
+	uint32_t mode_mask;    /* bits of the mode word that this code depends on; the others are 0 in mode */
+	uint32_t reserved[3];
 };
 
 #define TCACHE_LINK_SAVED (1u << 0)

@@ -234,7 +234,6 @@ static struct unit *new_unit(struct live *live, const struct aot *aot, u32 numbe
 	*unit = (struct unit){
 		.pc = from->pc,
 		.gpa_next = NO_FRAME,
-		.mode = from->mode,
 		.code = code,
 		.body = code + from->body_offset,
 		.saved = code + from->saved_offset,
@@ -265,7 +264,7 @@ static void reset_cells(struct aot *aot, struct binding *binding, const struct t
 	binding->dirty = false;
 }
 
-static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, bool *full)
+static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, u32 mode, bool *full)
 {
 	struct live *live = v->vm->live;
 	struct binding *binding = &aot->bindings[number];
@@ -292,6 +291,7 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 	}
 	unit->gpa = gpa;
 	unit->gpa_next = next;
+	unit->mode = mode; /* of this use: links are made by it */
 	reset_cells(aot, binding, view.unit);
 	binding->pcs = view.pcs;
 	binding->bound = true;
@@ -330,14 +330,14 @@ u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full)
 			const u8 *bytes;
 			u64 hash[2], next;
 
-			if (unit->mode != mode || aot->bindings[n].rejected)
+			if ((unit->mode ^ mode) & unit->mode_mask || aot->bindings[n].rejected)
 				continue;
 			bytes = guest_bytes(v, gpa, unit->guest_length, joined, &next);
 			if (!bytes)
 				continue;
 			tcache_hash(bytes, unit->guest_length, hash);
 			if (hash[0] == unit->hash[0] && hash[1] == unit->hash[1])
-				return bind(v, aot, n, gpa, next, full);
+				return bind(v, aot, n, gpa, next, mode, full);
 			v->vm->stats.aot_rejected_bytes++;
 		}
 	}

@@ -12,10 +12,11 @@ void live_check_mode(struct vcpu *v)
 
 	if (mode == live->mode)
 		return;
+	/* links may lead from code that means the same in both modes to code that does not; this happens while booting
+	 */
 	live->mode = mode;
-	mmu_clear_jumps(v);
-	live_reset_predictions(v, true);
-	live_reset_predictions(v, false);
+	vcpu_fpu_put(v);
+	live_flush(live);
 }
 
 void live_reset_predictions(struct vcpu *v, bool user)

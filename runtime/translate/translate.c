@@ -621,6 +621,21 @@ struct scan_options translate_scan_options(const struct store *store, u32 mode)
 				     .max = mode & MODE_CAREFUL ? CAREFUL_MAX : SCAN_MAX};
 }
 
+u32 translate_mode_mask(const struct scan *scan)
+{
+	u32 mask = MODE_USER | MODE_CAREFUL;
+
+	for (unsigned i = 0; i < scan->count; i++) {
+		const struct insn *insn = &scan->item[i].insn;
+
+		if (insn->unit != UNIT_NONE)
+			mask |= MODE_UNITS;
+		if (insn->class == INSN_HELPER && (insn->helper == HELP_stac || insn->helper == HELP_clac))
+			mask |= MODE_SMAP;
+	}
+	return mask;
+}
+
 struct unit *translate_begin(struct translation *t, struct store *store, u32 mode)
 {
 	if (store->unit_count == store->bound_first || store->used + PAGE_SIZE > store->size)

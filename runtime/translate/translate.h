@@ -95,6 +95,9 @@ struct scan *translation_scan(struct translation *t);
 /* How to scan for a translation in this mode. */
 struct scan_options translate_scan_options(const struct store *store, u32 mode);
 
+/* Which bits of the mode word the translation of this code depends on. */
+u32 translate_mode_mask(const struct scan *scan);
+
 /*
  * Translates what was scanned at the address scan->pc, for the mode (MODE_*); with MODE_CAREFUL without windows.
  * Returns the number of the new unit, whose run-time fields (gpa, gpa_next) are the caller's to set; or UNIT_NONE if

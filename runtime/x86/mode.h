@@ -20,6 +20,9 @@
 
 #define MODE_XCR0_VECTOR (6u << MODE_XCR0_SHIFT)
 
+/* Bits that matter to instructions with vector or x87 state. */
+#define MODE_UNITS (MODE_EM | MODE_TS | MODE_OSFXSR | MODE_OSXSAVE | MODE_MP | 7u << MODE_XCR0_SHIFT)
+
 static inline u32 vcpu_mode(const struct vcpu *v)
 {
 	u32 mode = v->cpl == 3 ? MODE_USER : 0;

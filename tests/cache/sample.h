@@ -75,6 +75,7 @@ static inline struct tcache_unit sample_unit(const struct sample *s, uint64_t pc
 {
 	struct tcache_unit u = {.pc = pc,
 				.mode = mode,
+				.mode_mask = 0xffffffff,
 				.flags = flags,
 				.guest_length = r->guest_size,
 				.instruction_count = instructions,

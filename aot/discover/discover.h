@@ -1,0 +1,186 @@
+/*
+ * The pre-scan of the build step: which guest addresses are entry points of code, and which bytes will be there when
+ * the code runs? Knows ELF files, Linux kernel images and initramfs archives, all as untrusted input; nothing of LLVM
+ * and nothing of the VMM.
+ *
+ *	discover_kernel() or discover_program(), discover_archive()   make images: bytes and entries
+ *	units_create(), units_add(), units_next()                     walk the units that the live translator would make
+ *
+ * Same input, same output: entries are sorted, units come in an order that depends on the image alone.
+ */
+#ifndef AVANT_DISCOVER_H
+#define AVANT_DISCOVER_H
+
+#include "util/err.h"
+#include "util/types.h"
+
+struct cpu_model;
+struct kernel_image;
+struct scan;
+struct scan_options;
+
+/* Which source named an address; an entry may have several. */
+enum entry_source {
+	ENTRY_START = BIT(0),      /* entry point of the ELF file */
+	ENTRY_SYMBOL = BIT(1),     /* kallsyms, or an ELF symbol table */
+	ENTRY_EXPORT = BIT(2),     /* __ksymtab */
+	ENTRY_UNWIND = BIT(3),     /* ORC or .eh_frame: a function starts here */
+	ENTRY_FIXUP = BIT(4),      /* __ex_table: where a fault continues */
+	ENTRY_POINTER = BIT(5),    /* data or an immediate holds this address (the kernel's relocations say where) */
+	ENTRY_PLT = BIT(6),        /* slot of a procedure linkage table */
+	ENTRY_INIT = BIT(7),       /* .init_array, .fini_array and the like */
+	ENTRY_CALL = BIT(8),       /* target of a direct call (units_next(), image_add_calls()) */
+	ENTRY_JUMP_TABLE = BIT(9), /* target of an indirect jump through a table */
+	ENTRY_SOURCES = 10,
+};
+
+struct entry {
+	u64 pc;
+	u16 sources;      /* enum entry_source */
+	const char *name; /* owned by the image, or NULL */
+};
+
+/* Bytes of the image, as loaded (and, in a kernel, patched). What lies beyond the file's bytes (.bss) is left out. */
+struct image_segment {
+	u64 address; /* guest virtual */
+	u64 size;    /* bytes */
+	u8 *bytes;   /* owned by the image */
+	bool executable, writable;
+};
+
+/* A range of code. An image without section headers has its executable segments as ranges. */
+struct code_range {
+	u64 address, size;
+	bool init; /* gone when the kernel has booted; runs before and after patching */
+};
+
+/* Lines of text about what was found, and what was not. Grows; zeroed is empty. */
+struct report {
+	char *text; /* NULL while empty */
+	u64 size, capacity;
+};
+
+struct image {
+	char *name; /* owned: path within an archive, or "kernel" */
+	bool kernel;
+	struct image_segment *segment; /* sorted by address, not overlapping */
+	u32 segment_count;
+	struct code_range *code; /* sorted by address, not overlapping */
+	u32 code_count;
+	struct entry *entry; /* sorted by pc, unique */
+	u32 entry_count;
+	struct entry *symbol; /* code and data, sorted by address; several may share one */
+	u32 symbol_count;
+	u32 *by_name; /* numbers of symbols, sorted by name, then address */
+	char *names;  /* what the names point into */
+	struct report report;
+};
+
+struct kernel_options {
+	const struct cpu_model *cpu; /* guest CPU model; NULL: the default one */
+	bool patch; /* bytes as the kernel will have patched them, one CPU online; else as linked, for early boot */
+};
+
+/*
+ * Reads a kernel, whose memory is no longer needed afterwards. Tables that cannot be found or read are only missing in
+ * the result, and the report says so. Returns 0, and the caller releases the image; -1 with a message in err if it is
+ * no usable 64-bit ELF file or memory runs out.
+ */
+int discover_kernel(const struct kernel_image *kernel, const struct kernel_options *options, struct image *image,
+		    struct err *err);
+
+/* What became of a file that is an ELF file for x86-64. */
+enum program_verdict {
+	PROGRAM_FIXED,       /* ET_EXEC: translated at its addresses */
+	PROGRAM_INDEPENDENT, /* ET_DYN: read, but a cache holds absolute addresses; ask again when that changes */
+};
+
+/*
+ * Reads an ELF64 executable or shared object for x86-64. Addresses are those that the file gives. Returns 0, and the
+ * caller releases the image; -1 with a message in err that names the file.
+ */
+int discover_program(const u8 *data, u64 size, const char *name, struct image *image, enum program_verdict *verdict,
+		     struct err *err);
+
+struct archive_program {
+	struct image image; /* with PROGRAM_INDEPENDENT too */
+	enum program_verdict verdict;
+};
+
+struct archive_programs {
+	struct archive_program *program; /* in the order of the archive; hard links and copies once for each name */
+	u32 count;
+	struct report report; /* also one line for each ELF file that is not translated, with the reason */
+};
+
+/*
+ * Reads the programs of an initramfs: newc cpio archives one after the other, each plain or compressed, with padding
+ * between them, as the kernel takes them. Damaged files inside are reported and skipped. Returns 0, and the caller
+ * releases the programs; -1 with a message in err if the file cannot be read or holds no archive.
+ */
+int discover_archive(const char *path, struct archive_programs *programs, struct err *err);
+int discover_archive_data(const u8 *data, u64 size, const char *name, struct archive_programs *programs,
+			  struct err *err);
+
+void archive_programs_release(struct archive_programs *programs);
+void image_release(struct image *image);
+
+/* `size` bytes at a guest address, within one segment; NULL if they are not all there. */
+const u8 *image_at(const struct image *image, u64 address, u64 size);
+
+/* Is this an address of code? */
+bool image_is_code(const struct image *image, u64 address);
+
+/* The last symbol at or before pc, and the distance to it; NULL if there is none in the same range of code. */
+const char *image_symbol(const struct image *image, u64 pc, u64 *offset);
+
+/* The address of a symbol (code or data: kallsyms has both), or 0. */
+u64 image_find(const struct image *image, const char *name);
+
+/* Name of a source: "symbol", "export" … `source` is one bit. */
+const char *entry_source_name(u16 source);
+
+void report_line(struct report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void report_release(struct report *report);
+
+/* --- units ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * The worklist of translation units. From each pc that was added, the unit is scanned as the live translator does
+ * (scan_unit(), page by page), and each place where the unit is left for a known address is added in turn: targets of
+ * direct jumps and calls outside of the unit, return points and falls beyond its end, what follows instructions that
+ * leave the unit on purpose, tables of indirect jumps where they can be read. Each pc comes once. What the live
+ * translator enters by interrupts and faults inside a unit cannot be seen here.
+ */
+struct units;
+
+/* The image must outlive it. NULL with a message in err. */
+struct units *units_create(const struct image *image, const struct scan_options *options, struct err *err);
+void units_free(struct units *units);
+
+/* Adds a pc unless it was added before or is no code. Returns whether it is new. */
+bool units_add(struct units *units, u64 pc);
+
+/* All entries of the image. */
+void units_add_entries(struct units *units);
+
+/*
+ * The next unit, last in first out; NULL if there is none (left). It stays valid until the next call. Its bytes are at
+ * image_at(scan->pc, scan->bytes).
+ */
+const struct scan *units_next(struct units *units);
+
+struct units_figures {
+	u64 units, instructions;      /* scanned so far; units overlap */
+	u64 covered;                  /* bytes of code that belong to some unit */
+	u64 indirect_jumps, resolved; /* jmp through a register or memory, and those whose table was read */
+	u64 calls;                    /* distinct targets of direct calls that were no entries of the image */
+	u64 straddling;               /* units of one instruction across two pages */
+};
+
+struct units_figures units_figures(const struct units *units);
+
+/* Adds the targets of calls and jump tables seen so far to the image's entries. -1 if memory runs out. */
+int units_note_entries(const struct units *units, struct image *image, struct err *err);
+
+#endif

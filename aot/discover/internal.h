@@ -1,0 +1,194 @@
+/* Internal to discover/. */
+#ifndef AVANT_DISCOVER_INTERNAL_H
+#define AVANT_DISCOVER_INTERNAL_H
+
+#include <string.h>
+
+#include "discover.h"
+
+/* Little-endian reads of unaligned fields; the caller has checked the bounds. */
+static inline u16 get16(const u8 *p)
+{
+	u16 value;
+
+	memcpy(&value, p, sizeof(value));
+	return value;
+}
+
+static inline u32 get32(const u8 *p)
+{
+	u32 value;
+
+	memcpy(&value, p, sizeof(value));
+	return value;
+}
+
+static inline u64 get64(const u8 *p)
+{
+	u64 value;
+
+	memcpy(&value, p, sizeof(value));
+	return value;
+}
+
+static inline void put32(u8 *p, u32 value)
+{
+	memcpy(p, &value, sizeof(value));
+}
+
+/* Is [offset, offset + length) within size bytes? No sum overflows. */
+static inline bool within(u64 offset, u64 length, u64 size)
+{
+	return offset <= size && length <= size - offset;
+}
+
+/* --- elf.c: sections and segments of an ELF64 file ---------------------------------------------------------------- */
+
+struct elf_part {
+	const char *name; /* of a section, zero-terminated; "" if it has none */
+	u32 type;
+	u64 flags;
+	u64 address, offset;
+	u64 size;        /* bytes in the file: 0 for SHT_NOBITS; within the file, else the part does not exist */
+	u64 memory_size; /* of a segment */
+	u64 entry_size;
+	u32 link;
+};
+
+struct elf_file {
+	const u8 *data;
+	u64 size;
+	u16 type; /* ET_* */
+	u64 entry;
+	struct elf_part *section; /* those that lie within the file, by their number (else of type SHT_NULL) */
+	u32 section_count;
+	struct elf_part *segment; /* PT_LOAD and others */
+	u32 segment_count;
+	u64 end; /* of the last thing that the headers name */
+};
+
+/* -1 with a message that has `name` in it. The data must outlive the result. */
+int elf_open(struct elf_file *elf, const u8 *data, u64 size, const char *name, struct err *err);
+void elf_close(struct elf_file *elf);
+const struct elf_part *elf_section(const struct elf_file *elf, const char *name);
+
+/* --- image.c: building an image ----------------------------------------------------------------------------------- */
+
+/* Entries in any order, several for an address; image_sort_entries() makes them sorted and unique. */
+struct collector {
+	struct entry *entry;
+	u64 count, capacity;
+	bool failed; /* memory ran out */
+};
+
+void collect(struct collector *collector, u64 pc, u16 source, const char *name);
+/* The collected ones that are code become the image's entries. Frees the collector. -1 if memory ran out. */
+int image_set_entries(struct image *image, struct collector *collector, struct err *err);
+/* The same for the symbols; data symbols stay. */
+int image_set_symbols(struct image *image, struct collector *collector, struct err *err);
+
+/* Copies the loaded segments and makes the ranges of code. */
+int image_load(struct image *image, const struct elf_file *elf, const char *name, struct err *err);
+
+u8 *image_write_at(struct image *image, u64 address, u64 size);
+/* The range of code that an address belongs to, or NULL. */
+const struct code_range *image_range(const struct image *image, u64 address);
+bool image_is_executable(const struct image *image, u64 address);
+
+/* Counts by source, one line. */
+void image_report_entries(struct image *image);
+
+/* --- kallsyms.c ----------------------------------------------------------------------------------------------------
+ */
+
+struct kallsyms {
+	struct collector symbols; /* name: offset into names, until the arena has stopped growing */
+	char *names;              /* zero-terminated */
+	u64 names_size;
+	u64 token_table, token_index, name_table, markers, offsets, relative_base; /* addresses, for the report */
+	u32 count;
+};
+
+/*
+ * Finds and decodes kallsyms in `bytes`, which are at `address`. [text, text_end) is where most symbols must lie.
+ * Returns false, with a reason, if there is none that makes sense.
+ */
+bool kallsyms_read(struct kallsyms *kallsyms, const u8 *bytes, u64 size, u64 address, u64 text, u64 text_end,
+		   const char **reason);
+void kallsyms_release(struct kallsyms *kallsyms);
+
+/* --- kernel_tables.c, kernel_relocs.c --------------------------------------------------------------------------------
+ */
+
+struct kernel_scan {
+	struct image *image;
+	const struct elf_file *elf;
+	const struct kernel_image *kernel;
+	struct collector entries;
+};
+
+/* Exports, ORC, extable. */
+void kernel_read_tables(struct kernel_scan *scan);
+/* Addresses that data and immediates hold, by the relocations behind the ELF file. */
+void kernel_read_relocations(struct kernel_scan *scan);
+
+/* A table that a section or a pair of symbols delimits. NULL if it is not there. */
+struct table {
+	const u8 *bytes;
+	u64 address, size;
+};
+
+bool find_table(const struct image *image, const struct elf_file *elf, const char *section, const char *start,
+		const char *stop, struct table *table);
+
+/* The address that the s32 at `offset` of the table names relative to itself. */
+static inline u64 table_relative(const struct table *table, u64 offset)
+{
+	return table->address + offset + (u64)(s64)(s32)get32(table->bytes + offset);
+}
+
+/* --- features.c, patch.c ---------------------------------------------------------------------------------------------
+ */
+
+#define FEATURE_WORDS 32 /* of 32 bits: capabilities, then bugs */
+
+struct features {
+	u32 word[FEATURE_WORDS];
+	unsigned bug_word; /* the first word of bugs (Linux' NCAPINTS) */
+};
+
+/*
+ * What Linux' boot_cpu_data will hold on this model when it applies alternatives. `newer`: a kernel with the newer
+ * layout of alternatives, which has some bits of its own elsewhere.
+ */
+void features_of(const struct cpu_model *cpu, unsigned bug_word, bool newer, struct features *features);
+
+static inline bool features_have(const struct features *features, u32 number)
+{
+	return number / 32 < FEATURE_WORDS && features->word[number / 32] >> number % 32 & 1;
+}
+
+/* Patches the image's bytes in the order in which the kernel does; reports counts. */
+void kernel_patch(struct image *image, const struct elf_file *elf, const struct cpu_model *cpu);
+
+/* alternatives.c: one table, with its layout recognized. False if it makes no sense. */
+bool patch_alternatives(struct image *image, const struct table *table, const struct cpu_model *cpu, unsigned bug_word);
+/* A member of pv_ops as it is when the kernel patches itself: some are set before by what it finds of the machine. */
+u64 patch_guest_op(const struct image *image, u64 function);
+/* Multi-byte no-operations as Linux writes them. */
+void put_nops(u8 *p, u64 length);
+/* patch_dynamic.c: static keys and calls, constants known at boot, function tracing. */
+void patch_static_calls(struct image *image, const struct elf_file *elf);
+void patch_static_keys(struct image *image, const struct elf_file *elf);
+void patch_constants(struct image *image, const struct elf_file *elf);
+void patch_tracing(struct image *image, const struct elf_file *elf);
+
+/* --- eh_frame.c
+ * ------------------------------------------------------------------------------------------------------- */
+
+/* Calls back for each function that .eh_frame, found through .eh_frame_hdr or as a section, describes. Returns how
+ * many. */
+u32 eh_frame_read(const struct image *image, u64 address, u64 size, void (*found)(void *context, u64 start, u64 length),
+		  void *context);
+
+#endif

@@ -1,0 +1,192 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "discover/internal.h"
+#include "kernel_synth.h"
+#include "synth_program.h"
+
+static _Alignas(16) u8 program[PROGRAM_SIZE];
+static u8 archive[1 << 17];
+static u64 archive_size;
+
+static void add_file(const char *name, u32 mode, const void *data, u64 size)
+{
+	char header[128];
+	u64 name_size = strlen(name) + 1;
+
+	sprintf(header, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", 1u, mode, 0u, 0u, 1u, 0u,
+		(u32)size, 0u, 0u, 0u, 0u, (u32)name_size, 0u);
+	memcpy(archive + archive_size, header, 110);
+	memcpy(archive + archive_size + 110, name, name_size);
+	archive_size = align_up(archive_size + 110 + name_size, 4);
+	if (size)
+		memcpy(archive + archive_size, data, size);
+	archive_size = align_up(archive_size + size, 4);
+}
+
+static void start(void)
+{
+	memset(archive, 0, sizeof(archive));
+	archive_size = 0;
+}
+
+/* A directory, a program, a library, a module, a script. */
+static void add_root(void)
+{
+	add_file("bin", 0040755, NULL, 0);
+	synth_program(program, ET_EXEC);
+	add_file("bin/fixed", 0100755, program, PROGRAM_SIZE);
+	synth_program(program, ET_DYN);
+	add_file("lib/shared.so", 0100644, program, PROGRAM_SIZE);
+	synth_program(program, ET_REL);
+	add_file("lib/module.ko", 0100644, program, PROGRAM_SIZE);
+	add_file("init", 0100755, "#!/bin/sh\n", 10);
+	add_file("TRAILER!!!", 0, NULL, 0);
+}
+
+static void check(const u8 *data, u64 size, unsigned archives)
+{
+	struct archive_programs programs;
+	struct err err = ERR_INIT;
+	u8 *copy = malloc(size ? size : 1);
+	char line[64];
+
+	memcpy(copy, data, size);
+	if (discover_archive_data(copy, size, "initrd", &programs, &err))
+		fail_msg("unexpected error: %s", err.text);
+	free(copy);
+	sprintf(line, "%u archives", archives);
+	assert_non_null(strstr(programs.report.text, line));
+	assert_int_equal(programs.count, 2);
+	assert_string_equal(programs.program[0].image.name, "bin/fixed");
+	assert_int_equal(programs.program[0].verdict, PROGRAM_FIXED);
+	assert_string_equal(programs.program[1].image.name, "lib/shared.so");
+	assert_int_equal(programs.program[1].verdict, PROGRAM_INDEPENDENT);
+	assert_non_null(strstr(programs.report.text,
+			       "not translated: 'lib/shared.so' is position independent: not translated yet"));
+	assert_non_null(strstr(programs.report.text, "'lib/module.ko'"));
+	archive_programs_release(&programs);
+}
+
+static void test_plain(void **state)
+{
+	(void)state;
+	start();
+	add_root();
+	check(archive, archive_size, 1);
+}
+
+/* Microcode first, as distributions have it, zeros, then the root. */
+static void test_concatenated(void **state)
+{
+	(void)state;
+	start();
+	add_file("kernel/x86/microcode/GenuineIntel.bin", 0100644, "microcode", 9);
+	add_file("TRAILER!!!", 0, NULL, 0);
+	archive_size = align_up(archive_size, 512);
+	add_root();
+	check(archive, archive_size, 2);
+}
+
+static void test_compressed(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(synth_packers); i++) {
+		struct bytes packed, whole;
+		u64 first;
+
+		start();
+		add_root();
+		packed = synth_packers[i].pack((struct bytes){archive, archive_size});
+		check(packed.data, packed.size, 1);
+		start();
+		add_file("early", 0100644, "x", 1);
+		add_file("TRAILER!!!", 0, NULL, 0);
+		first = align_up(archive_size, 512);
+		whole = bytes_of(first + packed.size);
+		memcpy(whole.data, archive, archive_size);
+		memcpy(whole.data + first, packed.data, packed.size);
+		check(whole.data, whole.size, 2);
+		free(packed.data);
+		free(whole.data);
+	}
+}
+
+static void expect_error(const void *data, u64 size)
+{
+	struct archive_programs programs;
+	struct err err = ERR_INIT;
+
+	assert_int_equal(discover_archive_data(data, size, "initrd", &programs, &err), -1);
+	assert_non_null(strstr(err.text, "'initrd' is not an initramfs"));
+	assert_null(programs.program);
+}
+
+static void test_no_archive(void **state)
+{
+	(void)state;
+	expect_error("", 0);
+	expect_error("\0\0\0\0", 4);
+	expect_error("something else entirely, and long enough to be looked at", 56);
+	expect_error("\x1f\x8b\x08\x00", 4);
+}
+
+static void test_missing_file(void **state)
+{
+	struct archive_programs programs;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(discover_archive("/nonexistent/initrd", &programs, &err), -1);
+	assert_non_null(strstr(err.text, "/nonexistent/initrd"));
+}
+
+/* Cut anywhere or bent: what came before the damage counts. */
+static void test_damaged(void **state)
+{
+	(void)state;
+	srand(4);
+	for (unsigned round = 0; round < 600; round++) {
+		struct archive_programs programs;
+		struct err err = ERR_INIT;
+		u64 size;
+		u8 *copy;
+
+		start();
+		add_root();
+		size = round % 2 ? archive_size : (u64)rand() % archive_size;
+		for (unsigned i = 0; i < round % 5; i++)
+			archive[rand() % (round % 3 ? 300 : (int)archive_size)] ^= (u8)(1 << rand() % 8);
+		copy = malloc(size ? size : 1);
+		memcpy(copy, archive, size);
+		if (discover_archive_data(copy, size, "initrd", &programs, &err) == 0)
+			archive_programs_release(&programs);
+		free(copy);
+	}
+	start();
+	add_root();
+	{
+		struct archive_programs programs;
+		struct err err = ERR_INIT;
+
+		assert_int_equal(discover_archive_data(archive, archive_size - 200, "initrd", &programs, &err), 0);
+		assert_int_equal(programs.count, 2);
+		assert_non_null(strstr(programs.report.text, "damaged or truncated"));
+		archive_programs_release(&programs);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_plain),        cmocka_unit_test(test_concatenated),
+		cmocka_unit_test(test_compressed),   cmocka_unit_test(test_no_archive),
+		cmocka_unit_test(test_missing_file), cmocka_unit_test(test_damaged),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,45 @@
+/*
+ * Fuzzes the pre-scan of initramfs files and of the programs in them. Build by hand, for example:
+ *
+ *	clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iruntime -Iaot
+ *tests/fuzz/fuzz_discover_archive.c \
+ *		aot/discover/[a-z]*.c runtime/x86/[a-z]*.c runtime/live/scan.c runtime/boot/kernel_image.c \
+ *		runtime/boot/payload.c runtime/boot/file.c runtime/cpu/models.c runtime/util/err.c \
+ *		-lelf -lz -llzma -llz4 -lzstd -larchive -lZydis -o fuzz_discover_archive
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "discover/discover.h"
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
+
+static void check(const struct image *image)
+{
+	for (u32 i = 0; i < image->entry_count; i++)
+		if (!image_is_code(image, image->entry[i].pc) || (i && image->entry[i - 1].pc >= image->entry[i].pc))
+			abort();
+	for (u32 i = 0; i < image->symbol_count; i++)
+		if (!strlen(image->symbol[i].name) || !image_find(image, image->symbol[i].name))
+			abort();
+}
+
+/* An input is tried as a program, too: the archive around it is hard to make right by chance. */
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+	struct archive_programs programs;
+	enum program_verdict verdict;
+	struct image image;
+	struct err err = ERR_INIT;
+
+	if (discover_archive_data(data, size, "fuzz", &programs, &err) == 0) {
+		for (u32 i = 0; i < programs.count; i++)
+			check(&programs.program[i].image);
+		archive_programs_release(&programs);
+	}
+	if (discover_program(data, size, "fuzz", &image, &verdict, &err) == 0) {
+		check(&image);
+		image_release(&image);
+	}
+	return 0;
+}
