@@ -11,9 +11,9 @@
 #include "translate/translate.h"
 
 /* The parts of a place, which is a range of addresses. */
-#define PLACE_SIZE    0x0fa00000UL /* 250 MiB */
-#define CODE_SIZE     0x0c800000UL /* 200 MiB */
-#define CELLS_SIZE    0x01900000UL /* 25 MiB: 3.2 million links */
+#define PLACE_SIZE    0x17800000UL /* 376 MiB */
+#define CODE_SIZE     0x14000000UL /* 320 MiB */
+#define CELLS_SIZE    0x02000000UL /* 32 MiB: 4 million links */
 #define INSNS_SIZE    (PLACE_SIZE - CODE_SIZE - CELLS_SIZE)
 #define PLACE_LINKS   (1u << 24)
 /* Numbers of targets: what is left is the live translator's. */

@@ -8,7 +8,7 @@
 #include "plan.h"
 #include "translate/store.h"
 
-#define PLACES 3 /* caches that can be used together must have different places */
+#define PLACES 2 /* caches that can be used together must have different places */
 
 struct build_options {
 	unsigned place;    /* 0 … PLACES - 1 */

@@ -139,11 +139,12 @@ static u32 *sure_offsets(const struct tcache_unit_view *v)
 {
 	const struct tcache_unit *u = v->unit;
 	size_t count = 0;
-	u32 *offsets = calloc((size_t)u->pc_count + u->entry_count + u->link_count + 3, sizeof(*offsets));
+	u32 *offsets = calloc((size_t)u->pc_count + u->entry_count + u->link_count + 4, sizeof(*offsets));
 
 	if (!offsets)
 		return NULL;
 	offsets[count++] = u->body_offset;
+	offsets[count++] = u->saved_offset;
 	for (u32 i = 0; i < u->pc_count; i++)
 		offsets[count++] = v->pcs[i].code;
 	for (u32 i = 0; i < u->entry_count; i++)
@@ -155,32 +156,110 @@ static u32 *sure_offsets(const struct tcache_unit_view *v)
 	return offsets;
 }
 
+static int compare_segments(const void *a, const void *b)
+{
+	const struct disasm_segment *x = a, *y = b;
+
+	if (x->code != y->code)
+		return x->code < y->code ? -1 : 1;
+	return x->guest < y->guest ? -1 : x->guest > y->guest;
+}
+
+static void add_segment(struct disasm *d, u32 code, u32 guest)
+{
+	d->segments[d->segment_count++] = (struct disasm_segment){.code = code, .guest = guest};
+}
+
+/* The segments of slow paths, and of what they go back to. */
+static void add_slow_paths(const struct tcache_unit_view *v, struct disasm *d)
+{
+	u32 begin = 0, record = 0;
+
+	for (u32 i = 0; i + 1 < d->host_count; i++) {
+		const struct disasm_line *call = &d->host[i], *jump = call + 1;
+
+		while (record < v->unit->pc_count && v->pcs[record].code < call->offset)
+			record++;
+		if (record < v->unit->pc_count && v->pcs[record].code == call->offset && call->flow == DISASM_CALL &&
+		    jump->flow == DISASM_JUMP && jump->target < begin) {
+			add_segment(d, begin, v->pcs[record].guest);
+			add_segment(d, jump->target, v->pcs[record].guest);
+		}
+		if (call->flow == DISASM_JUMP || call->flow == DISASM_END)
+			begin = jump->offset;
+	}
+}
+
+/* Two that begin at the same place, or go on with the same instruction, become one. */
+static void merge_segments(struct disasm *d)
+{
+	u32 count = 0;
+
+	for (u32 i = 0; i < d->segment_count; i++) {
+		struct disasm_segment *last = count ? &d->segments[count - 1] : NULL;
+
+		if (last && (last->code == d->segments[i].code || last->guest == d->segments[i].guest))
+			continue;
+		d->segments[count++] = d->segments[i];
+	}
+	d->segment_count = count;
+}
+
 static int make_segments(const struct tcache_unit_view *v, struct disasm *d)
 {
 	u8 *seen = calloc(1, v->unit->guest_length);
+	u32 segment = 0;
 
-	d->segments = calloc((size_t)v->unit->pc_count + 1, sizeof(*d->segments));
+	d->segments = calloc((size_t)v->unit->pc_count * 3 + 1, sizeof(*d->segments));
 	if (!d->segments || !seen) {
 		free(seen);
 		return -1;
 	}
-	if (!v->unit->pc_count || v->pcs[0].code)
-		d->segments[d->segment_count++] = (struct disasm_segment){.guest = DISASM_NO_GUEST};
-	for (u32 i = 0; i < v->unit->pc_count; i++) {
-		u32 guest = v->pcs[i].guest;
-
-		d->segments[d->segment_count++] =
-			(struct disasm_segment){.code = v->pcs[i].code, .guest = guest, .again = seen[guest]};
-		seen[guest] = 1;
+	for (u32 i = 0; i < v->unit->pc_count; i++)
+		add_segment(d, v->pcs[i].code, v->pcs[i].guest);
+	add_slow_paths(v, d);
+	qsort(d->segments, d->segment_count, sizeof(*d->segments), compare_segments);
+	if (!d->segment_count || d->segments[0].code) {
+		memmove(d->segments + 1, d->segments, d->segment_count * sizeof(*d->segments));
+		d->segments[0] = (struct disasm_segment){.guest = DISASM_NO_GUEST};
+		d->segment_count++;
+	}
+	merge_segments(d);
+	for (u32 i = 0; i < d->segment_count; i++) {
+		if (d->segments[i].guest == DISASM_NO_GUEST)
+			continue;
+		d->segments[i].again = seen[d->segments[i].guest];
+		seen[d->segments[i].guest] = 1;
 	}
 	free(seen);
+	for (u32 i = 0; i < d->host_count; i++) {
+		while (segment + 1 < d->segment_count && d->segments[segment + 1].code <= d->host[i].offset)
+			segment++;
+		d->host[i].segment = segment;
+	}
 	return 0;
+}
+
+static void set_flow(const struct decoder *d, u32 code_length, struct disasm_line *line)
+{
+	const ZydisDecodedOperand *o = &d->operands[0];
+	bool direct = o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && o->imm.is_relative;
+	s64 target = direct ? (s64)line->offset + line->length + o->imm.value.s : -1;
+
+	if (d->insn.meta.category == ZYDIS_CATEGORY_CALL && !direct) {
+		line->flow = DISASM_CALL;
+	} else if (d->insn.meta.category == ZYDIS_CATEGORY_UNCOND_BR && target >= 0 && target < code_length) {
+		line->flow = DISASM_JUMP;
+		line->target = (u32)target;
+	} else if (d->insn.meta.category == ZYDIS_CATEGORY_UNCOND_BR || d->insn.meta.category == ZYDIS_CATEGORY_RET) {
+		line->flow = DISASM_END;
+	}
 }
 
 static int disasm_host(struct tcache *cache, const struct tcache_unit_view *v, struct decoder *d, struct disasm *out)
 {
 	u64 address = tcache_place(cache)->code_address + v->unit->code_offset;
-	u32 *sure = sure_offsets(v), *next = sure, segment = 0;
+	u32 *sure = sure_offsets(v), *next = sure;
 
 	out->host = calloc(v->unit->code_length, sizeof(*out->host));
 	if (!sure || !out->host) {
@@ -193,16 +272,17 @@ static int disasm_host(struct tcache *cache, const struct tcache_unit_view *v, s
 
 		while (*next <= at && *next < v->unit->code_length)
 			next++;
-		while (segment + 1 < out->segment_count && out->segments[segment + 1].code <= at)
-			segment++;
 		line->offset = at;
-		line->segment = segment;
 		good = decode(d, v->code + at, *next - at, address + at, line);
 		if (at == v->unit->body_offset && at)
 			note_add(line, "body");
+		if (at == v->unit->saved_offset && at)
+			note_add(line, "body with flags saved");
 		note_places(cache, v, line);
-		if (good)
+		if (good) {
+			set_flow(d, v->unit->code_length, line);
 			note_operands(cache, v, address + at, d, line);
+		}
 		at += line->length;
 	}
 	free(sure);
@@ -232,9 +312,9 @@ int disasm_unit(struct tcache *cache, const struct tcache_unit_view *view, struc
 
 	*disasm = (struct disasm){0};
 	decoder_init(&decoder);
-	if (make_segments(view, disasm) < 0 || disasm_guest(view, &decoder, disasm) < 0)
+	if (disasm_guest(view, &decoder, disasm) < 0 || disasm_host(cache, view, &decoder, disasm) < 0)
 		return -1;
-	return disasm_host(cache, view, &decoder, disasm);
+	return make_segments(view, disasm);
 }
 
 void disasm_free(struct disasm *disasm)

@@ -56,6 +56,7 @@ static const struct field placement[] = {
 static const struct field units[] = {
 	FIELD(unit, pc, FIELD_ADDRESS),
 	FIELD(unit, mode, FIELD_ADDRESS),
+	FIELD(unit, mode_mask, FIELD_ADDRESS),
 	FIELD(unit, hash, FIELD_HASH),
 	FIELD(unit, executions, FIELD_COUNT),
 	FIELD(unit, flags, FIELD_ADDRESS),
@@ -67,6 +68,7 @@ static const struct field units[] = {
 	FIELD(unit, code_offset, FIELD_COUNT),
 	FIELD(unit, code_length, FIELD_COUNT),
 	FIELD(unit, body_offset, FIELD_COUNT),
+	FIELD(unit, saved_offset, FIELD_COUNT),
 	FIELD(unit, pc_first, FIELD_COUNT),
 	FIELD(unit, pc_count, FIELD_COUNT),
 	FIELD(unit, entry_first, FIELD_COUNT),
@@ -96,6 +98,7 @@ static const struct field entries[] = {
 static const struct field links[] = {
 	FIELD(link, target, FIELD_SIGNED),
 	FIELD(link, cold, FIELD_COUNT),
+	FIELD(link, flags, FIELD_ADDRESS),
 	{0},
 };
 
@@ -121,6 +124,17 @@ static const struct field profile[] = {
 	{0},
 };
 
+static const struct field executed[] = {
+	FIELD(executed, pc, FIELD_ADDRESS),
+	FIELD(executed, mode, FIELD_ADDRESS),
+	FIELD(executed, guest_length, FIELD_COUNT),
+	FIELD(executed, bytes_first, FIELD_COUNT),
+	FIELD(executed, count_first, FIELD_COUNT),
+	FIELD(executed, count_count, FIELD_COUNT),
+	{0},
+};
+
+static const struct field counts[] = {{"count", 0, 8, FIELD_COUNT}, {0}};
 static const struct field numbers[] = {{"unit", 0, 4, FIELD_COUNT}, {0}};
 static const struct field addresses[] = {{"address", 0, 8, FIELD_ADDRESS}, {0}};
 
@@ -134,6 +148,7 @@ static const struct {
 	{TCACHE_TYPE_links, links},       {TCACHE_TYPE_cells, addresses},
 	{TCACHE_TYPE_targets, addresses}, {TCACHE_TYPE_insns, insns},
 	{TCACHE_TYPE_verdicts, verdicts}, {TCACHE_TYPE_profile, profile},
+	{TCACHE_TYPE_executed, executed}, {TCACHE_TYPE_counts, counts},
 };
 
 const struct field *cache_fields(u32 type)

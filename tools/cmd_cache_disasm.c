@@ -263,8 +263,8 @@ static int show_word(struct output *output, struct tcache *cache, const char *wo
 	if (hex)
 		return show_address(output, cache, word, number);
 	if (number >= tcache_units_count(cache))
-		return command_error(output->command, "'%s': has no unit %s, only %" PRIu64, tcache_name(cache), word,
-				     tcache_units_count(cache));
+		return command_error(output->command, "'%s': has no unit %s (it has %" PRIu64 ")", tcache_name(cache),
+				     word, tcache_units_count(cache));
 	return show_unit(output, cache, (u32)number);
 }
 

@@ -17,7 +17,8 @@
 #include <tcache.h>
 #include <unistd.h>
 
-#define PROFILES_MAX 16
+#define PROFILES_MAX   16
+#define UNSEEN_DEFAULT (64ULL << 20)
 
 struct translate_options {
 	const char *kernel_path, *initrd_path, *output;
@@ -25,6 +26,7 @@ struct translate_options {
 	unsigned profile_count;
 	const char *cpu_name;
 	u64 place;
+	u64 unseen; /* bytes */
 	bool counted, exact_flags, table, only_recorded;
 };
 
@@ -53,11 +55,15 @@ static const struct option_spec option_specs[] = {
 	{"kernel", "FILE", "bzImage or ELF vmlinux (required)", NULL, option_text, FIELD(kernel_path)},
 	{"initrd", "FILE", "initial RAM file system: its programs are scanned", NULL, option_text, FIELD(initrd_path)},
 	{"profile", "FILE", "recording of avant run --record; may be given\nseveral times", NULL, parse_profile, 0},
+	{"unseen", "SIZE",
+	 "host code for what no recording has seen; default:\n64M with a recording, otherwise as much as there "
+	 "is\nroom for",
+	 NULL, option_size, FIELD(unseen)},
 	{"only-recorded", NULL, "translate only what was executed in a recording", NULL, NULL, FIELD(only_recorded)},
 	{.help = "Output"},
 	{"output", "FILE", "the cache to write (required)", NULL, option_text, FIELD(output)},
 	{"cpu", "MODEL", "processor that guests will see, as in avant run", "default", option_text, FIELD(cpu_name)},
-	{"place", "N", "0 to 2: caches that are to be used together must\nhave different places", "0", parse_place,
+	{"place", "N", "0 or 1: caches that are to be used together must\nhave different places", "0", parse_place,
 	 FIELD(place)},
 	{.help = "Finding errors"},
 	{"counted", NULL, "make code that counts instructions, for runs with\n--count or --clock instructions", NULL,
@@ -78,7 +84,7 @@ struct job {
 	struct archive_programs programs;
 	u8 *kernel_file;
 	u64 kernel_size;
-	u64 copied, skipped;
+	u64 copied, skipped, left_out;
 };
 
 static int read_file(const char *path, const char *what, u8 **data, u64 *size, struct err *err)
@@ -152,8 +158,21 @@ static const char *name_of(void *opaque, u64 pc, u64 *offset)
 
 static int translate_all(struct job *job, struct err *err)
 {
+	const struct store *store = build_store(job->build);
+	u64 unseen = job->options->unseen ? job->options->unseen : job->options->profile_count ? UNSEEN_DEFAULT : ~0ULL;
+	u64 limit = 0;
+
 	for (size_t i = 0; i < plan_count(job->plan); i++) {
-		switch (build_copy(job->build, plan_at(job->plan, i))) {
+		const struct want *want = plan_at(job->plan, i);
+
+		/* what was recorded comes first */
+		if (!want->count_count && !limit)
+			limit = unseen > store->size - store->used ? store->size : store->used + unseen;
+		if (!want->count_count && store->used >= limit) {
+			job->left_out++;
+			continue;
+		}
+		switch (build_copy(job->build, want)) {
 		case BUILD_OK:
 			job->copied++;
 			break;
@@ -161,6 +180,10 @@ static int translate_all(struct job *job, struct err *err)
 			job->skipped++;
 			break;
 		case BUILD_FULL:
+			if (!want->count_count) {
+				job->left_out++;
+				break;
+			}
 			return err_set(err, "there is no room for more than %zu units in one cache", i);
 		}
 	}
@@ -209,8 +232,9 @@ static int translate_main(const struct command *command, void *parsed)
 	if (run_job(&job, &err) < 0)
 		status = command_error(command, "%s", err.text);
 	else
-		printf("%s: %llu units copied, %llu skipped\n", options->output, (unsigned long long)job.copied,
-		       (unsigned long long)job.skipped);
+		printf("%s: %llu units copied, %llu skipped, %llu left out\n", options->output,
+		       (unsigned long long)job.copied, (unsigned long long)job.skipped,
+		       (unsigned long long)job.left_out);
 	build_destroy(job.build);
 	plan_destroy(job.plan);
 	archive_programs_release(&job.programs);

@@ -69,6 +69,7 @@ static void on_fatal_signal(int number)
 	raise(number);
 }
 
+/* Before the VMM takes some of them: it passes on what is not its guest's doing. */
 static void catch_fatal_signals(void)
 {
 	struct sigaction action = {.sa_handler = on_fatal_signal, .sa_flags = SA_RESETHAND | SA_NODEFER | SA_ONSTACK};
@@ -92,7 +93,6 @@ static void enter_raw(struct terminal *terminal)
 	if (!registered)
 		atexit(tty_restore);
 	registered = true;
-	catch_fatal_signals();
 	tty_make_raw();
 }
 
@@ -329,6 +329,8 @@ struct terminal *terminal_create(const struct terminal_config *config, struct er
 		terminal_destroy(terminal);
 		return NULL;
 	}
+	if (thread->tty)
+		catch_fatal_signals();
 	thread->signal_fd = take_signals();
 	terminal->room_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (thread->signal_fd < 0 || terminal->room_fd < 0) {

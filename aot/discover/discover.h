@@ -34,7 +34,7 @@ enum entry_source {
 	ENTRY_SOURCES = 10,
 };
 
-struct entry {
+struct image_entry {
 	u64 pc;
 	u16 sources;      /* enum entry_source */
 	const char *name; /* owned by the image, or NULL */
@@ -67,9 +67,9 @@ struct image {
 	u32 segment_count;
 	struct code_range *code; /* sorted by address, not overlapping */
 	u32 code_count;
-	struct entry *entry; /* sorted by pc, unique */
+	struct image_entry *entry; /* sorted by pc, unique */
 	u32 entry_count;
-	struct entry *symbol; /* code and data, sorted by address; several may share one */
+	struct image_entry *symbol; /* code and data, sorted by address; several may share one */
 	u32 symbol_count;
 	u32 *by_name; /* numbers of symbols, sorted by name, then address */
 	char *names;  /* what the names point into */

@@ -28,7 +28,7 @@ void collect(struct collector *collector, u64 pc, u16 source, const char *name)
 {
 	if (collector->count == collector->capacity) {
 		u64 capacity = collector->capacity ? collector->capacity * 2 : 1024;
-		struct entry *entry = realloc(collector->entry, capacity * sizeof(*entry));
+		struct image_entry *entry = realloc(collector->entry, capacity * sizeof(*entry));
 
 		if (!entry) {
 			collector->failed = true;
@@ -37,13 +37,13 @@ void collect(struct collector *collector, u64 pc, u16 source, const char *name)
 		collector->entry = entry;
 		collector->capacity = capacity;
 	}
-	collector->entry[collector->count++] = (struct entry){pc, source, name};
+	collector->entry[collector->count++] = (struct image_entry){pc, source, name};
 }
 
 /* By address; then those with a name, by name. */
 static int compare(const void *left, const void *right)
 {
-	const struct entry *a = left, *b = right;
+	const struct image_entry *a = left, *b = right;
 
 	if (a->pc != b->pc)
 		return a->pc < b->pc ? -1 : 1;
@@ -71,7 +71,7 @@ int image_set_entries(struct image *image, struct collector *collector, struct e
 	if (finish(collector, err))
 		return -1;
 	for (u64 i = 0; i < collector->count; i++) {
-		const struct entry *entry = &collector->entry[i];
+		const struct image_entry *entry = &collector->entry[i];
 
 		if (count && collector->entry[count - 1].pc == entry->pc) {
 			collector->entry[count - 1].sources |= entry->sources;
@@ -89,7 +89,7 @@ int image_set_entries(struct image *image, struct collector *collector, struct e
 
 static int compare_names(const void *left, const void *right, void *context)
 {
-	const struct entry *symbols = context;
+	const struct image_entry *symbols = context;
 	const u32 *a = left, *b = right;
 	int order = strcmp(symbols[*a].name, symbols[*b].name);
 

@@ -76,7 +76,7 @@ const struct elf_part *elf_section(const struct elf_file *elf, const char *name)
 
 /* Entries in any order, several for an address; image_sort_entries() makes them sorted and unique. */
 struct collector {
-	struct entry *entry;
+	struct image_entry *entry;
 	u64 count, capacity;
 	bool failed; /* memory ran out */
 };

@@ -61,7 +61,7 @@ static int read_symbols(struct kernel_scan *scan, struct err *err)
 		    kallsyms.count, (unsigned long long)kallsyms.name_table, (unsigned long long)kallsyms.offsets,
 		    (unsigned long long)kallsyms.token_table);
 	for (u64 i = 0; i < kallsyms.symbols.count; i++) {
-		const struct entry *symbol = &kallsyms.symbols.entry[i];
+		const struct image_entry *symbol = &kallsyms.symbols.entry[i];
 
 		if (symbol->sources & ENTRY_SYMBOL && !is_padding(symbol->name))
 			collect(&scan->entries, symbol->pc, ENTRY_SYMBOL, symbol->name);

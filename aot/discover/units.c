@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "internal.h"
-#include "live/scan.h"
+#include "translate/scan.h"
 
 #define MAX_TABLE  1024u /* entries of a jump table */
 #define TABLE_BACK 16u   /* instructions before the jump in which its table is named */

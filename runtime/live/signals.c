@@ -106,13 +106,32 @@ void live_close_reserve(struct vcpu *v)
 	v->predictions_full = false;
 }
 
+/* Signals that faults come by, and what was to happen to them before: the terminal is put back by it. */
+static const int numbers[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+static struct sigaction before[ARRAY_SIZE(numbers)];
+
+/* Not the guest's doing: as if there were no handler here. */
+static void give_back(int number)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++) {
+		if (numbers[i] == number)
+			sigaction(number, &before[i], NULL);
+	}
+}
+
 static void on_signal(int number, siginfo_t *info, void *context)
 {
 	greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
 	struct vcpu *v = the_vcpu();
-	int vector = guest_vector(regs);
-	int saved = errno;
+	int vector, saved = errno;
 
+	/* sent by a process: the context tells of some earlier fault */
+	if (info->si_code <= 0) {
+		give_back(number);
+		raise(number);
+		return;
+	}
+	vector = guest_vector(regs);
 	if (number == SIGSEGV && regs[REG_TRAPNO] == VEC_PF && open_reserve(v, (u64)info->si_addr)) {
 		errno = saved;
 		return;
@@ -124,13 +143,11 @@ static void on_signal(int number, siginfo_t *info, void *context)
 	}
 	if (vector >= 0 && fault_in_unit(v, regs, vector))
 		return;
-	/* our own fault: die by it, with the default action */
-	signal(number, SIG_DFL);
+	give_back(number); /* our own fault: die by it, when it comes again */
 }
 
 int live_signals_init(struct vm *vm, struct err *err)
 {
-	static const int numbers[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 	stack_t stack = {.ss_size = 64 * 1024};
 	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
@@ -139,7 +156,7 @@ int live_signals_init(struct vm *vm, struct err *err)
 		return err_set(err, "cannot set up a signal stack: %s", strerror(errno));
 	sigemptyset(&action.sa_mask);
 	for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++) {
-		if (sigaction(numbers[i], &action, NULL) < 0)
+		if (sigaction(numbers[i], &action, &before[i]) < 0)
 			return err_set(err, "cannot install a signal handler: %s", strerror(errno));
 	}
 	return 0;

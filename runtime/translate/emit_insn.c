@@ -74,9 +74,9 @@ void translate_need_flags(struct translation *t, u8 temp)
 	t->flags_saved = false;
 }
 
-static bool in_memory(u8 reg)
+static bool in_memory(const struct translation *t, u8 reg)
 {
-	return reg == R10 || reg == R11;
+	return reg < GPR_COUNT && (t->in_memory & BIT(reg));
 }
 
 static u8 host_of(u8 reg)
@@ -126,14 +126,14 @@ static void emit_address(struct translation *t, const struct insn *insn)
 		disp = 0;
 	} else if (base != INSN_NO_REG) {
 		host_base = host_of(base);
-		if (in_memory(base)) {
+		if (in_memory(t, base)) {
 			emit_load(e, HOST_R10, home(t, base));
 			host_base = HOST_R10;
 		}
 	}
 	if (index != INSN_NO_REG) {
 		host_index = host_of(index);
-		if (in_memory(index)) {
+		if (in_memory(t, index)) {
 			host_index = host_base == HOST_R10 ? t->scratch : HOST_R10;
 			emit_load(e, host_index, home(t, index));
 		}
@@ -354,7 +354,7 @@ static struct address emit_operand_check(struct translation *t, const struct ins
 	u8 number = item_window(t, t->plan.operand);
 	u64 constant;
 
-	if (window_simple_operand(insn))
+	if (window_simple_operand(insn, t->in_memory))
 		a = ADDRESS_BASE(host_of(insn->base), (s32)insn->disp);
 	if (number != WINDOW_NONE)
 		return window_address(t, number, a);
@@ -363,7 +363,7 @@ static struct address emit_operand_check(struct translation *t, const struct ins
 	if (a.base == HOST_R10)
 		emit_address(t, insn);
 	bool scratch_free = insn->seg != SEG_FS && insn->seg != SEG_GS &&
-			    !(in_memory(insn->index) && (in_memory(insn->base) || insn->base == INSN_RIP));
+			    !(in_memory(t, insn->index) && (in_memory(t, insn->base) || insn->base == INSN_RIP));
 
 	return emit_check(t, a, insn->mem_size, insn->mem_write, retry, scratch_free ? insn : NULL);
 }
@@ -381,13 +381,13 @@ static void init_map(struct reencode *r)
 	r->address = REENCODE_REPLACE;
 }
 
-/* Register operands (not address parts) that name guest r10 or r11, as a mask. */
-static u16 memory_registers(const struct insn *insn)
+/* Register operands (not address parts) that are in memory, as a mask. */
+static u16 memory_registers(const struct translation *t, const struct insn *insn)
 {
 	u16 mask = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(insn->op); i++) {
-		if (insn->op[i].kind == OPERAND_GPR && in_memory(insn->op[i].reg))
+		if (insn->op[i].kind == OPERAND_GPR && in_memory(t, insn->op[i].reg))
 			mask |= (u16)BIT(insn->op[i].reg);
 	}
 	return mask;
@@ -401,7 +401,7 @@ static bool emit_reencoded(struct translation *t, const struct insn *insn, const
 	if (!length)
 		return false;
 	if ((insn->flags_read | insn->flags_write) && t->item->live_in)
-		translate_need_flags(t, r->base == HOST_R10 || memory_registers(insn) ? NO_REG : HOST_R10);
+		translate_need_flags(t, r->base == HOST_R10 || memory_registers(t, insn) ? NO_REG : HOST_R10);
 	else if (insn->flags_write)
 		t->flags_saved = false;
 	translate_record(t, home_mask | (t->flags_saved ? HOME_FLAGS : 0));
@@ -425,30 +425,32 @@ static void give_back(struct translation *t, const struct reencode *r, u8 reg)
 
 static bool emit_copy_registers(struct translation *t, const struct insn *insn)
 {
-	u16 borrowed = memory_registers(insn);
+	u16 borrowed = memory_registers(t, insn);
 	struct reencode r;
 
 	init_map(&r);
 	t->scratch = NO_REG;
 	if (!borrowed)
 		return emit_reencoded(t, insn, &r, t->home);
-	if (insn->gpr_high)
-		return false;
-	u8 first = borrowed & BIT(R10) ? R10 : R11;
-	bool both = borrowed == (BIT(R10) | BIT(R11));
+	u8 first = (u8)__builtin_ctz(borrowed);
+	u16 rest = borrowed & (u16)(borrowed - 1);
+	bool both = rest;
+	u8 second = both ? (u8)__builtin_ctz(rest) : NO_REG;
 
+	if (insn->gpr_high || (rest & (rest - 1)))
+		return false;
 	if (both && !begin_scratch(t, insn->gpr_read | insn->gpr_write))
 		return false;
 	borrow(t, &r, first, HOST_R10);
 	if (both)
-		borrow(t, &r, R11, t->scratch);
+		borrow(t, &r, second, t->scratch);
 	if (!emit_reencoded(t, insn, &r, scratch_home(t))) {
 		t->e.overflow = true; /* a form that cannot be refused: registers only, no AH–BH */
 		return true;
 	}
 	give_back(t, &r, first);
 	if (both) {
-		give_back(t, &r, R11);
+		give_back(t, &r, second);
 		end_scratch(t);
 	}
 	return true;
@@ -456,16 +458,16 @@ static bool emit_copy_registers(struct translation *t, const struct insn *insn)
 
 static bool emit_copy_memory(struct translation *t, const struct insn *insn)
 {
-	u16 borrowed = memory_registers(insn);
+	u16 borrowed = memory_registers(t, insn);
 	struct reencode r;
 
-	if (insn->gpr_high || borrowed == (BIT(R10) | BIT(R11)))
+	if (insn->gpr_high || (borrowed & (borrowed - 1)))
 		return false;
 	if (!begin_accesses(t, true, false))
 		return false;
 	init_map(&r);
 	struct address a = emit_operand_check(t, insn);
-	u8 reg = borrowed & BIT(R10) ? R10 : R11;
+	u8 reg = borrowed ? (u8)__builtin_ctz(borrowed) : NO_REG;
 
 	if (borrowed) {
 		if (a.base == HOST_R10) {
@@ -498,11 +500,11 @@ static bool emit_lea_insn(struct translation *t, const struct insn *insn)
 		return false;
 	plain.seg = SEG_DS;
 	t->scratch = NO_REG;
-	bool two = (in_memory(insn->base) || insn->base == INSN_RIP) && in_memory(insn->index);
+	bool two = (in_memory(t, insn->base) || insn->base == INSN_RIP) && in_memory(t, insn->index);
 
-	if (two)
+	if (two && !begin_scratch(t, insn->gpr_read | insn->gpr_write))
 		return false;
-	if (!in_memory(insn->base) && insn->base != INSN_RIP && !in_memory(insn->index) && !in_memory(to) &&
+	if (!in_memory(t, insn->base) && insn->base != INSN_RIP && !in_memory(t, insn->index) && !in_memory(t, to) &&
 	    insn->addrsize == 8) {
 		struct address a = {0, insn->base == INSN_NO_REG ? NO_REG : host_of(insn->base),
 				    insn->index == INSN_NO_REG ? NO_REG : host_of(insn->index), insn->scale,
@@ -512,13 +514,15 @@ static bool emit_lea_insn(struct translation *t, const struct insn *insn)
 		return true;
 	}
 	emit_address(t, &plain);
-	if (in_memory(to)) {
+	if (in_memory(t, to)) {
 		if (!wide)
 			emit_rr(e, false, 0x89, HOST_R10, HOST_R10); /* mov r10d, r10d clears the upper half */
 		emit_store(e, home(t, to), HOST_R10);
 	} else {
 		emit_rr(e, wide, 0x89, HOST_R10, host_of(to));
 	}
+	if (two)
+		end_scratch(t);
 	return true;
 }
 
@@ -570,7 +574,7 @@ static void emit_push_reg(struct translation *t, u8 reg)
 	struct address to = emit_stack_check(t, HOST_RSP, -8, true);
 	u8 from = host_of(reg);
 
-	if (in_memory(reg)) {
+	if (in_memory(t, reg)) {
 		emit_load(e, HOST_R10, home(t, reg));
 		from = HOST_R10;
 	}
@@ -587,7 +591,7 @@ static void emit_pop_reg(struct translation *t, u8 reg)
 		emit_load(e, HOST_RSP, from);
 		return;
 	}
-	if (in_memory(reg)) {
+	if (in_memory(t, reg)) {
 		emit_load(e, HOST_R10, from);
 		emit_store(e, home(t, reg), HOST_R10);
 	} else {
@@ -687,7 +691,7 @@ static void emit_indirect_target(struct translation *t, const struct insn *insn)
 
 	if (insn->has_mem)
 		emit_load(e, HOST_R10, emit_operand_check(t, insn));
-	else if (in_memory(insn->op[0].reg))
+	else if (in_memory(t, insn->op[0].reg))
 		emit_load(e, HOST_R10, home(t, insn->op[0].reg));
 	else
 		emit_mov_rr(e, HOST_R10, host_of(insn->op[0].reg));

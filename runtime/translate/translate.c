@@ -463,6 +463,69 @@ static void emit_cold(struct translation *t, struct cold *cold)
 
 /* --- a unit ------------------------------------------------------------------------------------------------------ */
 
+/* Marks the items that lie between the target of a backward branch and the branch. */
+static u64 items_in_loops(const struct scan *scan)
+{
+	u64 mask = 0;
+	_Static_assert(SCAN_MAX <= 64, "a bit each");
+
+	for (unsigned i = 0; i < scan->count; i++) {
+		s16 target = scan->item[i].target;
+
+		if (target >= 0 && (unsigned)target <= i)
+			mask |= (~0ULL >> (63 - (i - (unsigned)target))) << target;
+	}
+	return mask;
+}
+
+/* Register operands of `mask`, not counting address parts. */
+static unsigned operands_of(const struct insn *insn, u16 mask)
+{
+	u16 found = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(insn->op); i++) {
+		if (insn->op[i].kind == OPERAND_GPR)
+			found |= (u16)BIT(insn->op[i].reg) & mask;
+	}
+	return (unsigned)__builtin_popcount(found);
+}
+
+/*
+ * Which registers of MEMORY_HOME, out of those that the unit names, are worth a host register: those whose uses
+ * outweigh the loads and stores at entries, calls and landings, theirs and those of the scratch register that they
+ * would give.
+ */
+static u16 choose_resident(const struct scan *scan, u16 named)
+{
+	const unsigned in_loop = 8;
+	u64 loops = items_in_loops(scan);
+	unsigned uses[GPR_COUNT] = {0}, boundaries = 2;
+	u16 resident = 0;
+
+	if (!named)
+		return 0;
+	for (unsigned i = 0; i < scan->count; i++) {
+		const struct insn *insn = &scan->item[i].insn;
+		unsigned weight = loops >> i & 1 ? in_loop : 1;
+
+		/* what emit_copy() would have to leave to the single-instruction path */
+		if (operands_of(insn, MEMORY_HOME | BIT(R10) | BIT(R11)) > (insn->has_mem ? 1 : 2))
+			return named;
+		for (u8 reg = R8; reg <= R9; reg++) {
+			if ((insn->gpr_read | insn->gpr_write) & BIT(reg))
+				uses[reg] += insn->base == reg || insn->index == reg ? 2 * weight : weight;
+		}
+		if (insn->class == INSN_CALL || insn->class == INSN_CALL_IND || insn->class == INSN_HELPER ||
+		    insn->class == INSN_STRING)
+			boundaries += 2 * weight;
+	}
+	for (u8 reg = R8; reg <= R9; reg++) {
+		if ((named & BIT(reg)) && uses[reg] > 2 * boundaries)
+			resident |= (u16)BIT(reg);
+	}
+	return resident;
+}
+
 /*
  * Registers that the unit does not name serve as scratch. One for loose accesses, the others for windows; but for those
  * of MEMORY_HOME they are spilled at every entry and restored at every exit, so no more than are used.
@@ -476,16 +539,18 @@ static void choose_registers(struct translation *t)
 
 	for (unsigned i = 0; i < scan->count; i++)
 		used |= scan->item[i].insn.gpr_read | (written |= scan->item[i].insn.gpr_write);
-	t->resident = used & MEMORY_HOME;
+	t->resident = choose_resident(scan, used & MEMORY_HOME);
 	t->dirty = written & t->resident;
+	t->in_memory = BIT(R10) | BIT(R11) | (used & MEMORY_HOME & (u16)~t->resident);
+	used &= (u16) ~(MEMORY_HOME & ~t->resident);
 	while (count < ARRAY_SIZE(candidates) && (candidates[count] = translate_pick_scratch(used)) != NO_REG)
 		used |= (u16)BIT(candidates[count++]);
 	/* the first candidate is for loose accesses, unless there are none */
 	bool windows = !t->careful && !(t->parts && t->parts->no_windows);
 
-	window_plan(&t->plan, scan, candidates, windows ? count : 0);
+	window_plan(&t->plan, scan, candidates, windows ? count : 0, t->in_memory);
 	if (t->plan.loose && count)
-		window_plan(&t->plan, scan, candidates + 1, windows ? count - 1 : 0);
+		window_plan(&t->plan, scan, candidates + 1, windows ? count - 1 : 0, t->in_memory);
 	t->reg_count = 0;
 	t->home = MEMORY_HOME & (u16)~t->resident;
 	t->loose_reg = t->plan.loose && count ? candidates[0] : NO_REG;

@@ -13,7 +13,8 @@
 
 /*
  * Guest registers that are in v->gpr whenever control passes between units or to a stub: the host registers of the same
- * name are free there. A unit that names one loads it when it is entered and stores it when it is left.
+ * name are free there. A unit that names one often loads it when it is entered and stores it when it is left; one that
+ * names it rarely has it in memory all the time.
  */
 #define MEMORY_HOME ((u16)(BIT(R8) | BIT(R9)))
 
@@ -84,11 +85,13 @@ struct translation {
 	bool ended;             /* it emitted its own continuation */
 	u8 regs[3];             /* registers that the unit does not name: their guest values are in v->gpr throughout */
 	unsigned reg_count;
-	u16 home;         /* guest registers whose values are in v->gpr throughout, as a mask */
-	u16 resident;     /* those of MEMORY_HOME that are in their host registers meanwhile */
-	u16 dirty;        /* … and written */
-	u8 loose_reg;     /* the one of them for accesses outside of windows, or NO_REG: one is borrowed for each */
-	u8 scratch;       /* register to use as scratch now */
+	u16 home;      /* guest registers whose values are in v->gpr throughout, as a mask */
+	u16 resident;  /* those of MEMORY_HOME that are in their host registers meanwhile */
+	u16 dirty;     /* … and written */
+	u16 in_memory; /* registers that are in no host register though they may be named: r10, r11, some of MEMORY_HOME
+			*/
+	u8 loose_reg;  /* the one of them for accesses outside of windows, or NO_REG: one is borrowed for each */
+	u8 scratch;    /* register to use as scratch now */
 	bool flags_saved; /* the guest's flags are in v->scratch[2]; the host's mean nothing */
 	struct window_plan plan;
 	bool window_open[WINDOW_MAX];

@@ -2,17 +2,17 @@
 
 #include "util/types.h"
 
-bool window_simple_operand(const struct insn *insn)
+bool window_simple_operand(const struct insn *insn, u16 in_memory)
 {
 	return insn->has_mem && insn->mem_size && insn->base != INSN_NO_REG && insn->base != INSN_RIP &&
-	       insn->base != R10 && insn->base != R11 && insn->index == INSN_NO_REG && insn->addrsize == 8 &&
+	       !(in_memory & BIT(insn->base)) && insn->index == INSN_NO_REG && insn->addrsize == 8 &&
 	       insn->seg != SEG_FS && insn->seg != SEG_GS && insn->disp == (s32)insn->disp;
 }
 
 /* The operand access that emitted code checks inline; others (gpr_high, two registers in memory) go another way. */
-static bool operand_access(const struct insn *insn, struct access *access)
+static bool operand_access(const struct insn *insn, u16 in_memory, struct access *access)
 {
-	if (!window_simple_operand(insn) || insn->gpr_high || insn->mem_size > 64)
+	if (!window_simple_operand(insn, in_memory) || insn->gpr_high || insn->mem_size > 64)
 		return false;
 	switch ((enum insn_class)insn->class) {
 	case INSN_COPY:
@@ -160,7 +160,7 @@ static void close_all(struct finder *f)
 		f->open[i] = WINDOW_NONE;
 }
 
-static void find_windows(struct window_plan *plan, const struct scan *scan)
+static void find_windows(struct window_plan *plan, const struct scan *scan, u16 in_memory)
 {
 	struct finder f = {.plan = plan};
 
@@ -174,7 +174,7 @@ static void find_windows(struct window_plan *plan, const struct scan *scan)
 		if (i && (item->label || !scan->item[i - 1].falls))
 			close_all(&f);
 		plan->operand[i] = plan->stack[i] = WINDOW_NONE;
-		if (operand_access(insn, &access))
+		if (operand_access(insn, in_memory, &access))
 			plan->operand[i] = add_access(&f, i, &access);
 		else if (insn->has_mem && insn->mem_size)
 			plan->loose++;
@@ -261,10 +261,10 @@ static void assign_registers(struct window_plan *plan, const u8 *regs, unsigned 
 	}
 }
 
-void window_plan(struct window_plan *plan, const struct scan *scan, const u8 *regs, unsigned reg_count)
+void window_plan(struct window_plan *plan, const struct scan *scan, const u8 *regs, unsigned reg_count, u16 in_memory)
 {
 	plan->count = plan->loose = 0;
-	find_windows(plan, scan);
+	find_windows(plan, scan, in_memory);
 	for (unsigned i = 0; i < plan->count; i++)
 		place_check(&plan->window[i], scan);
 	assign_registers(plan, regs, reg_count);

@@ -39,10 +39,13 @@ struct window_plan {
 	u8 stack[SCAN_MAX];   /* … of its stack access */
 };
 
-/* Operand that is base + displacement and nothing else, in host terms addressable as it is. */
-bool window_simple_operand(const struct insn *insn);
+/*
+ * Operand that is base + displacement and nothing else, in host terms addressable as it is. in_memory: guest registers
+ * that are in no host register.
+ */
+bool window_simple_operand(const struct insn *insn, u16 in_memory);
 
 /* Finds windows and gives them registers out of `regs`; accesses for which none is left are loose. */
-void window_plan(struct window_plan *plan, const struct scan *scan, const u8 *regs, unsigned reg_count);
+void window_plan(struct window_plan *plan, const struct scan *scan, const u8 *regs, unsigned reg_count, u16 in_memory);
 
 #endif

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs the benchmark guest on the host, under Avant and under QEMU's TCG, by turns, and prints the table."""
+"""Runs the benchmark guest on the host, under Avant with and without cache, and under QEMU's TCG, by turns, and prints
+the table."""
 
 import argparse
 import json
@@ -12,13 +13,15 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 
 import launch
 import results
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-NATIVE, TCG = "native", "TCG"
+NATIVE, TCG, LIVE, AOT = "native", "TCG", "Avant live", "Avant aot"
+IMAGES = {"rows": "bench.cpio.gz", "boot": "boot.cpio.gz"}
 MICROVM = "microvm,pit=on,pic=on,rtc=on"
 FALLBACK = "q35"
 CLOCK_TOLERANCE = 0.02
@@ -27,6 +30,10 @@ SPREAD_TOLERANCE = 1.3
 TCG_OMEN = re.compile(r"TSC unstable due to could not calculate TSC khz")
 BOOT_MARKS = (("first kernel line", launch.FIRST_KERNEL_LINE), ("run init", launch.RUN_INIT_LINE),
               ("shell marker", launch.SHELL_LINE))
+
+
+class TrainingError(Exception):
+    """No cache could be made."""
 
 
 class Config:
@@ -65,6 +72,16 @@ def avant_config(options, definition):
         return [options.avant_bin, "run", "--kernel", options.kernel, "--initrd", initrd, "--append",
                 command_line(options, settings), "--memory", options.memory, *shlex.split(extra_options)]
     return Config(name, [("avant", build)])
+
+
+def aot_config(live, caches):
+    """The first Avant configuration with a cache: `caches` has one for each kind of image that is run."""
+    (machine, build_live), = live.builders
+
+    def build(initrd, settings):
+        kind = next(kind for kind, image in IMAGES.items() if image == os.path.basename(initrd))
+        return build_live(initrd, settings) + ["--engine", "aot", "--cache", caches[kind]["cache"]]
+    return Config(AOT, [(machine, build)])
 
 
 class Campaign:
@@ -110,10 +127,68 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def record(campaign, live, kind, initrd):
+    """A short run that executes everything once: seconds that it took, and its recording."""
+    options = campaign.options
+    settings = {"rows": "none"}
+    started, good = launch.SHELL_LINE, lambda it: it.time_of(launch.SHELL_LINE) is not None
+    if kind == "rows":
+        settings = {"rows": options.rows, "reps": options.train_reps, "ms": options.train_ms}
+        started, good = launch.BEGIN_LINE, lambda it: results.Run(it.lines).complete
+    recording = os.path.join(options.out, f"{kind}.rec")
+    (machine, build), = live.builders
+    training = Config("training", [(machine, lambda *guest: build(*guest) + ["--record", recording])])
+    done, _ = campaign.attempt(training, kind, initrd, settings, started,
+                               launch.END_LINE if kind == "rows" else launch.SHELL_LINE,
+                               lambda it: good(it) and (it.outcome, it.status) == ("exited", 0))
+    if not done:
+        raise TrainingError(f"no complete training run ({kind}): {'; '.join(training.notes)}")
+    return done.seconds, recording
+
+
+def translate(options, kind, initrd, recording):
+    """Makes the cache of a recording: what is known about it."""
+    cache = os.path.join(options.out, f"{kind}.tcache")
+    extra = [part.replace("{initrd}", initrd) for part in shlex.split(options.translate_options)]
+    command = [options.avant_bin, "translate", "--kernel", options.kernel, "--profile", recording, "--output", cache,
+               *extra]
+    begun = time.monotonic()
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, errors="replace", check=False)
+    seconds = time.monotonic() - begun
+    if done.returncode:
+        raise TrainingError(f"{shlex.join(command)} failed with status {done.returncode}: {done.stdout.strip()}")
+    return {"cache": cache, "recording": recording, "translate_s": seconds, "bytes": os.path.getsize(cache),
+            "output": done.stdout, "command": command}
+
+
+def make_caches(campaign, live):
+    """One cache for each kind of image that is to be run, from a training run unless there is one already."""
+    options, caches = campaign.options, {}
+    wanted = {"rows": options.rows != "none", "boot": options.boot_rounds > 0}
+    for kind in (kind for kind in IMAGES if wanted[kind]):
+        given = {"rows": options.rows_cache, "boot": options.boot_cache}[kind]
+        if given:
+            caches[kind] = {"cache": given, "bytes": os.path.getsize(given)}
+            continue
+        initrd = os.path.join(options.out, IMAGES[kind])
+        seconds, recording = record(campaign, live, kind, initrd)
+        caches[kind] = {"record_s": seconds, **translate(options, kind, initrd, recording)}
+        say("  " + cache_note(kind, caches[kind]))
+    return caches
+
+
+def cache_note(kind, cache):
+    text = f"cache for {IMAGES[kind]}: {cache['bytes'] / 1e6:.1f} MB"
+    if "translate_s" not in cache:
+        return f"{text}, made before ({cache['cache']})"
+    return f"{text}, recorded in {cache['record_s']:.1f} s, translated in {cache['translate_s']:.1f} s"
+
+
 def run_rows(campaign, configs, settings, rounds):
     runs = {config.name: [] for config in configs}
     machines = {config.name: [] for config in configs}
-    initrd = os.path.join(campaign.options.out, "bench.cpio.gz")
+    initrd = os.path.join(campaign.options.out, IMAGES["rows"])
     for index in range(rounds):
         say(f"round {index + 1} of {rounds}")
         for config in configs:
@@ -129,7 +204,7 @@ def run_boots(campaign, configs, rounds):
     """Per configuration and mark the seconds of every launch; only launches on the configuration's first machine."""
     guests = [config for config in configs if config.name != NATIVE]
     boots = {config.name: [] for config in guests}
-    initrd = os.path.join(campaign.options.out, "boot.cpio.gz")
+    initrd = os.path.join(campaign.options.out, IMAGES["boot"])
     for index in range(rounds if guests else 0):
         say(f"boot {index + 1} of {rounds}")
         for config in guests:
@@ -215,7 +290,15 @@ def parse_arguments(arguments):
     add("--memory", default="512M", help="memory of the guests")
     add("--avant-bin", default=os.path.join(TOP, "build", "avant"), help="the avant command")
     add("--avant", action="append", metavar="NAME[=OPTIONS]", help="an Avant configuration: its name in the table and "
-        "further options of `avant run`; may be repeated (default: Avant)")
+        f"further options of `avant run`; may be repeated (default: Avant; with a cache: {LIVE})")
+    add("--with-cache", action="store_true", help=f"{AOT}: the first Avant configuration again, with caches that are "
+        "made beforehand from a short recorded run of each image")
+    add("--rows-cache", metavar="FILE", help="a cache to use for the rows instead of making one (implies --with-cache)")
+    add("--boot-cache", metavar="FILE", help="the same for the boots")
+    add("--train-reps", type=int, default=1, help="--reps of the recorded run")
+    add("--train-ms", type=int, default=2, help="--ms of the recorded run")
+    add("--translate-options", metavar="OPTIONS", default="", help="further options of `avant translate`; {initrd} "
+        "stands for the image that the cache is for")
     add("--no-avant", action="store_true", help="leave Avant out")
     add("--no-tcg", action="store_true", help="leave QEMU out")
     add("--no-native", action="store_true", help="leave the host out")
@@ -238,15 +321,21 @@ def parse_arguments(arguments):
     add("--markdown", metavar="FILE", help="write the tables to this file as well")
     options = parser.parse_args(arguments)
     options.out = os.path.abspath(options.out)
-    options.avant = options.avant or ["Avant"]
+    options.with_cache = options.with_cache or bool(options.rows_cache or options.boot_cache)
+    options.avant = options.avant or [LIVE if options.with_cache else "Avant"]
     options.tcg_machine = options.tcg_machine or [MICROVM, FALLBACK]
     names = [definition.partition("=")[0] for definition in options.avant]
-    if len(set(names)) != len(names) or any(name in ("", NATIVE, TCG) for name in names):
+    if len(set(names)) != len(names) or any(name in ("", NATIVE, TCG, AOT) for name in names):
         parser.error("every Avant configuration needs a name of its own")
-    if options.rounds < 1 or options.attempts < 1 or options.boot_rounds < 0 or not 1 <= options.reps <= 64:
-        parser.error("--rounds and --attempts must be at least 1, --boot-rounds 0, --reps 1 to 64")
-    if not os.access(options.kernel, os.R_OK):
-        parser.error(f"cannot read {options.kernel}")
+    if options.with_cache and options.no_avant:
+        parser.error("--with-cache and --no-avant exclude each other")
+    if options.rounds < 1 or options.attempts < 1 or options.boot_rounds < 0:
+        parser.error("--rounds and --attempts must be at least 1, --boot-rounds 0")
+    if not (1 <= options.reps <= 64 and 1 <= options.train_reps <= 64):
+        parser.error("--reps and --train-reps must be 1 to 64")
+    for path in filter(None, (options.kernel, options.rows_cache, options.boot_cache)):
+        if not os.access(path, os.R_OK):
+            parser.error(f"cannot read {path}")
     if not options.no_avant and not os.access(options.avant_bin, os.X_OK):
         parser.error(f"{options.avant_bin} is no program (build it, or use --avant-bin or --no-avant)")
     if not options.no_tcg and not shutil.which(options.qemu):
@@ -261,7 +350,7 @@ def make_configs(options):
     return configs
 
 
-def report(options, configs, rows, runs, machines, boots):
+def report(options, configs, caches, rows, runs, machines, boots):
     """The text to print, and the list of problems."""
     comparison = results.Comparison(rows, runs)
     parts, problems = [], []
@@ -273,7 +362,8 @@ def report(options, configs, rows, runs, machines, boots):
     if boots:
         parts.append(boot_table(boots))
         problems += [f"no complete boot under {name}" for name, samples in boots.items() if not samples]
-    notes = clock_notes(runs) + noise_notes(rows, runs) + [note for config in configs for note in config.notes]
+    notes = [cache_note(kind, cache) for kind, cache in caches.items()]
+    notes += clock_notes(runs) + noise_notes(rows, runs) + [note for config in configs for note in config.notes]
     notes += [f"{name}: not faster than TCG on {row} ({value:.2f})" for name, row, value in
               comparison.slower_than_tcg()]
     fallback = [machine for machine in machines.get(TCG, []) if machine != options.tcg_machine[0].split(",")[0]]
@@ -286,7 +376,7 @@ def report(options, configs, rows, runs, machines, boots):
     return "\n\n".join(parts) + "\n", problems, comparison
 
 
-def as_json(options, configs, rows, runs, machines, boots, launches, comparison, problems):
+def as_json(options, configs, caches, rows, runs, machines, boots, launches, comparison, problems):
     table = [{"group": group, "row": name, "unit": unit,
               "ns": {config: comparison.value(config, name) for config in runs},
               "spread": {config: results.spread_of(runs[config], name) for config in runs},
@@ -295,8 +385,8 @@ def as_json(options, configs, rows, runs, machines, boots, launches, comparison,
     raw = {name: [{"machine": machine, "ns": run.values, "cold_ns": run.cold, "sums": run.sums,
                    "failures": run.failures, "info": run.info, "clock_rate": run.clock_rate}
                   for run, machine in zip(list_of_runs, machines[name])] for name, list_of_runs in runs.items()}
-    return {"host": describe_host(), "options": vars(options), "table": table, "runs": raw, "boots_s": boots,
-            "launches": launches, "notes": [note for config in configs for note in config.notes],
+    return {"host": describe_host(), "options": vars(options), "table": table, "caches": caches, "runs": raw,
+            "boots_s": boots, "launches": launches, "notes": [note for config in configs for note in config.notes],
             "problems": problems}
 
 
@@ -315,20 +405,26 @@ def main(arguments=None):
     configs = make_configs(options)
     campaign = Campaign(options)
     settings = {"rows": options.rows, "reps": options.reps, "ms": options.ms}
+    caches = {}
+    if options.with_cache:
+        say("making caches")
+        live = next(config for config in configs if config.name not in (NATIVE, TCG))
+        caches = make_caches(campaign, live)
+        configs.insert(configs.index(live) + 1, aot_config(live, caches))
     runs, machines, boots = {config.name: [] for config in configs}, {}, {}
     if options.rows != "none":
         runs, machines = run_rows(campaign, configs, settings, options.rounds)
     if options.boot_rounds:
         boots = run_boots(campaign, configs, options.boot_rounds)
-    text, problems, comparison = report(options, configs, rows, runs, machines, boots)
+    text, problems, comparison = report(options, configs, caches, rows, runs, machines, boots)
     print(text, end="")
     if options.markdown:
         with open(options.markdown, "w", encoding="utf-8") as file:
             file.write(text)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(as_json(options, configs, rows, runs, machines, boots, campaign.launches, comparison, problems),
-                      file, indent=1)
+            json.dump(as_json(options, configs, caches, rows, runs, machines, boots, campaign.launches, comparison,
+                              problems), file, indent=1)
             file.write("\n")
     return 1 if problems else 0
 
@@ -340,4 +436,7 @@ if __name__ == "__main__":
         sys.exit(130)
     except subprocess.CalledProcessError as error:
         say(f"run.py: {shlex.join(error.cmd)} failed with status {error.returncode}")
+        sys.exit(1)
+    except TrainingError as error:
+        say(f"run.py: {error}")
         sys.exit(1)

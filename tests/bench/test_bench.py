@@ -140,6 +140,73 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(data["problems"], [])
         self.assertEqual(data["table"][[row["row"] for row in data["table"]].index("fib")]["checksums"], "equal")
 
+    # Stands in for `avant run` and `avant translate`; what it was asked is in the file "asked".
+    BOTH = """echo "$*" >>{out}/asked
+command=$1
+while [ $# -gt 0 ]; do
+	case $1 in
+	--record) echo recording >"$2" ;;
+	--output) echo cache >"$2" ;;
+	--cache) [ -f "$2" ] || exit 1 ;;
+	esac
+	shift
+done
+[ "$command" = run ] || exit 0
+echo '[    0.000000] Linux version 6.1'
+exec {out}/bench --rows fib,stat --ms 1"""
+
+    def asked(self):
+        with open(os.path.join(self.out, "asked"), encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        os.unlink(file.name)
+        return lines
+
+    def test_with_cache(self):
+        path = os.path.join(self.out, "result.json")
+        done = self.command(self.BOTH.format(out=self.out), "--with-cache", "--train-ms", "3", "--json", path,
+                            "--translate-options", "--initrd {initrd}")
+        asked = self.asked()
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"\| row \| native \| Avant live \| Avant aot \| Avant live/native \| "
+                                      r"Avant aot/native \| Avant live/Avant aot \| checksums \|")
+        self.assertRegex(done.stdout, r"launch to shell marker \(s\) \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \|")
+        self.assertRegex(done.stdout, r"cache for boot.cpio.gz: .* recorded in .* s, translated in .* s")
+        trained = [line for line in asked if "--record" in line]
+        self.assertEqual([os.path.basename(line.split()[-1]) for line in trained], ["rows.rec", "boot.rec"])
+        self.assertIn("avant.rows=fib,stat avant.reps=1 avant.ms=3", trained[0])
+        translated = [line for line in asked if line.startswith("translate")]
+        self.assertRegex(translated[0], r"--profile .*rows.rec --output .*rows.tcache --initrd .*bench.cpio.gz$")
+        self.assertRegex(translated[1], r"--profile .*boot.rec --output .*boot.tcache --initrd .*boot.cpio.gz$")
+        cached = [line for line in asked if "--cache" in line]
+        self.assertEqual([line.rpartition(" --engine aot --cache ")[2] for line in cached],
+                         [os.path.join(self.out, f"{kind}.tcache") for kind in ("rows", "boot")])
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+        self.assertEqual(sorted(data["caches"]), ["boot", "rows"])
+        self.assertEqual(data["caches"]["rows"]["bytes"], len("cache\n"))
+        self.assertEqual(sorted(data["boots_s"]), ["Avant aot", "Avant live"])
+
+    def test_existing_caches(self):
+        path = os.path.join(self.out, "given")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("cache")
+        done = self.command(self.BOTH.format(out=self.out), "--rows-cache", path, "--boot-rounds", "0")
+        asked = self.asked()
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("cache for bench.cpio.gz: 0.0 MB, made before", done.stdout)
+        self.assertEqual(len([line for line in asked if line.endswith(f"--cache {path}")]), 1)
+        self.assertEqual(len(asked), 2)
+
+    def test_no_cache_can_be_made(self):
+        done = self.command(f'[ "$1" = run ] || {{ echo no room; exit 1; }}\n{self.BOTH.format(out=self.out)}',
+                            "--with-cache")
+        self.asked()
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "translate --kernel .* failed with status 1: no room")
+        done = self.command("echo cannot boot; exit 1", "--with-cache")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("run.py: no complete training run (rows): training on avant, rows: exited", done.stderr)
+
     def test_wrong_checksum_fails(self):
         done = self.command(f"{self.out}/bench --rows fib,stat --ms 1 | sed 's/^\\(SUM fib .*\\).$/\\1e/'")
         self.assertEqual(done.returncode, 1)
@@ -153,6 +220,9 @@ class CommandTest(unittest.TestCase):
     def test_usage_errors(self):
         self.assertEqual(self.command("", "--rows", "nonsense").returncode, 2)
         self.assertEqual(self.command("", "--avant", "native").returncode, 2)
+        self.assertEqual(self.command("", "--avant", "Avant aot").returncode, 2)
+        self.assertEqual(self.command("", "--with-cache", "--no-avant").returncode, 2)
+        self.assertEqual(self.command("", "--boot-cache", "/nowhere/cache").returncode, 2)
         self.assertEqual(self.command("", "--avant-bin", "/nowhere/avant").returncode, 2)
 
     def test_guest_program_refuses_nonsense(self):

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "golden_text.h"
@@ -80,8 +81,8 @@ static const struct example examples[] = {
 	SEALED("bad-three-bytes", "shorter than the magic number", BAD("not-a-cache", "is not a translated-code cache"), {FILE_SIZE, 0, 0, 0, 3}),
 	SEALED("bad-magic", "another kind of file", BAD("not-a-cache", "is not a translated-code cache"), BYTE(HEADER, images, 1, 'X')),
 	SEALED("bad-cut-header", "ends within the header page", BAD("wrong-length", "is cut off after 300 bytes"), {FILE_SIZE, 0, 0, 0, 300}),
-	SEALED("bad-cut-page", "the last page is missing", BAD("wrong-length", "has 77824 bytes, its header says 81920"), {FILE_END, 0, 0, 0, -4096ULL}),
-	UNSEALED("bad-longer", "something follows the footer", BAD("wrong-length", "has 81921 bytes, its header says 81920"), {FILE_END, 0, 0, 0, 1}),
+	SEALED("bad-cut-page", "the last page is missing", BAD("wrong-length", "has 86016 bytes, its header says 90112"), {FILE_END, 0, 0, 0, -4096ULL}),
+	UNSEALED("bad-longer", "something follows the footer", BAD("wrong-length", "has 90113 bytes, its header says 90112"), {FILE_END, 0, 0, 0, 1}),
 	/* header */
 	SEALED("bad-version", "a later format", BAD("format-version", "written by format version 7, this is version 1"), H(version, 7), F(version, 7)),
 	SEALED("bad-version-zero", "an impossible format", BAD("format-version", "written by format version 0, this is version 1"), H(version, 0)),
@@ -94,15 +95,15 @@ static const struct example examples[] = {
 	SEALED("bad-header-reserved", "a reserved byte in use", BAD("bad-header", "reserved bytes of the header are not zero"), BYTE(HEADER, images, 255, 1)),
 	SEALED("bad-header-page", "the rest of the header page in use", BAD("bad-header", "reserved bytes of the header are not zero"), BYTE(HEADER, images, 4095, 1)),
 	SEALED("bad-length", "a length beyond the limit", BAD("limit", "claims to be 18446744073709551615 bytes long"), H(length, UINT64_MAX)),
-	SEALED("bad-chunk-count", "too many chunks", BAD("limit", "has too many chunks or page groups (257, 17)"), H(chunk_count, 257)),
-	SEALED("bad-tail", "the table of contents elsewhere", BAD("bad-header", "table of contents cannot be at offset 73728 (of 81920)"), H(tail, 73728)),
-	SEALED("bad-tail-overflow", "the table of contents beyond the end", BAD("bad-header", "table of contents cannot be at offset 18446744073709547520 (of 81920)"), H(tail, -4096ULL)),
+	SEALED("bad-chunk-count", "too many chunks", BAD("limit", "has too many chunks or page groups (257, 19)"), H(chunk_count, 257)),
+	SEALED("bad-tail", "the table of contents elsewhere", BAD("bad-header", "table of contents cannot be at offset 81920 (of 90112)"), H(tail, 81920)),
+	SEALED("bad-tail-overflow", "the table of contents beyond the end", BAD("bad-header", "table of contents cannot be at offset 18446744073709547520 (of 90112)"), H(tail, -4096ULL)),
 	/* damage */
 	UNSEALED("bad-damaged-header", "a bit of the options digest has changed", BAD("damaged", "header, table of contents or footer is damaged (digest mismatch)"), BYTE(HEADER, images, offsetof(struct tcache_header, fingerprint.options), 0x40)),
 	UNSEALED("bad-damaged-toc", "a chunk's length has changed", BAD("damaged", "header, table of contents or footer is damaged (digest mismatch)"), E(code, length, 97)),
 	UNSEALED("bad-damaged-footer", "the footer's digest has changed", BAD("damaged", "header, table of contents or footer is damaged (digest mismatch)"), BYTE(FOOTER, images, offsetof(struct tcache_footer, digest) + 31, 0)),
 	UNSEALED("bad-damaged-code", "a byte of the code has changed", BAD("damaged", "chunk CODE is damaged at file offset 20480 … 24575 (digest mismatch)"), BYTE(CHUNK, code, 60, 0xcc)),
-	UNSEALED("bad-damaged-padding", "a byte behind the strings has changed", BAD("damaged", "chunk STRS is damaged at file offset 73728 … 77823 (digest mismatch)"), BYTE(CHUNK, strings, 4095, 1)),
+	UNSEALED("bad-damaged-padding", "a byte behind the strings has changed", BAD("damaged", "chunk STRS is damaged at file offset 81920 … 86015 (digest mismatch)"), BYTE(CHUNK, strings, 4095, 1)),
 	/* footer */
 	SEALED("bad-footer-magic", "the last page was never written", BAD("bad-footer", "does not end with a footer: not written to its end"), F(magic, 0)),
 	SEALED("bad-footer-length", "header and footer disagree", BAD("bad-footer", "footer contradicts the header"), F(length, 4096)),
@@ -169,6 +170,8 @@ static const struct example examples[] = {
 	SEALED("bad-unit-code", "code beyond the end", BAD("out-of-range", "has no records 73 to 97 in chunk CODE (it holds 96)"), R(units, unit, 2, code_offset, 73)),
 	SEALED("bad-unit-code-overflow", "code beyond the end, 32 bits wrap around", BAD("out-of-range", "has no records 4294967295 to 4294967319 in chunk CODE (it holds 96)"), R(units, unit, 2, code_offset, UINT32_MAX)),
 	SEALED("bad-unit-body", "second entry outside of the code", BAD("bad-record", "unit 2 has no code, or its second entry lies outside of it"), R(units, unit, 2, body_offset, 24)),
+	SEALED("bad-unit-saved", "third entry outside of the code", BAD("bad-record", "unit 2 has no code, or its second entry lies outside of it"), R(units, unit, 2, saved_offset, 24)),
+	SEALED("bad-unit-mode", "a mode beyond its mask", BAD("bad-record", "unit 2 has a mode that its mask does not cover"), R(units, unit, 2, mode_mask, 0xfffffffe)),
 	SEALED("bad-unit-pcs", "pc records beyond the end", BAD("out-of-range", "has no records 7 to 13 in chunk PCTB (it holds 12)"), R(units, unit, 2, pc_count, 6)),
 	SEALED("bad-unit-entries", "entries beyond the end", BAD("out-of-range", "has no records 3 to 7 in chunk ENTR (it holds 6)"), R(units, unit, 2, entry_count, 4)),
 	SEALED("bad-unit-links", "links beyond the end", BAD("out-of-range", "has no records 2 to 3 in chunk LINK (it holds 2)"), R(units, unit, 2, link_first, 2)),
@@ -188,6 +191,8 @@ static const struct example examples[] = {
 	SEALED("bad-entry-guest", "an entry beyond the guest bytes", BAD("bad-record", "entry 1 of unit 2 is out of bounds"), R(entries, entry, 4, guest, 6)),
 	SEALED("bad-entry-reserved", "a reserved field in use", BAD("bad-record", "entry 1 of unit 2 is out of bounds"), R(entries, entry, 4, reserved, 1)),
 	SEALED("bad-link-cold", "a cold path beyond the code", BAD("bad-record", "cold path of link 0 of unit 2 is out of bounds"), R(links, link, 1, cold, 24)),
+	SEALED("bad-link-flags", "a flag without meaning", BAD("bad-record", "link 0 of unit 2 has unknown flags or reserved fields"), R(links, link, 1, flags, 2)),
+	SEALED("bad-link-reserved", "a reserved field in use", BAD("bad-record", "link 0 of unit 2 has unknown flags or reserved fields"), R(links, link, 1, reserved, 1)),
 	SEALED("bad-cell", "a link that leads elsewhere at first", BAD("bad-record", "link 0 of unit 2 does not lead to its cold path at first"), {CHUNK, SAMPLE_cells, 8, 8, 0x50000045}),
 	SEALED("bad-cell-count", "fewer cells than links", BAD("bad-record", "has 2 links, but 1 cells for them"), E(cells, length, 8), {CHUNK, SAMPLE_cells, 8, 8, 0}),
 	SEALED("bad-cell-unowned", "a cell of no unit leads out of the code", BAD("bad-record", "cell 1 leads out of the code"), R(units, unit, 2, link_count, 0), {CHUNK, SAMPLE_cells, 8, 8, 0x50000060}),
@@ -315,27 +320,37 @@ static int make_example(const char *directory, bool check, const struct example 
 	return status;
 }
 
+/* The bytes of an example; none if there is no such one. */
+static struct bytes find_example(const char *name)
+{
+	struct bytes bytes = {NULL, 0};
+
+	if (!strcmp(name, "good-all") || !strcmp(name, "good-signed"))
+		return make_sample(!strcmp(name, "good-signed"));
+	for (size_t i = 0; !bytes.data && i < sizeof(examples) / sizeof(examples[0]); i++) {
+		if (strcmp(examples[i].name, name) != 0)
+			continue;
+		bytes = make_sample(examples[i].like_signed);
+		edit_example(&bytes, &examples[i], bytes.size);
+	}
+	return bytes;
+}
+
 /* Writes an example as a file that avant can read. */
 static int write_cache(const char *name, const char *path)
 {
-	struct bytes bytes = make_sample(!strcmp(name, "good-signed"));
-	bool found = !strcmp(name, "good-signed") || !strcmp(name, "good-all");
+	struct bytes bytes = find_example(name);
 	FILE *file;
 	int status = 0;
 
-	for (size_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {
-		if (strcmp(examples[i].name, name) != 0)
-			continue;
-		found = true;
-		edit_example(&bytes, &examples[i], bytes.size);
-	}
-	if (!found) {
+	if (!bytes.data) {
 		fprintf(stderr, "make_golden: there is no example '%s'\n", name);
-		free(bytes.data);
 		return 1;
 	}
 	file = fopen(path, "wb");
-	if (!file || fwrite(bytes.data, 1, bytes.size, file) != bytes.size || fclose(file)) {
+	/* whatever the umask is: others must not be able to write it */
+	if (!file || fchmod(fileno(file), 0644) || fwrite(bytes.data, 1, bytes.size, file) != bytes.size ||
+	    fclose(file)) {
 		perror(path);
 		status = 1;
 	}

@@ -30,6 +30,8 @@ struct sample {
 	uint8_t guest[20];
 	char log[40];
 	uint8_t kernel[SAMPLE_KERNEL_SIZE];
+	struct tcache_executed executed[2];
+	uint64_t counts[3];
 	char strings[48];
 };
 
@@ -111,6 +113,7 @@ static inline void sample_units(struct sample *s)
 	u[0] = sample_unit(s, 0xffffffff81000010, 0x100, TCACHE_UNIT_COPIED, 5, &kernel);
 	u[0].name = 10;
 	u[0].executions = 5;
+	u[0].saved_offset = 13;
 	u[1] = sample_unit(s, 0x401010, 0x103, TCACHE_UNIT_COPIED | TCACHE_UNIT_COLD, 2, &user);
 	u[2] = sample_unit(s, 0x401ffd, 0x103, TCACHE_UNIT_LIFTED, 3, &loop);
 	u[2].name = 20;
@@ -136,17 +139,17 @@ static inline void sample_code(struct sample *s)
 		0x65, 0x49, 0x8b, 0x2b, 0x4d, 0x8d, 0x5b, 0x08, 0xc3, 0xcc, 0xcc, 0xcc, 0xc3,
 		/* mov r10d,0x401010; xor eax,eax; ret */
 		0x41, 0xba, 0x10, 0x10, 0x40, 0, 0x31, 0xc0, 0xc3, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
-		/* inc rax; jnz -5; jmp [0x50001008]; cold path */
-		0x48, 0xff, 0xc0, 0x75, 0xfb, 0xff, 0x24, 0x25, 0x08, 0x10, 0, 0x50, 0xc3, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
-		0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
+		/* inc rax; jnz -5; jmp [0x50001008]; cold path; slow path: call [0x10000138]; jmp to the beginning */
+		0x48, 0xff, 0xc0, 0x75, 0xfb, 0xff, 0x24, 0x25, 0x08, 0x10, 0, 0x50, 0xc3, 0xff, 0x14, 0x25, 0x38, 0x01,
+		0, 0x10, 0xeb, 0xea, 0xcc, 0xcc,
 		/* as the second */
 		0x41, 0xba, 0x10, 0x10, 0x40, 0, 0x31, 0xc0, 0xc3, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc};
 	static const struct tcache_pc pcs[] = {
 		{.code = 0, .guest = 0, .left = 5},   {.code = 17, .guest = 1, .home = 1u << 10, .left = 4},
 		{.code = 20, .guest = 4, .left = 3},  {.code = 27, .guest = 9, .left = 2},
 		{.code = 35, .guest = 10, .left = 1}, {.code = 0, .guest = 0, .left = 2},
-		{.code = 8, .guest = 2, .left = 1},   {.code = 0, .guest = 0, .left = 2},
-		{.code = 3, .guest = 3, .left = 1},   {.code = 5, .guest = 5, .left = 1},
+		{.code = 8, .guest = 2, .left = 1},   {.code = 3, .guest = 3, .left = 1},
+		{.code = 5, .guest = 5, .left = 1},   {.code = 13, .guest = 0, .left = 2},
 		{.code = 0, .guest = 0, .left = 2},   {.code = 8, .guest = 2, .left = 1},
 	};
 	static const struct tcache_entry entries[] = {
@@ -167,11 +170,31 @@ static inline void sample_code(struct sample *s)
 						    .first_target = 100,
 						    .first_link = 7};
 	s->links[0] = (struct tcache_link){.target = 0x24, .cold = 36};
-	s->links[1] = (struct tcache_link){.target = -0xfed, .cold = 12};
+	s->links[1] = (struct tcache_link){.target = -0xfed, .cold = 12, .flags = TCACHE_LINK_SAVED};
 	s->cells[0] = 0x50000000 + 0 + 36;
 	s->cells[1] = 0x50000000 + 56 + 12;
 	s->targets[0] = 0xffffffff81000040;
 	s->targets[1] = 0x401010;
+}
+
+/* What a recording would have: the loop, then the kernel's function. */
+static inline void sample_recording(struct sample *s)
+{
+	s->executed[0] = (struct tcache_executed){.pc = 0x401ffd,
+						  .mode = 0x103,
+						  .guest_length = 6,
+						  .bytes_first = 14,
+						  .count_first = 0,
+						  .count_count = 2};
+	s->executed[1] = (struct tcache_executed){.pc = 0xffffffff81000010,
+						  .mode = 0x100,
+						  .guest_length = 11,
+						  .bytes_first = 0,
+						  .count_first = 2,
+						  .count_count = 1};
+	s->counts[0] = 1000000;
+	s->counts[1] = 1;
+	s->counts[2] = 5;
 }
 
 static inline void sample_fill(struct sample *s)
@@ -195,6 +218,7 @@ static inline void sample_fill(struct sample *s)
 	s->verdicts[1] = (struct tcache_verdict){.hash = {3, 4}, .image = 1, .page = 1};
 	s->profile[0] = (struct tcache_profile){.hash = {8, 1}, .pc = 0x401ffd, .count = 1000000, .mode = 0x103};
 	s->profile[1] = (struct tcache_profile){.hash = {7, 2}, .pc = 0xffffffff81000010, .count = 5, .mode = 0x100};
+	sample_recording(s);
 }
 
 /* Number of the chunk in a sample file: the order of TCACHE_CHUNKS. */
@@ -231,6 +255,8 @@ static inline void sample_chunks(struct tcache_writer *w, const struct sample *s
 	SAMPLE_DATA(profile, profile);
 	SAMPLE_DATA(guest, guest);
 	SAMPLE_DATA(kernel, kernel);
+	SAMPLE_DATA(executed, executed);
+	SAMPLE_DATA(counts, counts);
 	SAMPLE_DATA(strings, strings);
 #undef SAMPLE_DATA
 	c[SAMPLE_log].data = s->log;

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Runs one test of the command line: run-test.sh AVANT FILE.test. The file:
+# Runs one test of the command line: run-test.sh AVANT FILE.test [MAKE_GOLDEN]. The file:
 #
 #   # comments
-#   command: a line for sh, in an empty directory, where `avant` is the command under test
+#   command: a line for sh, in an empty directory, where `avant` is the command under test, and `make_golden` makes
+#            caches (tests/cache)
 #   status: the exit status expected
 #   --- stdout
 #   exactly what is expected there
@@ -18,6 +19,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/bin" "$work/cwd"
 ln -s "$avant" "$work/bin/avant"
+[ $# -lt 3 ] || ln -s "$(readlink -f "$3")" "$work/bin/make_golden"
 export PATH="$work/bin:$PATH" LC_ALL=C
 
 command=$(sed -n 's/^command: //p' "$file")

@@ -15,7 +15,7 @@
 #include "boot/file.h"
 #include "boot/kernel_image.h"
 #include "discover/discover.h"
-#include "live/scan.h"
+#include "translate/scan.h"
 
 struct wishes {
 	bool units, list, linked, names, symbols;
@@ -179,7 +179,7 @@ static int show_kernel(const char *path, const struct wishes *wishes, struct err
 	struct image image;
 	double start = seconds(), loaded;
 
-	if (kernel_image_load(path, &kernel, err))
+	if (kernel_image_load(path, NULL, &kernel, err))
 		return -1;
 	loaded = seconds();
 	if (discover_kernel(&kernel, &options, &image, err)) {

@@ -112,7 +112,7 @@ static bool discover(struct bytes elf, struct image *image)
 	bool found = false;
 
 	memcpy(copy, elf.data, elf.size);
-	if (kernel_image_parse(copy, elf.size, "test", &kernel, &err) == 0) {
+	if (kernel_image_parse(copy, elf.size, "test", NULL, &kernel, &err) == 0) {
 		found = discover_kernel(&kernel, &options, image, &err) == 0;
 		kernel_image_release(&kernel);
 	}

@@ -4,8 +4,8 @@
 
 #include <cmocka.h>
 
-#include "live/scan.h"
 #include "synth_image.h"
+#include "translate/scan.h"
 
 #define PUT(image, at, ...)                                                                                            \
 	do {                                                                                                           \

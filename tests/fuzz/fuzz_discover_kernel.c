@@ -3,7 +3,7 @@
  *
  *	clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iruntime -Iaot tests/fuzz/fuzz_discover_kernel.c
  *\
- *		aot/discover/[a-z]*.c runtime/x86/[a-z]*.c runtime/live/scan.c runtime/boot/kernel_image.c \
+ *		aot/discover/[a-z]*.c runtime/x86/[a-z]*.c runtime/translate/scan.c runtime/boot/kernel_image.c \
  *		runtime/boot/payload.c runtime/boot/file.c runtime/cpu/models.c runtime/util/err.c \
  *		-lelf -lz -llzma -llz4 -lzstd -larchive -lZydis -o fuzz_discover_kernel
  */
@@ -11,7 +11,7 @@
 
 #include "boot/kernel_image.h"
 #include "discover/discover.h"
-#include "live/scan.h"
+#include "translate/scan.h"
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	struct image image;
 	struct err err = ERR_INIT;
 
-	if (kernel_image_parse(data, size, "fuzz", &kernel, &err))
+	if (kernel_image_parse(data, size, "fuzz", NULL, &kernel, &err))
 		return 0;
 	if (discover_kernel(&kernel, &options, &image, &err)) {
 		if (!err.text[0])

@@ -108,6 +108,83 @@ static void check_size(const char *text, bool good, u64 expected)
 		assert_string_not_equal(err.text, "");
 }
 
+struct words {
+	struct command_arguments words;
+	bool flag;
+};
+
+static char words_seen[64];
+
+static int words_main(const struct command *command, void *options_seen)
+{
+	const struct words *o = options_seen;
+
+	(void)command;
+	words_seen[0] = '\0';
+	for (size_t i = 0; i < o->words.count; i++) {
+		strcat(words_seen, o->words.items[i]);
+		strcat(words_seen, ";");
+	}
+	return o->flag ? 44 : 43;
+}
+
+static const struct option_spec words_options[] = {
+	{"flag", NULL, "a flag", NULL, NULL, offsetof(struct words, flag)},
+	{0},
+};
+
+static const struct command words = {
+	.name = "group words",
+	.options = words_options,
+	.options_size = sizeof(struct words),
+	.arguments_needed = 2,
+	.arguments = "WORD...",
+	.arguments_offset = offsetof(struct words, words),
+	.main = words_main,
+};
+
+static const struct command *const group_commands[] = {&sample, &words, NULL};
+static const struct command group = {.name = "group", .commands = group_commands};
+
+#define GROUP(...) parse_group((const char *[]){"group", ##__VA_ARGS__, NULL})
+
+static int parse_group(const char **arguments)
+{
+	int count = 0;
+
+	while (arguments[count])
+		count++;
+	return command_main(&group, count, (char **)arguments);
+}
+
+static void test_words(void **state)
+{
+	(void)state;
+	assert_int_equal(GROUP("words", "a", "b"), 43);
+	assert_string_equal(words_seen, "a;b;");
+	assert_int_equal(GROUP("words", "a", "--flag", "-", "", "c"), 44);
+	assert_string_equal(words_seen, "a;-;;c;");
+	/* after -- nothing is an option */
+	assert_int_equal(GROUP("words", "a", "--", "--flag", "--", "--help"), 43);
+	assert_string_equal(words_seen, "a;--flag;--;--help;");
+	assert_int_equal(GROUP("words"), STATUS_USAGE);
+	assert_int_equal(GROUP("words", "a"), STATUS_USAGE);
+	assert_int_equal(GROUP("words", "a", "--flag"), STATUS_USAGE);
+	assert_int_equal(GROUP("words", "a", "b", "-c"), STATUS_USAGE);
+	assert_int_equal(GROUP("words", "a", "b", "--flags"), STATUS_USAGE);
+}
+
+static void test_group(void **state)
+{
+	(void)state;
+	assert_int_equal(GROUP("sample"), 42);
+	assert_int_equal(GROUP(), STATUS_USAGE);
+	assert_int_equal(GROUP("sampl"), STATUS_USAGE);
+	assert_int_equal(GROUP("group words"), STATUS_USAGE);
+	assert_int_equal(GROUP("--flag"), STATUS_USAGE);
+	assert_int_equal(GROUP(""), STATUS_USAGE);
+}
+
 static void test_sizes(void **state)
 {
 	(void)state;
@@ -171,7 +248,8 @@ int main(void)
 		cmocka_unit_test(test_defaults), cmocka_unit_test(test_both_spellings),
 		cmocka_unit_test(test_refused),  cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_seconds),  cmocka_unit_test(test_counts_are_decimal),
-		cmocka_unit_test(test_choices),
+		cmocka_unit_test(test_choices),  cmocka_unit_test(test_words),
+		cmocka_unit_test(test_group),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

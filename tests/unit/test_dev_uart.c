@@ -7,6 +7,7 @@ enum { DATA = PORT_UART, IER, IIR, LCR, MCR, LSR, MSR, SCR, FCR = IIR };
 
 struct memory_console {
 	struct console ops;
+	unsigned flushes;
 	char out[256];
 	unsigned out_count;
 	const char *in;
@@ -22,6 +23,11 @@ static void put(struct console *c, u8 byte)
 	memory->out[memory->out_count++] = (char)byte;
 }
 
+static void flush(struct console *c)
+{
+	((struct memory_console *)c)->flushes++;
+}
+
 static int get(struct console *c)
 {
 	struct memory_console *memory = (struct memory_console *)c;
@@ -35,6 +41,7 @@ static int setup(void **state)
 	memset(&console, 0, sizeof(console));
 	console.ops.put = put;
 	console.ops.get = get;
+	console.ops.flush = flush;
 	machine_setup_with(&console.ops, false);
 	setup_pic();
 	return 0;
@@ -198,7 +205,9 @@ static void polled_input(void **state)
 	while (!(in8(LSR) & 1))
 		assert_true(++reads < 10);
 	assert_int_equal(in8(DATA), 'q');
+	console.flushes = 0;
 	assert_int_equal(in8(LSR), 0x60);
+	assert_int_equal(console.flushes, 1); /* who waits for input has asked for it */
 	console.in = "rs";
 	assert_int_equal(in8(LSR), 0x61);
 	assert_int_equal(in8(DATA), 'r');

@@ -91,6 +91,8 @@ static void test_records(void **state)
 	SAME(profile, profile);
 	SAME(guest, guest);
 	SAME(kernel, kernel);
+	SAME(executed, executed);
+	SAME(counts, counts);
 	SAME(strings, strings);
 #undef SAME
 	assert_int_equal(tcache_log_count(cache), strlen(sample.log));
