@@ -90,9 +90,10 @@ static void add_stack_access(struct lift *l, const struct insn *insn, unsigned i
 	u8 opcode = insn->bytes[insn->opcode_at];
 	bool pushes = (opcode & 0xf8) == 0x50 || opcode == 0x68 || opcode == 0x6a || opcode == 0xff;
 
-	add_access(l,
-		   (struct stream){.kind = STREAM_BASE, .reg = opcode == 0xc9 ? RBP : RSP, .seg = SEG_DS, .write = pushes},
-		   item);
+	add_access(
+		l,
+		(struct stream){.kind = STREAM_BASE, .reg = opcode == 0xc9 ? RBP : RSP, .seg = SEG_DS, .write = pushes},
+		item);
 }
 
 void lift_find_streams(struct lift *l)
@@ -181,8 +182,10 @@ static LLVMValueRef access_constant(struct lift *l, struct stream *s, LLVMValueR
 	lift_to(l, slow);
 	LLVMValueRef found = look_up(l, ea, size, s->write);
 
-	LLVMBuildStore(l->b, LLVMBuildOr(l->b, LLVMBuildAnd(l->b, found, lift_const(l, 8, ~3ULL), ""), lift_const(l, 8, 1), ""),
-		       s->addend);
+	LLVMBuildStore(
+		l->b,
+		LLVMBuildOr(l->b, LLVMBuildAnd(l->b, found, lift_const(l, 8, ~3ULL), ""), lift_const(l, 8, 1), ""),
+		s->addend);
 	LLVMBuildBr(l->b, join);
 	lift_to(l, join);
 	state = LLVMBuildLoad2(l->b, l->i64, s->addend, "");
@@ -209,8 +212,7 @@ static LLVMValueRef access_moving(struct lift *l, struct stream *s, LLVMValueRef
 		LLVMBasicBlockRef fill = lift_block(l, "fill");
 		LLVMValueRef offset = LLVMBuildAnd(l->b, ea, lift_const(l, 8, PAGE_SIZE - 1), "");
 		LLVMValueRef same = LLVMBuildICmp(l->b, LLVMIntEQ, page, tag, "");
-		LLVMValueRef within =
-			LLVMBuildICmp(l->b, LLVMIntULE, offset, lift_const(l, 8, PAGE_SIZE - size), "");
+		LLVMValueRef within = LLVMBuildICmp(l->b, LLVMIntULE, offset, lift_const(l, 8, PAGE_SIZE - size), "");
 
 		lift_unlikely(l, LLVMBuildAnd(l->b, same, within, ""), join, fill);
 		lift_to(l, fill);

@@ -6,8 +6,8 @@
 
 #include "lift.h"
 #include "place.h"
-#include "x86/mode.h"
 #include "util/err.h"
+#include "x86/mode.h"
 
 #define REASONS 16
 
