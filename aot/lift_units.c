@@ -54,7 +54,8 @@ static u64 find_hot_loops(const struct scan *scan, const struct want *want, u64 
 
 		for (unsigned i = loops[n].first; i <= loops[n].last; i++)
 			weight += executed[i];
-		if (weight < least || executed[loops[n].first] < LIFT_ROUNDS * want->counts[0])
+		/* a loop that the unit begins with hides how often the unit was entered */
+		if (weight < least || (loops[n].first && executed[loops[n].first] < LIFT_ROUNDS * want->counts[0]))
 			continue;
 		for (unsigned i = loops[n].first; i <= loops[n].last; i++)
 			items[i] = true;
