@@ -577,6 +577,7 @@ static void emit_item(struct translation *t, unsigned i)
 	t->item = item;
 	t->host[i] = t->e.at;
 	if (t->parts && t->parts->item(t->parts, t, i)) {
+		translate_close_windows(t, i);
 		t->flags_saved = t->ended = false;
 		return;
 	}

@@ -169,6 +169,8 @@ void translate_exit(struct translation *t, u64 pc);
 
 /* Does what item i emits begin with the check of an access? */
 bool emit_checks_first(const struct translation *t, unsigned i);
+/* What is emitted for item `here` loses the addends of windows (and does not open any): later accesses look up. */
+void translate_close_windows(struct translation *t, unsigned here);
 /* Emits the look-ups that are due before t->item. */
 void emit_window_checks(struct translation *t);
 /* Emits t->item; false if this instruction must be executed by emit_insn_by_interp(). */
