@@ -56,7 +56,7 @@ struct lift {
 	u16 written;   /* registers that some lifted instruction may change */
 	u16 named;     /* … or read */
 	u16 released;  /* registers that no lifted instruction names, kept in vcpu.gpr throughout */
-	bool in_loop[SCAN_MAX];
+	bool in_loop[SCAN_ROOM];
 	struct stream stream[STREAM_MAX];
 	unsigned stream_count;
 	struct lift_exit exit[EXIT_MAX];
@@ -68,8 +68,8 @@ struct lift {
 	LLVMBasicBlockRef enter; /* allocas and loads of the initial state */
 	LLVMValueRef reg[GPR_COUNT];
 	LLVMValueRef flag[F_COUNT];
-	LLVMBasicBlockRef block[SCAN_MAX]; /* of leaders */
-	bool reachable[SCAN_MAX];
+	LLVMBasicBlockRef block[SCAN_ROOM]; /* of leaders */
+	bool reachable[SCAN_ROOM];
 	/* the item being lifted */
 	unsigned item;
 	const struct insn *insn;

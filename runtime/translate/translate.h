@@ -95,11 +95,11 @@ struct translation {
 	bool flags_saved; /* the guest's flags are in v->scratch[2]; the host's mean nothing */
 	struct window_plan plan;
 	bool window_open[WINDOW_MAX];
-	u8 *host[SCAN_MAX];
+	u8 *host[SCAN_ROOM];
 	struct {
 		u8 *from;
 		u16 item;
-	} branch[SCAN_MAX * 2];
+	} branch[SCAN_ROOM * 2];
 	unsigned branch_count;
 	struct cold cold[COLD_MAX];
 	unsigned cold_count;
