@@ -102,7 +102,7 @@ void lift_find_streams(struct lift *l)
 	for (unsigned i = 0; i < l->scan->count; i++) {
 		const struct insn *insn = &l->scan->item[i].insn;
 
-		if (!l->lifted[i])
+		if (!l->reachable[i])
 			continue;
 		if (insn->has_mem && insn->mem_size)
 			add_access(l, operand_stream(l, insn, i), i);

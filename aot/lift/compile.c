@@ -172,7 +172,7 @@ static void dump(struct lift_worker *worker, struct lift *l)
 	LLVMDisposeMessage(text);
 }
 
-struct lifted *lift_compile(struct lift_worker *worker, const struct scan *scan, const bool wanted[SCAN_MAX],
+struct lifted *lift_compile(struct lift_worker *worker, const struct scan *scan, const bool wanted[SCAN_ROOM],
 			    const struct lift_options *options, const char **reason)
 {
 	struct lift *l = &worker->lift;

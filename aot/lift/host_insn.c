@@ -116,28 +116,38 @@ LLVMValueRef host_three(struct lift *l, const char *name, LLVMValueRef a, LLVMVa
 	return build(l, body, LLVMTypeOf(a), false, in, 2, NULL, word);
 }
 
+/* What rax is to hold first: flags for sahf, or anything if no flag survives. */
+static LLVMValueRef flags_before(struct lift *l)
+{
+	LLVMValueRef word = surviving_flags(l);
+
+	return word ? word : LLVMGetPoison(l->i64);
+}
+
+#define LOAD_FLAGS "add al, 127\n\tsahf\n\t"
+
 LLVMValueRef host_mul_flags(struct lift *l, const char *name, LLVMValueRef a, LLVMValueRef b)
 {
-	LLVMValueRef args[] = {lift_zext(l, a, 8), b};
-	char text[48];
+	LLVMValueRef args[] = {flags_before(l), lift_zext(l, a, 8), b};
+	char text[96];
 
-	snprintf(text, sizeof(text), "%s $2\n\tlahf\n\tseto al", name);
-	return lift_asm(l, l->i64, text, "={ax},0,r,~{dx},~{flags}", args, 2, false, false);
+	snprintf(text, sizeof(text), LOAD_FLAGS "mov rax, $2\n\t%s $3\n\tlahf\n\tseto al", name);
+	return lift_asm(l, l->i64, text, "=&{ax},0,r,r,~{dx},~{flags}", args, 3, false, false);
 }
 
 /* ax by a byte */
 static LLVMValueRef divide_byte(struct lift *l, const char *name, LLVMValueRef high, LLVMValueRef low,
 				LLVMValueRef divisor, LLVMValueRef *rest, LLVMValueRef *word)
 {
-	LLVMValueRef dividend = LLVMBuildOr(l->b, LLVMBuildShl(l->b, lift_zext(l, high, 8), lift_const(l, 8, 8), ""),
-					    lift_zext(l, low, 8), "");
-	LLVMValueRef args[] = {dividend, divisor};
+	LLVMValueRef dividend =
+		LLVMBuildOr(l->b, LLVMBuildShl(l->b, lift_zext(l, high, 8), lift_const(l, 8, 8), ""), lift_zext(l, low, 8), "");
+	LLVMValueRef args[] = {flags_before(l), dividend, divisor};
 	LLVMTypeRef parts[] = {l->i64, l->i64};
-	char text[64];
+	char text[96];
 
-	snprintf(text, sizeof(text), "%s $3\n\tmov $0, rax\n\tlahf\n\tseto al", name);
+	snprintf(text, sizeof(text), LOAD_FLAGS "mov rax, $3\n\t%s $4\n\tmov $0, rax\n\tlahf\n\tseto al", name);
 	LLVMValueRef both = lift_asm(l, LLVMStructTypeInContext(l->context, parts, 2, false), text,
-				     "=&r,=&{ax},1,r,~{flags}", args, 2, true, false);
+				     "=&r,=&{ax},1,r,r,~{flags}", args, 3, true, false);
 	LLVMValueRef result = LLVMBuildExtractValue(l->b, both, 0, "");
 
 	if (word)
@@ -151,7 +161,7 @@ LLVMValueRef host_divide(struct lift *l, bool is_signed, LLVMValueRef high, LLVM
 {
 	unsigned size = LLVMGetIntTypeWidth(LLVMTypeOf(low)) / 8;
 	const char *name = is_signed ? "idiv" : "div";
-	char text[64];
+	char text[96];
 
 	if (size == 1)
 		return divide_byte(l, name, high, low, divisor, rest, word);
@@ -167,11 +177,11 @@ LLVMValueRef host_divide(struct lift *l, bool is_signed, LLVMValueRef high, LLVM
 		return LLVMBuildExtractValue(l->b, both, 0, "");
 	}
 	LLVMTypeRef parts[] = {l->i64, l->i64, LLVMTypeOf(high)};
-	LLVMValueRef args[] = {lift_zext(l, low, 8), high, divisor};
+	LLVMValueRef args[] = {flags_before(l), high, lift_zext(l, low, 8), divisor};
 
-	snprintf(text, sizeof(text), "%s $5\n\tmov $0, rax\n\tlahf\n\tseto al", name);
+	snprintf(text, sizeof(text), LOAD_FLAGS "mov rax, $5\n\t%s $6\n\tmov $0, rax\n\tlahf\n\tseto al", name);
 	LLVMValueRef all = lift_asm(l, LLVMStructTypeInContext(l->context, parts, 3, false), text,
-				    "=&r,=&{ax},=&{dx},1,2,r,~{flags}", args, 3, true, false);
+				    "=&r,=&{ax},=&{dx},1,2,r,r,~{flags}", args, 4, true, false);
 
 	*word = LLVMBuildExtractValue(l->b, all, 1, "");
 	*rest = LLVMBuildExtractValue(l->b, all, 2, "");

@@ -22,7 +22,7 @@ struct lift_loop {
 };
 
 /* Finds the largest such loops (none is within another) in the order of their first items; returns how many. */
-unsigned lift_find_loops(const struct scan *scan, struct lift_loop loops[SCAN_MAX]);
+unsigned lift_find_loops(const struct scan *scan, struct lift_loop loops[SCAN_ROOM]);
 /* Can this instruction be lifted, wherever it is? For tests, which lift all that can be. */
 bool lift_possible(const struct insn *insn);
 
@@ -62,8 +62,8 @@ struct lift_fix {
 struct lifted {
 	u8 *text; /* position-independent but for the fixes; to be aligned to 16 bytes */
 	u32 text_size;
-	bool lifted[SCAN_MAX];  /* items that are not to be copied */
-	u32 function[SCAN_MAX]; /* by item: offset of the code that is entered there, or LIFT_NONE */
+	bool lifted[SCAN_ROOM];  /* items that are not to be copied */
+	u32 function[SCAN_ROOM]; /* by item: offset of the code that is entered there, or LIFT_NONE */
 	struct lift_fix *fix;
 	unsigned fix_count;
 	struct lift_exit *exit;
@@ -83,7 +83,7 @@ void lift_worker_destroy(struct lift_worker *worker);
  * with *reason (a constant string) if they should be copied after all. The result is the caller's, to be released with
  * lift_free().
  */
-struct lifted *lift_compile(struct lift_worker *worker, const struct scan *scan, const bool wanted[SCAN_MAX],
+struct lifted *lift_compile(struct lift_worker *worker, const struct scan *scan, const bool wanted[SCAN_ROOM],
 			    const struct lift_options *options, const char **reason);
 void lift_free(struct lifted *lifted);
 

@@ -24,9 +24,9 @@ static void describe(const struct scan *scan, struct lift_loop *loop)
 	}
 }
 
-unsigned lift_find_loops(const struct scan *scan, struct lift_loop loops[SCAN_MAX])
+unsigned lift_find_loops(const struct scan *scan, struct lift_loop loops[SCAN_ROOM])
 {
-	s16 last[SCAN_MAX]; /* by first item: the last one of the largest loop that begins there, or -1 */
+	s16 last[SCAN_ROOM]; /* by first item: the last one of the largest loop that begins there, or -1 */
 	unsigned count = 0;
 
 	if (scan->straddles)

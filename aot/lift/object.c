@@ -78,13 +78,13 @@ static const Elf64_Sym *symbol_at(const struct object *o, u64 n)
 
 static void take_functions(const struct object *o, struct lifted *lifted)
 {
-	for (unsigned i = 0; i < SCAN_MAX; i++)
+	for (unsigned i = 0; i < SCAN_ROOM; i++)
 		lifted->function[i] = LIFT_NONE;
 	for (u64 i = 0; symbol_at(o, i); i++) {
 		const Elf64_Sym *symbol = symbol_at(o, i);
 		long item = number_after(string_at(o, &o->sections[o->symtab->sh_link], symbol->st_name), "f");
 
-		if (symbol->st_shndx == o->text && item >= 0 && item < SCAN_MAX && symbol->st_value < lifted->text_size)
+		if (symbol->st_shndx == o->text && item >= 0 && item < SCAN_ROOM && symbol->st_value < lifted->text_size)
 			lifted->function[item] = (u32)symbol->st_value;
 	}
 }

@@ -8,7 +8,7 @@
 struct lift_parts {
 	struct translate_parts parts; /* first */
 	const struct lifted *lifted;
-	u8 *jump[SCAN_MAX]; /* displacements of the jumps into lifted code, by item */
+	u8 *jump[SCAN_ROOM]; /* displacements of the jumps into lifted code, by item */
 };
 
 /*

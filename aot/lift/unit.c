@@ -385,15 +385,45 @@ static bool only_falls_into(const struct lift *l, unsigned i, unsigned entry)
 	return i > 0 && i != entry && !l->scan->item[i].label && l->scan->item[i - 1].falls && l->reachable[i - 1];
 }
 
+/* The registers that the function names, and whose values it leaves in struct vcpu meanwhile to have room for streams. */
+static void choose_registers(struct lift *l)
+{
+	unsigned wanted = 2 + ARGUMENTS - 2; /* temporaries; arguments without r8 and r9 */
+	unsigned have = 15;
+
+	l->written = l->named = l->released = 0;
+	for (unsigned i = 0; i < l->scan->count; i++) {
+		const struct insn *insn = &l->scan->item[i].insn;
+
+		if (!l->reachable[i])
+			continue;
+		l->written |= insn->gpr_write;
+		l->named |= insn->gpr_read | insn->gpr_write;
+	}
+	for (unsigned i = 0; i < l->stream_count; i++) {
+		if (l->stream[i].loops)
+			wanted += l->stream[i].kind == STREAM_CONSTANT ? 1 : 2;
+	}
+	wanted += (unsigned)__builtin_popcount(IN_MEMORY & l->named);
+	for (unsigned i = 0; i < ARGUMENTS && wanted > have; i++) {
+		u16 bit = (u16)BIT(argument_order[i]);
+
+		if (!(bit & (l->named | IN_MEMORY)) && argument_order[i] != RSP) {
+			l->released |= bit;
+			wanted--;
+		}
+	}
+}
+
 static void lift_function(struct lift *l, unsigned entry)
 {
 	const struct scan *scan = l->scan;
 
 	memset(l->reachable, 0, sizeof(l->reachable));
 	memset(l->block, 0, sizeof(l->block));
-	for (unsigned i = 0; i < l->stream_count; i++)
-		l->stream[i].tag = l->stream[i].addend = NULL;
 	reach(l, entry);
+	lift_find_streams(l);
+	choose_registers(l);
 	create_function(l, entry);
 	l->enter = lift_block(l, "enter");
 	for (unsigned i = 0; i < scan->count; i++) {
@@ -432,34 +462,12 @@ static void find_loops(struct lift *l)
 	}
 }
 
-/* Registers that nothing lifted names make room for the state of streams. */
-static void release_registers(struct lift *l)
-{
-	unsigned wanted = 3; /* temporaries */
-	unsigned have = 15;
-
-	for (unsigned i = 0; i < l->stream_count; i++) {
-		if (l->stream[i].loops)
-			wanted += l->stream[i].kind == STREAM_CONSTANT ? 1 : 2;
-	}
-	/* those in memory take a register only if they are used */
-	wanted += (unsigned)__builtin_popcount(IN_MEMORY & l->named) + ARGUMENTS - 2;
-	for (unsigned i = 0; i < ARGUMENTS && wanted > have; i++) {
-		u16 bit = (u16)BIT(argument_order[i]);
-
-		if (!(bit & (l->named | IN_MEMORY)) && argument_order[i] != RSP) {
-			l->released |= bit;
-			wanted--;
-		}
-	}
-}
-
 /* Marks the items at which functions begin. */
-static void find_entries(struct lift *l, bool entered[SCAN_MAX])
+static void find_entries(struct lift *l, bool entered[SCAN_ROOM])
 {
 	const struct scan *scan = l->scan;
 
-	memset(entered, 0, SCAN_MAX * sizeof(*entered));
+	memset(entered, 0, SCAN_ROOM * sizeof(*entered));
 	for (unsigned i = 0; i < scan->count; i++) {
 		int target = scan->item[i].target;
 
@@ -473,19 +481,9 @@ static void find_entries(struct lift *l, bool entered[SCAN_MAX])
 bool lift_unit(struct lift *l)
 {
 	const struct scan *scan = l->scan;
-	bool entered[SCAN_MAX];
+	bool entered[SCAN_ROOM];
 
-	for (unsigned i = 0; i < scan->count; i++) {
-		const struct insn *insn = &scan->item[i].insn;
-
-		if (!l->lifted[i])
-			continue;
-		l->written |= insn->gpr_write;
-		l->named |= insn->gpr_read | insn->gpr_write;
-	}
 	find_loops(l);
-	lift_find_streams(l);
-	release_registers(l);
 	find_entries(l, entered);
 	for (unsigned i = 0; i < scan->count && !l->reason; i++) {
 		if (!entered[i])

@@ -464,18 +464,14 @@ static void emit_cold(struct translation *t, struct cold *cold)
 /* --- a unit ------------------------------------------------------------------------------------------------------ */
 
 /* Marks the items that lie between the target of a backward branch and the branch. */
-static u64 items_in_loops(const struct scan *scan)
+static void items_in_loops(const struct scan *scan, bool loops[SCAN_ROOM])
 {
-	u64 mask = 0;
-	_Static_assert(SCAN_MAX <= 64, "a bit each");
-
+	for (unsigned i = 0; i < scan->count; i++)
+		loops[i] = false;
 	for (unsigned i = 0; i < scan->count; i++) {
-		s16 target = scan->item[i].target;
-
-		if (target >= 0 && (unsigned)target <= i)
-			mask |= (~0ULL >> (63 - (i - (unsigned)target))) << target;
+		for (int n = scan->item[i].target; n >= 0 && n <= (int)i; n++)
+			loops[n] = true;
 	}
-	return mask;
 }
 
 /* Register operands of `mask`, not counting address parts. */
@@ -498,15 +494,16 @@ static unsigned operands_of(const struct insn *insn, u16 mask)
 static u16 choose_resident(const struct scan *scan, u16 named)
 {
 	const unsigned in_loop = 8;
-	u64 loops = items_in_loops(scan);
+	bool loops[SCAN_ROOM];
 	unsigned uses[GPR_COUNT] = {0}, boundaries = 2;
 	u16 resident = 0;
 
 	if (!named)
 		return 0;
+	items_in_loops(scan, loops);
 	for (unsigned i = 0; i < scan->count; i++) {
 		const struct insn *insn = &scan->item[i].insn;
-		unsigned weight = loops >> i & 1 ? in_loop : 1;
+		unsigned weight = loops[i] ? in_loop : 1;
 
 		/* what emit_copy() would have to leave to the single-instruction path */
 		if (operands_of(insn, MEMORY_HOME | BIT(R10) | BIT(R11)) > (insn->has_mem ? 1 : 2))
@@ -577,6 +574,7 @@ static void emit_item(struct translation *t, unsigned i)
 	t->item = item;
 	t->host[i] = t->e.at;
 	if (t->parts && t->parts->item(t->parts, t, i)) {
+		translate_close_windows(t, i);
 		t->flags_saved = t->ended = false;
 		return;
 	}

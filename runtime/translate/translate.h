@@ -95,11 +95,11 @@ struct translation {
 	bool flags_saved; /* the guest's flags are in v->scratch[2]; the host's mean nothing */
 	struct window_plan plan;
 	bool window_open[WINDOW_MAX];
-	u8 *host[SCAN_MAX];
+	u8 *host[SCAN_ROOM];
 	struct {
 		u8 *from;
 		u16 item;
-	} branch[SCAN_MAX * 2];
+	} branch[SCAN_ROOM * 2];
 	unsigned branch_count;
 	struct cold cold[COLD_MAX];
 	unsigned cold_count;
@@ -169,6 +169,8 @@ void translate_exit(struct translation *t, u64 pc);
 
 /* Does what item i emits begin with the check of an access? */
 bool emit_checks_first(const struct translation *t, unsigned i);
+/* What is emitted for item `here` loses the addends of windows (and does not open any): later accesses look up. */
+void translate_close_windows(struct translation *t, unsigned here);
 /* Emits the look-ups that are due before t->item. */
 void emit_window_checks(struct translation *t);
 /* Emits t->item; false if this instruction must be executed by emit_insn_by_interp(). */

@@ -50,13 +50,13 @@ static bool excluded(const struct scan *scan)
 }
 
 /* The items to lift: loops; with AVANT_LIFT_ALL whatever can be. */
-static bool choose(const struct scan *scan, bool items[SCAN_MAX], bool all)
+static bool choose(const struct scan *scan, bool items[SCAN_ROOM], bool all)
 {
-	struct lift_loop loops[SCAN_MAX];
+	struct lift_loop loops[SCAN_ROOM];
 	unsigned count = all ? 0 : lift_find_loops(scan, loops);
 	bool any = false;
 
-	memset(items, 0, SCAN_MAX * sizeof(*items));
+	memset(items, 0, SCAN_ROOM * sizeof(*items));
 	for (unsigned i = 0; i < count; i++) {
 		memset(items + loops[i].first, 1, loops[i].instructions);
 		any = true;
@@ -86,7 +86,7 @@ const struct translate_parts *lift_engine(const struct scan *scan, const struct 
 	static struct lifted *lifted;
 	struct vcpu *v = (struct vcpu *)VCPU_ADDRESS;
 	struct lift_options options = {.counted = store->counted};
-	bool items[SCAN_MAX], user = mode & MODE_USER, all = lift_engine_all || getenv("AVANT_LIFT_ALL");
+	bool items[SCAN_ROOM], user = mode & MODE_USER, all = lift_engine_all || getenv("AVANT_LIFT_ALL");
 	const char *reason;
 	struct err err = ERR_INIT;
 

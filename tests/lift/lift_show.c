@@ -51,10 +51,10 @@ static void print(const char *ir)
 int main(int argc, char **argv)
 {
 	static struct scan scan;
-	struct scan_options options = {.max = SCAN_MAX};
+	struct scan_options options = {.max = SCAN_ROOM};
 	struct lift_options lift = {.counted = false};
-	struct lift_loop loops[SCAN_MAX];
-	bool items[SCAN_MAX] = {false};
+	struct lift_loop loops[SCAN_ROOM];
+	bool items[SCAN_ROOM] = {false};
 	struct err err = ERR_INIT;
 	unsigned length;
 	u64 size, address = argc > 2 ? strtoull(argv[2], NULL, 16) : 0;
@@ -100,7 +100,7 @@ int main(int argc, char **argv)
 		fwrite(lifted->text, 1, lifted->text_size, to);
 		pclose(to);
 	}
-	for (unsigned i = 0; i < SCAN_MAX; i++) {
+	for (unsigned i = 0; i < SCAN_ROOM; i++) {
 		if (lifted->function[i] != LIFT_NONE)
 			printf("item %u at %#x\n", i, lifted->function[i]);
 	}
