@@ -18,7 +18,7 @@
 #define INSNS_SIZE    (PLACE_SIZE - CODE_SIZE - CELLS_SIZE)
 #define PLACE_LINKS   (1u << 24)
 /* Numbers of targets: what is left is the live translator's. */
-#define PLACE_TARGETS 16384u
+#define PLACE_TARGETS 24576u
 
 _Static_assert(AOT_ADDRESS + PLACES * PLACE_SIZE <= AOT_END, "places lie in the area for caches");
 _Static_assert(PLACES *PLACE_TARGETS < TARGET_SIZE, "the live translator has numbers, too");

@@ -14,7 +14,7 @@ struct choice {
 	size_t want;
 	u64 weight; /* instructions executed in its loops */
 	u32 instructions;
-	bool items[SCAN_MAX]; /* to be lifted */
+	bool items[SCAN_ROOM]; /* to be lifted */
 	struct lifted *lifted;
 };
 
@@ -30,7 +30,7 @@ struct lift_units {
 };
 
 /* Executions of each item, from those of its basic block. */
-static void count_items(const struct scan *scan, const struct want *want, u64 executed[SCAN_MAX])
+static void count_items(const struct scan *scan, const struct want *want, u64 executed[SCAN_ROOM])
 {
 	u32 block = 0;
 
@@ -41,13 +41,13 @@ static void count_items(const struct scan *scan, const struct want *want, u64 ex
 }
 
 /* Marks the items of hot loops; returns how many instructions were executed in them. */
-static u64 find_hot_loops(const struct scan *scan, const struct want *want, u64 least, bool items[SCAN_MAX])
+static u64 find_hot_loops(const struct scan *scan, const struct want *want, u64 least, bool items[SCAN_ROOM])
 {
-	struct lift_loop loops[SCAN_MAX];
-	u64 executed[SCAN_MAX], total = 0;
+	struct lift_loop loops[SCAN_ROOM];
+	u64 executed[SCAN_ROOM], total = 0;
 	unsigned count = lift_find_loops(scan, loops);
 
-	memset(items, 0, SCAN_MAX * sizeof(*items));
+	memset(items, 0, SCAN_ROOM * sizeof(*items));
 	count_items(scan, want, executed);
 	for (unsigned n = 0; n < count; n++) {
 		u64 weight = 0;

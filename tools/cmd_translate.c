@@ -22,6 +22,7 @@
 
 #define PROFILES_MAX   16
 #define UNSEEN_DEFAULT (64ULL << 20)
+#define HOT_COUNT      1000u /* executions of a basic block in the training runs */
 
 struct translate_options {
 	const char *kernel_path, *initrd_path, *output;
@@ -210,19 +211,31 @@ static enum build_result translate_one(struct job *job, size_t number)
 	return build_lifted(job->build, want, lifted);
 }
 
-static int translate_all(struct job *job, struct err *err)
+/*
+ * Code that is hot lies together, and has the numbers of jump targets, of which there are not enough for all. Then
+ * comes what was executed at all, then what nobody has seen.
+ */
+enum heat { HOT, WARM, UNSEEN, HEATS };
+
+static enum heat heat_of(const struct want *want)
+{
+	for (u32 i = 0; i < want->count_count; i++) {
+		if (want->counts[i] >= HOT_COUNT)
+			return HOT;
+	}
+	return want->count_count ? WARM : UNSEEN;
+}
+
+static int translate_heat(struct job *job, enum heat heat, u64 limit, struct err *err)
 {
 	const struct store *store = build_store(job->build);
-	u64 unseen = job->options->unseen ? job->options->unseen : job->options->profile_count ? UNSEEN_DEFAULT : ~0ULL;
-	u64 limit = 0;
 
 	for (size_t i = 0; i < plan_count(job->plan); i++) {
 		const struct want *want = plan_at(job->plan, i);
 
-		/* what was recorded comes first */
-		if (!want->count_count && !limit)
-			limit = unseen > store->size - store->used ? store->size : store->used + unseen;
-		if (!want->count_count && store->used >= limit) {
+		if (heat_of(want) != heat)
+			continue;
+		if (store->used >= limit) {
 			job->left_out++;
 			continue;
 		}
@@ -236,12 +249,27 @@ static int translate_all(struct job *job, struct err *err)
 			job->skipped++;
 			break;
 		case BUILD_FULL:
-			if (!want->count_count) {
+			if (heat == UNSEEN) {
 				job->left_out++;
 				break;
 			}
 			return err_set(err, "there is no room for more than %zu units in one cache", i);
 		}
+	}
+	return 0;
+}
+
+static int translate_all(struct job *job, struct err *err)
+{
+	const struct translate_options *o = job->options;
+	const struct store *store = build_store(job->build);
+	u64 unseen = o->unseen ? o->unseen : o->profile_count ? UNSEEN_DEFAULT : store->size;
+
+	for (enum heat heat = HOT; heat < HEATS; heat++) {
+		u64 limit = heat == UNSEEN && unseen < store->size - store->used ? store->used + unseen : store->size;
+
+		if (translate_heat(job, heat, limit, err) < 0)
+			return -1;
 	}
 	return 0;
 }

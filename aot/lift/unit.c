@@ -385,7 +385,8 @@ static bool only_falls_into(const struct lift *l, unsigned i, unsigned entry)
 	return i > 0 && i != entry && !l->scan->item[i].label && l->scan->item[i - 1].falls && l->reachable[i - 1];
 }
 
-/* The registers that the function names, and whose values it leaves in struct vcpu meanwhile to have room for streams. */
+/* The registers that the function names, and whose values it leaves in struct vcpu meanwhile to have room for streams.
+ */
 static void choose_registers(struct lift *l)
 {
 	unsigned wanted = 2 + ARGUMENTS - 2; /* temporaries; arguments without r8 and r9 */
