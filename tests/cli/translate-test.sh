@@ -4,7 +4,7 @@
 #   translate-test.sh AVANT GUEST INTERRUPT    GUEST: a small assembled guest; INTERRUPT: interrupt.c as a shared object
 set -eu
 
-avant=$1 guest=$2 interrupt=$3
+avant=$(readlink -f "$1") guest=$(readlink -f "$2") interrupt=$(readlink -f "$3")
 export LC_ALL=C ASAN_OPTIONS=verify_asan_link_order=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
