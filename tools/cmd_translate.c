@@ -56,6 +56,11 @@ static int parse_place(void *field, const char *text, struct err *err)
 }
 
 static const struct option_spec option_specs[] = {
+	{.help = "Output"},
+	{"output", "FILE", "the cache to write (required); also -o", NULL, option_text, FIELD(output)},
+	{"cpu", "MODEL", "processor that guests will see, as in avant run", "default", option_text, FIELD(cpu_name)},
+	{"place", "N", "0 or 1: caches that are to be used together must\nhave different places", "0", parse_place,
+	 FIELD(place)},
 	{.help = "Input"},
 	{"kernel", "FILE", "bzImage or ELF vmlinux (required)", NULL, option_text, FIELD(kernel_path)},
 	{"initrd", "FILE", "initial RAM file system: its programs are scanned", NULL, option_text, FIELD(initrd_path)},
@@ -65,11 +70,6 @@ static const struct option_spec option_specs[] = {
 	 "is\nroom for",
 	 NULL, option_size, FIELD(unseen)},
 	{"only-recorded", NULL, "translate only what was executed in a recording", NULL, NULL, FIELD(only_recorded)},
-	{.help = "Output"},
-	{"output", "FILE", "the cache to write (required)", NULL, option_text, FIELD(output)},
-	{"cpu", "MODEL", "processor that guests will see, as in avant run", "default", option_text, FIELD(cpu_name)},
-	{"place", "N", "0 or 1: caches that are to be used together must\nhave different places", "0", parse_place,
-	 FIELD(place)},
 	{.help = "Work"},
 	{"jobs", "N", "threads that LLVM runs in; default: one for each\nprocessor", NULL, option_count, FIELD(jobs)},
 	{"budget", "MINUTES", "processor time for LLVM, estimated: the hottest\nloops are lifted, the rest is copied",
@@ -336,12 +336,14 @@ static int translate_main(const struct command *command, void *parsed)
 const struct command command_translate = {
 	.name = "translate",
 	.summary = "translate a guest ahead of time",
-	.usage = "--kernel FILE --output CACHE [OPTION]...",
+	.usage = "--kernel FILE -o CACHE [OPTION]...",
 	.text = "Translates the code of a guest into a cache file, with which avant run starts faster.\n",
 	.examples = "  avant run --kernel vmlinuz --initrd initrd.img --record boot.rec\n"
-		    "  avant translate --kernel vmlinuz --profile boot.rec --output debian.tcache\n"
+		    "  avant translate --kernel vmlinuz --initrd initrd.img --profile boot.rec \\\n"
+		    "      -o debian.tcache\n"
 		    "  avant run --kernel vmlinuz --initrd initrd.img --cache debian.tcache\n",
 	.options = option_specs,
+	.letters = "o",
 	.options_size = sizeof(struct translate_options),
 	.main = translate_main,
 };
