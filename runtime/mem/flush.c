@@ -127,8 +127,19 @@ static void view_clear_jumps(struct view *view)
 	view->jumps_local = view->jumps_low = false;
 }
 
+/* Cells hold what the TLB held once: they must not outlive any flush. Generated code fills them, and says so. */
+static void view_clear_cells(struct view *view)
+{
+	if (!view->cells_used)
+		return;
+	for (unsigned i = 0; i < TLB_CELLS; i++)
+		view->cell[i] = (struct tlb_cell){TLB_CELL_EMPTY, 0};
+	view->cells_used = false;
+}
+
 static void view_clear(struct view *view)
 {
+	view_clear_cells(view);
 	FOR_EACH_WORD (&view->filled, w) {
 		FOR_EACH_INDEX (view->filled.word[w], w, i)
 			entry_invalidate(view, i);
@@ -144,6 +155,7 @@ static void view_clear(struct view *view)
 /* Drops what is not global. */
 static void view_clear_local(struct view *view)
 {
+	view_clear_cells(view);
 	FOR_EACH_WORD (&view->local, w) {
 		const u64 bits = view->local.word[w];
 
@@ -222,6 +234,7 @@ static void view_flush_page(struct view *view, u64 gva)
 	const struct tlb_entry *entry = &view->tlb[index];
 	const u64 ntag = 0 - PAGE_BASE(gva);
 
+	view_clear_cells(view);
 	if (entry->ntag_read == ntag || entry->ntag_write == ntag || entry->ntag_exec == ntag)
 		entry_drop(view, index);
 	if (gva >= view->large_low && gva <= view->large_high)
@@ -294,6 +307,8 @@ int mmu_init(struct mmu *mmu, struct err *err)
 		entry_invalidate(&mmu->views[i], 0);
 		view_no_large(&mmu->views[i]);
 		mmu->views[i].pair[0].pc = jump_pair_empty(0);
+		mmu->views[i].cells_used = true;
+		view_clear_cells(&mmu->views[i]);
 	}
 	mmu->slots[0].used = true;
 	return 0;
@@ -465,8 +480,10 @@ void mmu_protect_frame(struct vcpu *v, u64 gpa)
 			from = ((*frame & FRAME_GROUP) >> FRAME_GROUP_SHIFT) * group_words;
 			to = from + group_words;
 		}
-		FOR_EACH_VIEW (mmu, view)
+		FOR_EACH_VIEW (mmu, view) {
 			view_protect(view, (u64)host, from, to);
+			view_clear_cells(view);
+		}
 	}
 	*frame = FRAME_CODE;
 }

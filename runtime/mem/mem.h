@@ -114,6 +114,23 @@ INDEX_SET(target_set, TARGET_SIZE);
 #define index_set_remove(set, i) ((set)->word[(i) / 64] &= ~BIT((i) % 64))
 #define index_set_has(set, i)    ((bool)((set)->word[(i) / 64] >> ((i) % 64) & 1))
 
+/*
+ * What an access in generated code found in the TLB, kept for that access (others may share the cell): it needs not
+ * compute an index first, and its addend is there before its address. `ntag` and `addend` as in a TLB entry. Cells with
+ * even numbers are filled from write tags only, those with odd numbers from read tags. Number 0 is the stack's.
+ */
+struct tlb_cell {
+	u64 ntag;
+	u64 addend;
+};
+
+#define TLB_CELLS      256
+/*
+ * The ntag of an empty cell. Every ntag fits some page; this one's is not canonical and nobody's, and with the addend 0
+ * the host's processor raises the #GP that it is owed (for the stack that should be #SS).
+ */
+#define TLB_CELL_EMPTY (0 - 0xb362c4ad8e17a000ULL)
+
 /* Where an indirect jump to the guest address pc goes, with the flags in v->scratch[2]. */
 struct jump_pair {
 	u64 pc;
@@ -145,6 +162,8 @@ struct view {
 	void *target[TARGET_SIZE]; /* written by view_set_target() only */
 	u64 target_pc[TARGET_SIZE];
 	void *target_miss;
+	struct tlb_cell cell[TLB_CELLS]; /* written by generated code, emptied with anything that the TLB loses */
+	bool cells_used;
 	struct index_set filled;     /* TLB entries with a valid tag */
 	struct index_set local;      /* those of pages that are not global */
 	struct index_set large;      /* those that are pieces of a 2 MiB or 1 GiB page */
