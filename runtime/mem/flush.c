@@ -68,7 +68,7 @@ static void entry_invalidate(struct view *view, unsigned index)
 {
 	struct tlb_entry *entry = &view->tlb[index];
 
-	entry->ntag_read = entry->ntag_write = entry->ntag_exec = tlb_invalid(index);
+	entry->ntag_read = tlb_more(entry)->ntag_write = tlb_more(entry)->ntag_exec = tlb_invalid(index);
 }
 
 static void entry_drop(struct view *view, unsigned index)
@@ -86,7 +86,7 @@ static u64 entry_page(const struct tlb_entry *entry, unsigned index)
 
 	if (entry->ntag_read != invalid)
 		return 0 - entry->ntag_read;
-	return 0 - (entry->ntag_exec != invalid ? entry->ntag_exec : entry->ntag_write);
+	return 0 - (tlb_more(entry)->ntag_exec != invalid ? tlb_more(entry)->ntag_exec : tlb_more(entry)->ntag_write);
 }
 
 static void view_no_large(struct view *view)
@@ -235,7 +235,7 @@ static void view_flush_page(struct view *view, u64 gva)
 	const u64 ntag = 0 - PAGE_BASE(gva);
 
 	view_clear_cells(view);
-	if (entry->ntag_read == ntag || entry->ntag_write == ntag || entry->ntag_exec == ntag)
+	if (entry->ntag_read == ntag || tlb_more(entry)->ntag_write == ntag || tlb_more(entry)->ntag_exec == ntag)
 		entry_drop(view, index);
 	if (gva >= view->large_low && gva <= view->large_high)
 		view_flush_large(view, gva);
@@ -459,8 +459,8 @@ static void view_protect(struct view *view, u64 host, unsigned from, unsigned to
 			struct tlb_entry *entry = &view->tlb[i];
 
 			/* an invalid tag that happens to fit is made invalid again: no harm */
-			if (entry->addend - entry->ntag_write == host)
-				entry->ntag_write = tlb_invalid(i);
+			if (entry->addend - tlb_more(entry)->ntag_write == host)
+				tlb_more(entry)->ntag_write = tlb_invalid(i);
 		}
 }
 

@@ -77,9 +77,13 @@ static inline u64 ram_gpa(const struct ram *ram, const u8 *hva)
  */
 struct tlb_entry {
 	u64 ntag_read;
+	u64 addend;
+};
+
+/* What reading does not need lies elsewhere: so a line of the host's cache serves four pages that are read. */
+struct tlb_more {
 	u64 ntag_write;
 	u64 ntag_exec;
-	u64 addend;
 };
 #define TLB_INVALID_0 (0 - PAGE_SIZE)
 
@@ -147,6 +151,7 @@ static inline u64 jump_pair_empty(unsigned i)
  */
 struct view {
 	struct tlb_entry tlb[TLB_SIZE];
+	struct tlb_more tlb_more[TLB_SIZE]; /* of the same entries */
 	/*
 	 * Where generated code for a guest address is: offset in the code cache, whose beginning is a jump to where
 	 * misses are looked after, so 0 is an empty entry. The code checks itself whether it is the one wanted.
@@ -176,6 +181,17 @@ struct view {
 	u64 large_mask;              /* size - 1 of the largest of them */
 };
 
+/* The other half of an entry of view.tlb. */
+static inline struct tlb_more *tlb_more(const struct tlb_entry *entry)
+{
+	u64 at = (u64)(uintptr_t)entry + offsetof(struct view, tlb_more) - offsetof(struct view, tlb);
+	_Static_assert(sizeof(struct tlb_entry) == sizeof(struct tlb_more), "the same distance for all");
+
+	/* the compiler is not to think that this is still in the array `tlb` */
+	__asm__("" : "+r"(at));
+	return (struct tlb_more *)at;
+}
+
 struct slot {
 	struct view *views; /* VIEW_KINDS of them */
 	u64 pcid;
@@ -202,8 +218,8 @@ static inline void view_note_pages(struct view *view, u64 pc, u64 last)
 
 	index_set_add(&view->jump_pages, first_page);
 	view->jumps_low |= (s64)pc >= 0;
-	if (pc + view->tlb[first_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, first_page) ||
-	    last + view->tlb[last_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, last_page))
+	if (pc + view->tlb_more[first_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, first_page) ||
+	    last + view->tlb_more[last_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, last_page))
 		view->jumps_local = true;
 }
 

@@ -4,7 +4,7 @@
  *
  * A memory access is
  *
- *	lea S,[ea]; shr S,7; and S,mask        the TLB entry's offset
+ *	lea S,[ea]; shr S,8; and S,mask        the TLB entry's offset
  *	r10 = ea - page                        from the entry's tag
  *	cmp r10, 4096 - size; ja cold          another page, or the access runs over its end
  *	mov S, addend
@@ -18,8 +18,12 @@
 #include "x86/encode.h"
 #include "x86/mode.h"
 
-#define TLB_OFFSET_MASK ((TLB_SIZE - 1) << 5)
-_Static_assert(sizeof(struct tlb_entry) == 32, "the TLB index is computed as gva >> 7");
+#define TLB_OFFSET_MASK ((TLB_SIZE - 1) << 4)
+#define TLB_READ_TAG    (offsetof(struct view, tlb) + offsetof(struct tlb_entry, ntag_read))
+#define TLB_WRITE_TAG   (offsetof(struct view, tlb_more) + offsetof(struct tlb_more, ntag_write))
+#define TLB_ADDEND      ((s32)(offsetof(struct view, tlb) + offsetof(struct tlb_entry, addend)))
+_Static_assert(sizeof(struct tlb_entry) == 16 && sizeof(struct tlb_more) == 16,
+	       "the offset of a TLB entry is computed as gva >> 8");
 
 static void keep_rax(struct translation *t, u8 temp)
 {
@@ -176,14 +180,13 @@ static s32 emit_tag_check(struct translation *t, u8 s, struct address a, unsigne
 {
 	struct emitter *e = &t->e;
 	bool simple = a.base != HOST_R10;
-	s32 tag = (s32)(offsetof(struct view, tlb) +
-			(write ? offsetof(struct tlb_entry, ntag_write) : offsetof(struct tlb_entry, ntag_read)));
+	s32 tag = (s32)(write ? TLB_WRITE_TAG : TLB_READ_TAG);
 
 	if (simple && a.disp)
 		emit_lea(e, s, a);
 	else
 		emit_mov_rr(e, s, a.base);
-	emit_shr(e, s, 7);
+	emit_shr(e, s, 8);
 	emit_rr(e, false, 0x81, 4, s);
 	emit_u32(e, TLB_OFFSET_MASK);
 	if (simple) {
@@ -223,7 +226,7 @@ static struct cold *emit_look_up(struct translation *t, u8 s, struct address a, 
 		emit_address(t, insn_again); /* not derived from the tag: its load stays out of the critical path */
 	else if (!simple)
 		emit_rm(e, true, 0x2b, HOST_R10, ADDRESS_GS(s, tag));
-	emit_load(e, s, ADDRESS_GS(s, (s32)(offsetof(struct view, tlb) + offsetof(struct tlb_entry, addend))));
+	emit_load(e, s, ADDRESS_GS(s, TLB_ADDEND));
 	return cold;
 }
 
@@ -279,7 +282,7 @@ void emit_cold_cell(struct translation *t, const struct cold *cold)
 	miss->info = cold->info;
 	miss->tag_offset = tag;
 	miss->address = cold->address;
-	struct address addend = ADDRESS_GS(s, (s32)(offsetof(struct view, tlb) + offsetof(struct tlb_entry, addend)));
+	struct address addend = ADDRESS_GS(s, TLB_ADDEND);
 
 	if (cold->write || cold->cell % 2) {
 		emit_load(e, HOST_R10, ADDRESS_GS(s, tag));
@@ -346,9 +349,8 @@ static struct address emit_constant_check(struct translation *t, u64 gva, unsign
 	u8 s = t->scratch, *retry = e->at;
 	bool small = (s64)gva == (s32)gva;
 	u64 ntag = 0 - PAGE_BASE(gva);
-	s32 entry = (s32)(offsetof(struct view, tlb) + tlb_index(gva) * sizeof(struct tlb_entry));
-	struct address tag = ADDRESS_GS(NO_REG, entry + (s32)(write ? offsetof(struct tlb_entry, ntag_write)
-								    : offsetof(struct tlb_entry, ntag_read)));
+	s32 entry = (s32)(tlb_index(gva) * sizeof(struct tlb_entry));
+	struct address tag = ADDRESS_GS(NO_REG, entry + (s32)(write ? TLB_WRITE_TAG : TLB_READ_TAG));
 
 	translate_clobber_flags(t, HOST_R10);
 	if ((s64)ntag == (s32)ntag) {
@@ -367,7 +369,7 @@ static struct address emit_constant_check(struct translation *t, u64 gva, unsign
 	cold->flags_saved = t->flags_saved;
 	cold->keep = open_windows(t);
 	cold->info = size | (write ? 0x80 : 0);
-	emit_load(e, s, ADDRESS_GS(NO_REG, entry + (s32)offsetof(struct tlb_entry, addend)));
+	emit_load(e, s, ADDRESS_GS(NO_REG, entry + TLB_ADDEND));
 	if (small)
 		return ADDRESS_BASE(s, (s32)gva);
 	emit_mov_imm(e, HOST_R10, gva);

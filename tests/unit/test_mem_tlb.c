@@ -15,7 +15,10 @@ static bool hits(u64 gva, unsigned access)
 {
 	const struct tlb_entry *e = &cpu->view->tlb[tlb_index(gva)];
 
-	return gva + (access == EX ? e->ntag_exec : access == WR ? e->ntag_write : e->ntag_read) < PAGE_SIZE;
+	return gva + (access == EX   ? tlb_more(e)->ntag_exec
+		      : access == WR ? tlb_more(e)->ntag_write
+				     : e->ntag_read) <
+	       PAGE_SIZE;
 }
 
 #define assert_hits(gva, r, w, x)                                                                                      \
@@ -650,7 +653,7 @@ static void use_cell(u64 gva)
 {
 	const struct tlb_entry *entry = &cpu->view->tlb[tlb_index(gva)];
 
-	cpu->view->cell[2] = (struct tlb_cell){entry->ntag_write, entry->addend};
+	cpu->view->cell[2] = (struct tlb_cell){tlb_more(entry)->ntag_write, entry->addend};
 	cpu->view->cells_used = true;
 }
 
