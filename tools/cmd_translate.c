@@ -124,7 +124,8 @@ static int scan_kernel(struct job *job, struct err *err)
 	struct err why = ERR_INIT;
 
 	if (discover_kernel(&job->kernel, &patched, &job->patched, &why) < 0) {
-		/* not Linux as it is known here: what has been executed can be translated all the same, without names */
+		/* not Linux as it is known here: what has been executed can be translated all the same, without names
+		 */
 		if (!o->profile_count)
 			return err_set(err, "%s", why.text);
 		if (!o->only_recorded)
@@ -170,7 +171,7 @@ static const char *name_of(void *opaque, u64 pc, u64 *offset)
 	return name;
 }
 
-static int translate_all(struct job *job, struct err *err)
+static void translate_all(struct job *job)
 {
 	const struct store *store = build_store(job->build);
 	u64 unseen = job->options->unseen ? job->options->unseen : job->options->profile_count ? UNSEEN_DEFAULT : ~0ULL;
@@ -194,14 +195,10 @@ static int translate_all(struct job *job, struct err *err)
 			job->skipped++;
 			break;
 		case BUILD_FULL:
-			if (!want->count_count) {
-				job->left_out++;
-				break;
-			}
-			return err_set(err, "there is no room for more than %zu units in one cache", i);
+			job->left_out++;
+			break;
 		}
 	}
-	return 0;
 }
 
 static int run_job(struct job *job, struct err *err)
@@ -218,8 +215,9 @@ static int run_job(struct job *job, struct err *err)
 	if (!job->build)
 		return -1;
 	job->plan = plan_create(build_store(job->build), err);
-	if (!job->plan || read_inputs(job, err) < 0 || scan_kernel(job, err) < 0 || scan_programs(job, err) < 0 || translate_all(job, err) < 0)
+	if (!job->plan || read_inputs(job, err) < 0 || scan_kernel(job, err) < 0 || scan_programs(job, err) < 0)
 		return -1;
+	translate_all(job);
 	images[0].file = job->kernel_file;
 	images[0].file_size = job->kernel_size;
 	if (job->kernel.unpacked.data) {
