@@ -25,6 +25,15 @@ void live_stub_link(void);
 void live_stub_poll(void);
 void live_stub_budget(void);
 void live_stub_underflow(void);
+void live_stub_careful(void);
+void live_stub_fill_read1(void);
+void live_stub_fill_read2(void);
+void live_stub_fill_read4(void);
+void live_stub_fill_read8(void);
+void live_stub_fill_write1(void);
+void live_stub_fill_write2(void);
+void live_stub_fill_write4(void);
+void live_stub_fill_write8(void);
 
 /* Bound at a time; more have the tables emptied. */
 #define AOT_UNITS_MAX 65536u
@@ -115,6 +124,15 @@ static void set_stubs(struct vcpu *v)
 	v->stub[STUB_LINK] = (void *)live_stub_link;
 	v->stub[STUB_POLL] = (void *)live_stub_poll;
 	v->stub[STUB_BUDGET] = (void *)live_stub_budget;
+	v->stub[STUB_CAREFUL] = (void *)live_stub_careful;
+	v->stub[STUB_FILL_READ + 0] = (void *)live_stub_fill_read1;
+	v->stub[STUB_FILL_READ + 1] = (void *)live_stub_fill_read2;
+	v->stub[STUB_FILL_READ + 2] = (void *)live_stub_fill_read4;
+	v->stub[STUB_FILL_READ + 3] = (void *)live_stub_fill_read8;
+	v->stub[STUB_FILL_WRITE + 0] = (void *)live_stub_fill_write1;
+	v->stub[STUB_FILL_WRITE + 1] = (void *)live_stub_fill_write2;
+	v->stub[STUB_FILL_WRITE + 2] = (void *)live_stub_fill_write4;
+	v->stub[STUB_FILL_WRITE + 3] = (void *)live_stub_fill_write8;
 }
 
 /* Two stacks with an unmapped page below each; the top word of each is the sentinel. */
@@ -270,6 +288,8 @@ static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, u32 mode, u64 
 	struct scan_options options = translate_scan_options(&live->store, mode);
 	u8 joined[2 * INSN_MAX];
 
+	if (live->lift && !(mode & MODE_CAREFUL))
+		options.max = SCAN_ROOM;
 	*next = NO_FRAME;
 	if (!bytes)
 		return false;
@@ -326,6 +346,17 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 	return number;
 }
 
+/* One attempt; UNIT_NONE if something is full. */
+static u32 translate_once(struct live *live, u32 mode)
+{
+	struct translation *t = live->translation;
+	const struct translate_parts *parts = NULL;
+
+	if (live->lift && !(mode & MODE_CAREFUL))
+		parts = live->lift(translation_scan(t), &live->store, mode);
+	return translate_unit_with(t, &live->store, mode, parts);
+}
+
 static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 {
 	struct live *live = v->vm->live;
@@ -334,11 +365,11 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 
 	if (!scan_here(v, translation_scan(live->translation), gpa, mode, &next, fault))
 		return UNIT_NONE;
-	u32 number = translate_unit(live->translation, &live->store, mode);
+	u32 number = translate_once(live, mode);
 
 	if (number == UNIT_NONE) {
 		live_flush(live);
-		number = translate_unit(live->translation, &live->store, mode);
+		number = translate_once(live, mode);
 	}
 	if (number == UNIT_NONE)
 		return UNIT_NONE;

@@ -250,6 +250,32 @@ void *live_call_target_miss(struct vcpu *v)
 	return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
 }
 
+/*
+ * The guest's registers are in host registers that v does not have, so nothing may come of this but a TLB entry: a
+ * fault is recorded, and again by the careful translation that executes the instruction.
+ */
+u64 live_call_fill(struct vcpu *v, u64 gva, u64 info)
+{
+	bool write = info & 0x80;
+	u8 *host;
+
+	if (mmu_fill(v, gva, info & 0x7f, write ? ACCESS_WRITE : ACCESS_READ, &host) != EXEC_OK || !host)
+		return 0;
+	if (!write)
+		write = v->view->tlb[tlb_index(gva)].ntag_write == 0 - PAGE_BASE(gva);
+	return ((u64)host - gva) | 1 | (u64)write << 1;
+}
+
+void *live_call_careful(struct vcpu *v)
+{
+	v->vm->stats.exits_window++;
+	if (v->vm->live->store.counted)
+		live_count_in(v, NULL, 0);
+	void *code = live_lookup_careful(v);
+
+	return code ? code : leave(v, LIVE_EXIT_CAREFUL, EXEC_OK);
+}
+
 void *live_call_jump_miss(struct vcpu *v)
 {
 	v->vm->stats.exits_dispatch++;

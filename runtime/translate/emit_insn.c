@@ -779,18 +779,19 @@ void emit_stub_call(struct translation *t, enum stub stub)
 		t->ended = false;
 }
 
-void emit_insn_by_interp(struct translation *t)
+void translate_close_windows(struct translation *t, unsigned here)
 {
-	unsigned here = (unsigned)(t->item - t->scan->item);
-
-	/* the call loses the addends of windows, and windows that were to begin here have not: later accesses look up
-	 */
 	for (unsigned i = 0; i < t->plan.count; i++) {
 		struct window *w = &t->plan.window[i];
 
 		if (w->check <= here && here <= w->last)
 			w->reg = 0xff;
 	}
+}
+
+void emit_insn_by_interp(struct translation *t)
+{
+	translate_close_windows(t, (unsigned)(t->item - t->scan->item));
 	emit_stub_call(t, STUB_INTERP);
 }
 

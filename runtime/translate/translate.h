@@ -57,12 +57,28 @@ struct cold {
 	u64 pc;
 };
 
+struct translation;
+
+/* Code for some of a unit's items that does not come from emit_insn(): see translate_unit_with(). */
+struct translate_parts {
+	/*
+	 * Is asked for each item in turn, with t->item set and registers as they are within the unit. Emits it and
+	 * returns true; or returns false, and the item is copied. The flags may be saved (t->flags_saved); ways into a
+	 * block bring them in the host's register.
+	 */
+	bool (*item)(const struct translate_parts *parts, struct translation *t, unsigned i);
+	/* Emits what all items have been emitted before. */
+	void (*end)(const struct translate_parts *parts, struct translation *t);
+	bool no_windows; /* parts of basic blocks are replaced, across which no look-up may be kept */
+};
+
 struct translation {
 	struct vcpu *v; /* where generated code will find it; not to be read from here */
 	struct store *store;
 	u32 mode; /* MODE_*, without MODE_CAREFUL */
 	struct scan *scan;
-	bool careful; /* no windows */
+	bool careful;                        /* no windows */
+	const struct translate_parts *parts; /* or NULL */
 	u32 unit;
 	struct emitter e;
 	struct scan_item *item; /* being emitted */
@@ -79,11 +95,11 @@ struct translation {
 	bool flags_saved; /* the guest's flags are in v->scratch[2]; the host's mean nothing */
 	struct window_plan plan;
 	bool window_open[WINDOW_MAX];
-	u8 *host[SCAN_MAX];
+	u8 *host[SCAN_ROOM];
 	struct {
 		u8 *from;
 		u16 item;
-	} branch[SCAN_MAX * 2];
+	} branch[SCAN_ROOM * 2];
 	unsigned branch_count;
 	struct cold cold[COLD_MAX];
 	unsigned cold_count;
@@ -107,6 +123,8 @@ u32 translate_mode_mask(const struct scan *scan);
  * the store has no room for it, and then it is as it was.
  */
 u32 translate_unit(struct translation *t, struct store *store, u32 mode);
+/* The same with parts that come from elsewhere; parts may be NULL. */
+u32 translate_unit_with(struct translation *t, struct store *store, u32 mode, const struct translate_parts *parts);
 /* The frame of translate_unit(), for whoever fills a unit in another way: begin, emit, finish. */
 struct unit *translate_begin(struct translation *t, struct store *store, u32 mode);
 u32 translate_finish(struct translation *t);
@@ -151,6 +169,8 @@ void translate_exit(struct translation *t, u64 pc);
 
 /* Does what item i emits begin with the check of an access? */
 bool emit_checks_first(const struct translation *t, unsigned i);
+/* What is emitted for item `here` loses the addends of windows (and does not open any): later accesses look up. */
+void translate_close_windows(struct translation *t, unsigned here);
 /* Emits the look-ups that are due before t->item. */
 void emit_window_checks(struct translation *t);
 /* Emits t->item; false if this instruction must be executed by emit_insn_by_interp(). */

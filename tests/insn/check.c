@@ -432,6 +432,8 @@ static unsigned check_batch(unsigned count)
 	for (unsigned i = 0; i < count; i++)
 		native_run(&batch[i].c, &batch[i].native);
 	for (unsigned variant = 0; variant < VARIANTS; variant++) {
+		if (variants[variant].live && variants[variant].lifted != !!machine_lift)
+			continue;
 		machine_select(&variants[variant]);
 		for (unsigned i = 0; i < count; i++) {
 			unsigned run = 0, last = variants[variant].live ? RUNS : 2;
