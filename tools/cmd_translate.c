@@ -232,7 +232,7 @@ static enum heat heat_of(const struct want *want)
 	return want->count_count ? WARM : UNSEEN;
 }
 
-static int translate_heat(struct job *job, enum heat heat, u64 limit, struct err *err)
+static void translate_heat(struct job *job, enum heat heat, u64 limit)
 {
 	const struct store *store = build_store(job->build);
 
@@ -253,17 +253,13 @@ static int translate_heat(struct job *job, enum heat heat, u64 limit, struct err
 			job->skipped++;
 			break;
 		case BUILD_FULL:
-			if (heat == UNSEEN) {
-				job->left_out++;
-				break;
-			}
-			return err_set(err, "there is no room for more than %zu units in one cache", i);
+			job->left_out++;
+			break;
 		}
 	}
-	return 0;
 }
 
-static int translate_all(struct job *job, struct err *err)
+static void translate_all(struct job *job)
 {
 	const struct translate_options *o = job->options;
 	const struct store *store = build_store(job->build);
@@ -272,10 +268,8 @@ static int translate_all(struct job *job, struct err *err)
 	for (enum heat heat = HOT; heat < HEATS; heat++) {
 		u64 limit = heat == UNSEEN && unseen < store->size - store->used ? store->used + unseen : store->size;
 
-		if (translate_heat(job, heat, limit, err) < 0)
-			return -1;
+		translate_heat(job, heat, limit);
 	}
-	return 0;
 }
 
 static int run_job(struct job *job, struct err *err)
@@ -293,8 +287,9 @@ static int run_job(struct job *job, struct err *err)
 		return -1;
 	job->plan = plan_create(build_store(job->build), err);
 	if (!job->plan || read_inputs(job, err) < 0 || scan_kernel(job, err) < 0 || scan_programs(job, err) < 0 ||
-	    lift_loops(job, err) < 0 || translate_all(job, err) < 0)
+	    lift_loops(job, err) < 0)
 		return -1;
+	translate_all(job);
 	images[0].file = job->kernel_file;
 	images[0].file_size = job->kernel_size;
 	if (job->kernel.unpacked.data) {

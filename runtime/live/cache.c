@@ -228,10 +228,10 @@ void live_flush(struct live *live)
 		forget_frames(live, &live->store.units[i]);
 	for (u32 i = live->store.bound_first; i < live->store.unit_max; i++)
 		forget_frames(live, &live->store.units[i]);
+	aot_unbind_all(live);
 	live->store.bound_first = live->store.unit_max;
 	if (live->recorder)
 		recorder_harvest(live->recorder, live);
-	aot_unbind_all(live);
 	live->dropped_code = true;
 	memset(live->hash, 0, sizeof(u32) << ENTRY_HASH_BITS);
 	memset(live->store.target_hash, 0, sizeof(u32) << TARGET_HASH_BITS);
@@ -336,8 +336,12 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 		live_flush(live);
 		number = aot_bind(v, gpa, mode, &full);
 	}
-	if (number != UNIT_NONE)
+	if (number != UNIT_NONE) {
+		const struct unit *unit = &live->store.units[number];
+
 		publish(live, number);
+		perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
+	}
 	v->vm->stats.aot_bind_ns += clock_monotonic_ns() - start;
 	return number;
 }
