@@ -22,6 +22,10 @@ ASSERT_OFFSET(V_PREDICTION_SP, prediction_sp);
 ASSERT_OFFSET(V_ENTER_TARGET, enter_target);
 ASSERT_OFFSET(V_INTERP_SP, interp_sp);
 ASSERT_OFFSET(V_LIVE_EXIT, live_exit);
+_Static_assert(LIVE_CODE == LIVE_CODE_ADDRESS, "live code");
+_Static_assert(VIEW_JUMP == offsetof(struct view, jump), "jump");
+_Static_assert(VIEW_JUMP_PC == offsetof(struct view, jump_pc), "jump_pc");
+_Static_assert(VIEW_SHIFT == JUMP_SHIFT && JUMP_BITS == 16, "jump_index()");
 
 static void *leave(struct vcpu *v, enum live_exit why, enum exec exec)
 {
