@@ -19,8 +19,8 @@
 
 #define LIVE_CODE 0x20000000 /* what the offsets in the jump table count from */
 
-#define VIEW_JUMP    0x40000 /* u32 */
-#define VIEW_JUMP_PC 0x80000 /* u64 */
+#define VIEW_JUMP    0x41000 /* u32 */
+#define VIEW_JUMP_PC 0x81000 /* u64 */
 #define VIEW_SHIFT   3       /* of a guest address, whose low 16 bits are the index of both then */
 
 #endif
