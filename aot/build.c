@@ -384,7 +384,7 @@ static void write_images(struct writing *w, const struct build_image *images, un
 						.data_size = images[i].data_size,
 						.kind = (u16)images[i].kind,
 						.name = add_string(&w->strings, images[i].path)};
-		tcache_digest(images[i].file, images[i].file_size, record->digest);
+		tcache_image_digest(images[i].file, images[i].file_size, record->digest);
 		if (images[i].data) {
 			record->data = 1 + tcache_writer_chunk_count(w->writer);
 			tcache_writer_chunk(w->writer, TCACHE_TYPE_kernel, images[i].data, images[i].data_size);

@@ -222,7 +222,7 @@ const u8 *aot_unpacked(const struct live *live, const u8 *file, u64 size, u64 *u
 	u8 digest[TCACHE_DIGEST_SIZE];
 	const void *data;
 
-	tcache_digest(file, size, digest);
+	tcache_image_digest(file, size, digest);
 	for (unsigned i = 0; i < live->aot_count; i++) {
 		if (tcache_unpacked(live->aot[i]->file, digest, &data, unpacked_size) == TCACHE_OK)
 			return data;

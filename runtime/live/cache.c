@@ -20,6 +20,7 @@ void live_stub_interp(void);
 void live_stub_tlb_miss(void);
 void live_stub_window_miss(void);
 void live_stub_jump_miss(void);
+void live_stub_return_miss(void);
 void live_stub_target_miss(void);
 void live_stub_link(void);
 void live_stub_poll(void);
@@ -120,6 +121,7 @@ static void set_stubs(struct vcpu *v)
 	v->stub[STUB_TLB_MISS] = (void *)live_stub_tlb_miss;
 	v->stub[STUB_WINDOW_MISS] = (void *)live_stub_window_miss;
 	v->stub[STUB_JUMP_MISS] = (void *)live_stub_jump_miss;
+	v->stub[STUB_RETURN_MISS] = (void *)live_stub_return_miss;
 	v->stub[STUB_TARGET_MISS] = (void *)live_stub_target_miss;
 	v->stub[STUB_LINK] = (void *)live_stub_link;
 	v->stub[STUB_POLL] = (void *)live_stub_poll;

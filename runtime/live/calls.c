@@ -22,6 +22,10 @@ ASSERT_OFFSET(V_PREDICTION_SP, prediction_sp);
 ASSERT_OFFSET(V_ENTER_TARGET, enter_target);
 ASSERT_OFFSET(V_INTERP_SP, interp_sp);
 ASSERT_OFFSET(V_LIVE_EXIT, live_exit);
+_Static_assert(LIVE_CODE == LIVE_CODE_ADDRESS, "live code");
+_Static_assert(VIEW_JUMP == offsetof(struct view, jump), "jump");
+_Static_assert(VIEW_JUMP_PC == offsetof(struct view, jump_pc), "jump_pc");
+_Static_assert(VIEW_SHIFT == JUMP_SHIFT && JUMP_BITS == 16, "jump_index()");
 
 _Static_assert(offsetof(struct view, tlb) == 0 && offsetof(struct tlb_entry, ntag_read) == 0 &&
 		       1 << (PAGE_SHIFT - VIEW_TLB_SHIFT) == sizeof(struct tlb_entry) &&

@@ -272,12 +272,37 @@ live_fill_miss:
 	pop rax
 	ret
 
-/* A guest return (r10 = its target) found the prediction stack empty: put the sentinel back, then like a jump. */
+/*
+ * Jumped to: a guest return to r10 that was not predicted. Common while a kernel goes through retpolines, so what the
+ * jump table knows is good enough. r8 and r9 are free where units are entered; the flags are not.
+ */
+	.globl live_stub_return_miss
+live_stub_return_miss:
+	mov [V_RIP], r10
+	mov r9, rax
+	lahf
+	seto al
+	mov r8, r10
+	shr r8, VIEW_SHIFT
+	movzx r8d, r8w
+	cmp gs:[VIEW_JUMP_PC + r8 * 8], r10
+	jne 1f
+	mov r8d, gs:[VIEW_JUMP + r8 * 4]
+	add al, 0x7f
+	sahf
+	mov rax, r9
+	lea r8, [r8 + LIVE_CODE]
+	jmp r8
+1:	add al, 0x7f
+	sahf
+	mov rax, r9
+	jmp live_stub_jump_miss
+
+/* A guest return (r10 = its target) found the prediction stack empty: put the sentinel back. */
 	.globl live_stub_underflow
 live_stub_underflow:
 	lea rsp, [rsp - 8]
-	mov [V_RIP], r10
-	jmp live_stub_jump_miss
+	jmp live_stub_return_miss
 
 .macro LEAVING name, reason
 	.globl \name

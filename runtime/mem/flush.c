@@ -242,10 +242,10 @@ static void view_flush_page(struct view *view, u64 gva)
 	view_flush_page_jumps(view, gva);
 }
 
-/* Does kernel code of pages that are not global run in this slot? */
+/* Does kernel code of pages that are not global run in this slot? (VIEW_KERNEL_AC shares what is asked for.) */
 static bool slot_kernel_local(const struct slot *slot)
 {
-	return slot->views[VIEW_KERNEL].jumps_local || slot->views[VIEW_KERNEL_AC].jumps_local;
+	return slot->views[VIEW_KERNEL].jumps_local;
 }
 
 /* Predicted returns are a kind of jump entry that is not in a table: they go where local entries go. */
@@ -261,7 +261,7 @@ static void slot_flush_page(struct vcpu *v, struct slot *slot, u64 gva)
 {
 	v->forget_user = true;
 	/* pages of the lower half are the user's, unless the kernel has run code there */
-	v->forget_kernel |= (s64)gva < 0 || slot->views[VIEW_KERNEL].jumps_low || slot->views[VIEW_KERNEL_AC].jumps_low;
+	v->forget_kernel |= (s64)gva < 0 || slot->views[VIEW_KERNEL].jumps_low;
 	for (unsigned kind = 0; kind < VIEW_KINDS; kind++)
 		view_flush_page(&slot->views[kind], gva);
 }
@@ -293,6 +293,22 @@ static struct slot *slot_victim(struct mmu *mmu)
 	return victim;
 }
 
+/* The views of kernel code share their jumps (struct view). */
+static int share_jumps(struct mmu *mmu)
+{
+	void *first = mmu->views[VIEW_KERNEL].jump;
+
+	if (mmap(first, VIEW_SHARED_SIZE, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return -1;
+	/* an old size of 0 duplicates a shared mapping (mremap(2)) */
+	for (unsigned i = VIEW_KERNEL + 1; i < TLB_SLOTS * VIEW_KINDS; i++)
+		if (i % VIEW_KINDS != VIEW_USER &&
+		    mremap(first, 0, VIEW_SHARED_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, mmu->views[i].jump) == MAP_FAILED)
+			return -1;
+	return 0;
+}
+
 int mmu_init(struct mmu *mmu, struct err *err)
 {
 	void *at = mmap(NULL, VIEWS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -301,6 +317,8 @@ int mmu_init(struct mmu *mmu, struct err *err)
 	if (at == MAP_FAILED)
 		return err_set(err, "cannot map %zu KiB for TLBs: %s", VIEWS_SIZE >> 10, strerror(errno));
 	mmu->views = at;
+	if (share_jumps(mmu) < 0)
+		return err_set(err, "cannot map %zu KiB for TLBs: %s", VIEWS_SIZE >> 10, strerror(errno));
 	for (unsigned i = 0; i < TLB_SLOTS; i++)
 		mmu->slots[i].views = mmu->views + i * VIEW_KINDS;
 	for (unsigned i = 0; i < TLB_SLOTS * VIEW_KINDS; i++) {
@@ -321,26 +339,16 @@ void mmu_release(struct mmu *mmu)
 	*mmu = (struct mmu){0};
 }
 
-/* A slot's views get their empty targets when it is first used: they are a lot of memory. */
-static void slot_fill_targets(const struct mmu *mmu, struct slot *slot)
+void view_fill_targets(struct view *view, void *target_miss)
 {
-	for (unsigned kind = 0; kind < VIEW_KINDS; kind++) {
-		struct view *view = &slot->views[kind];
-
-		if (view->target_miss == mmu->target_miss)
-			continue;
-		view->target_miss = mmu->target_miss;
-		for (unsigned i = 0; i < TARGET_SIZE; i++)
-			view->target[i] = mmu->target_miss;
-	}
+	view->target_miss = target_miss;
+	for (unsigned i = 0; i < TARGET_SIZE; i++)
+		view->target[i] = target_miss;
 }
 
 void mmu_set_target_miss(struct mmu *mmu, void *code)
 {
 	mmu->target_miss = code;
-	for (unsigned i = 0; i < TLB_SLOTS; i++)
-		if (mmu->slots[i].used)
-			slot_fill_targets(mmu, &mmu->slots[i]);
 }
 
 void mmu_load_cr3(struct vcpu *v, bool keep)
@@ -352,7 +360,6 @@ void mmu_load_cr3(struct vcpu *v, bool keep)
 	if (!slot) {
 		slot = slot_victim(mmu);
 		slot->used = true;
-		slot_fill_targets(mmu, slot);
 		slot->pcid = pcid;
 		keep = false;
 	}
@@ -361,7 +368,9 @@ void mmu_load_cr3(struct vcpu *v, bool keep)
 		v->vm->stats.tlb_flushes++;
 	}
 	v->forget_user = true; /* the other address space's */
-	v->forget_kernel |= slot_kernel_local(&mmu->slots[v->slot]);
+	v->forget_kernel |= slot_kernel_local(slot);
+	if (slot != &mmu->slots[v->slot] && slot_kernel_local(slot))
+		view_clear_jumps(&slot->views[VIEW_KERNEL]);
 	slot->cr3 = v->cr3;
 	slot->last_use = ++mmu->use_clock;
 	v->slot = (unsigned)(slot - mmu->slots);

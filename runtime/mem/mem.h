@@ -147,17 +147,29 @@ static inline u64 jump_pair_empty(unsigned i)
 	return i ? 0 : 1 << JUMP_SHIFT;
 }
 
-/* One view of one slot. The host's GS base points at the view in force; generated code names both arrays GS-relative.
+/*
+ * One view of one slot. The host's GS base points at the view in force; generated code names the arrays GS-relative.
+ *
+ * What begins with `jump` is one and the same memory in all views of kernel code, whatever their slot: Linux runs in
+ * global pages, of which no address space has others, and goes through many slots while it patches itself. Entries for
+ * pages that are not global go when another slot is loaded.
  */
 struct view {
 	struct tlb_entry tlb[TLB_SIZE];
 	struct tlb_more tlb_more[TLB_SIZE]; /* of the same entries */
+	struct index_set filled;            /* TLB entries with a valid tag */
+	struct index_set local;             /* those of pages that are not global */
+	struct index_set large;             /* those that are pieces of a 2 MiB or 1 GiB page */
+	u64 large_low, large_high;       /* covers every large page seen since the last full flush; empty: low > high */
+	u64 large_mask;                  /* size - 1 of the largest of them */
+	struct tlb_cell cell[TLB_CELLS]; /* written by generated code, emptied with anything that the TLB loses */
+	bool cells_used;
 	/*
 	 * Where generated code for a guest address is: offset in the code cache, whose beginning is a jump to where
 	 * misses are looked after, so 0 is an empty entry. The code checks itself whether it is the one wanted.
 	 */
-	u32 jump[JUMP_SIZE];    /* written by view_set_jump() only */
-	u64 jump_pc[JUMP_SIZE]; /* the guest address that an entry in use was made for */
+	__attribute__((aligned(4096))) u32 jump[JUMP_SIZE]; /* written by view_set_jump() only */
+	u64 jump_pc[JUMP_SIZE];                             /* the guest address that an entry in use was made for */
 	/* Where the jumping code checks, for those entries of `jump` that are beginnings of units. */
 	struct jump_pair pair[JUMP_SIZE];
 	/*
@@ -166,19 +178,12 @@ struct view {
 	 */
 	void *target[TARGET_SIZE]; /* written by view_set_target() only */
 	u64 target_pc[TARGET_SIZE];
-	void *target_miss;
-	struct tlb_cell cell[TLB_CELLS]; /* written by generated code, emptied with anything that the TLB loses */
-	bool cells_used;
-	struct index_set filled;     /* TLB entries with a valid tag */
-	struct index_set local;      /* those of pages that are not global */
-	struct index_set large;      /* those that are pieces of a 2 MiB or 1 GiB page */
+	void *target_miss;           /* what these are filled with; NULL: they are not */
 	struct jump_set jumps;       /* jump entries in use */
 	struct target_set targets;   /* targets in use */
 	struct index_set jump_pages; /* tlb_index() of the pages they lie in; may hold more */
 	bool jumps_local;            /* some jump entry may be for a page that is not global */
 	bool jumps_low;              /* some jump entry may be for the lower half of the address space */
-	u64 large_low, large_high;   /* covers every large page seen since the last full flush; empty: low > high */
-	u64 large_mask;              /* size - 1 of the largest of them */
 };
 
 /* The other half of an entry of view.tlb. */
@@ -191,6 +196,7 @@ static inline struct tlb_more *tlb_more(const struct tlb_entry *entry)
 	__asm__("" : "+r"(at));
 	return (struct tlb_more *)at;
 }
+#define VIEW_SHARED_SIZE (sizeof(struct view) - offsetof(struct view, jump))
 
 struct slot {
 	struct view *views; /* VIEW_KINDS of them */
@@ -254,8 +260,11 @@ void mmu_drop_jump(struct vcpu *v, u64 pc);
 /* Empties target n in every view. */
 void mmu_drop_target(struct vcpu *v, unsigned n);
 
-/* Where empty targets lead, from now on and in every view. */
+/* Where empty targets lead; to be called before guest code runs. */
 void mmu_set_target_miss(struct mmu *mmu, void *code);
+
+/* Makes the view's targets empty ones: they are a lot of memory, which most views never need. */
+void view_fill_targets(struct view *view, void *target_miss);
 
 /* Empties every jump table. */
 void mmu_clear_jumps(struct vcpu *v);

@@ -6,6 +6,8 @@
 void vcpu_update_view(struct vcpu *v)
 {
 	v->view = slot_view(&v->vm->mmu, v->slot, mmu_view_kind(v, 0));
+	if (UNLIKELY(v->view->target_miss != v->vm->mmu.target_miss))
+		view_fill_targets(v->view, v->vm->mmu.target_miss);
 	__asm__ volatile("wrgsbase %0" : : "r"(v->view) : "memory");
 }
 

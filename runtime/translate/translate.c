@@ -393,8 +393,7 @@ static void emit_cold(struct translation *t, struct cold *cold)
 	switch (cold->kind) {
 	case COLD_LANDING:
 		emit_mov_rr(e, RCX, R9);
-		emit_store(e, ADDRESS_ABS(&t->v->rip), HOST_R10);
-		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_JUMP_MISS]));
+		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_RETURN_MISS]));
 		break;
 	case COLD_STALE:
 		t->store->units[t->unit].stale_saved = store_offset(t->store, e->at);

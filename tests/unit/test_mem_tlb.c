@@ -609,6 +609,33 @@ static void test_statistics(void **state)
 	assert_int_equal(vm->stats.tlb_flushes, flushes + 2);
 }
 
+/* Jumps of kernel code are shared by all slots, but for those to pages that another address space may not have. */
+static void test_shared_jumps(void **state)
+{
+	const u64 other = new_table() | 5;
+
+	(void)state;
+	cpu->cr4 |= CR4_PCIDE;
+	mmu_flush_all(cpu);
+	map(cpu->cr3, KERNEL_PAGE, FRAME, P | RW | G);
+	memcpy(ram_at(&vm->ram, (other & ~0xfffULL) + 511 * 8), ram_at(&vm->ram, (cpu->cr3 & ~0xfffULL) + 511 * 8), 8);
+	set_jump(KERNEL_PAGE, KERNEL_PAGE);
+	const u64 first = cpu->cr3;
+
+	load_cr3(other, true);
+	assert_int_equal(jump_of(KERNEL_PAGE), 1);
+	map(other, USER_PAGE, FRAME, P | RW);
+	set_jump(USER_PAGE, USER_PAGE);
+	cpu->forget_kernel = false;
+	load_cr3(first, true);
+	assert_int_equal(jump_of(USER_PAGE), 0);
+	assert_true(cpu->forget_kernel);
+	set_jump(KERNEL_PAGE, KERNEL_PAGE);
+	mmu_flush_page(cpu, KERNEL_PAGE);
+	load_cr3(other, true);
+	assert_int_equal(jump_of(KERNEL_PAGE), 0);
+}
+
 #define MEM_TEST(f) cmocka_unit_test_setup_teardown(f, machine_setup, machine_teardown)
 
 /* Numbered targets of direct jumps: the same life as jump entries, and a miss pointer where there is none. */
@@ -619,6 +646,7 @@ static void test_targets(void **state)
 
 	(void)state;
 	mmu_set_target_miss(mmu, &miss);
+	vcpu_update_view(cpu);
 	map(cpu->cr3, KERNEL_PAGE, FRAME, P | RW | G);
 	set_jump(KERNEL_PAGE, KERNEL_PAGE);
 	assert_ptr_equal(cpu->view->target[5], &miss);
@@ -708,6 +736,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		MEM_TEST(test_targets),
+		MEM_TEST(test_shared_jumps),
 		MEM_TEST(test_pair_of_zero),
 		MEM_TEST(test_cells),
 		MEM_TEST(test_fill_by_access),
