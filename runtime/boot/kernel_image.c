@@ -1,10 +1,11 @@
 #include "boot/kernel_image.h"
 
 #include <asm/bootparam.h>
+#include <errno.h>
 #include <gelf.h>
 #include <libelf.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "boot/file.h"
@@ -94,6 +95,7 @@ static int add_segment(struct kernel_image *image, const GElf_Phdr *ph, const ch
 		.data = image->elf + ph->p_offset,
 		.filesz = ph->p_filesz,
 		.memsz = ph->p_memsz,
+		.writable = ph->p_flags & PF_W,
 	};
 	return 0;
 }
@@ -272,36 +274,52 @@ fail:
 	return -1;
 }
 
+/* Mapped, not read: with a cache nothing but its digest is wanted of a bzImage. */
+static const u8 *map_file(int fd, u64 size, const char *path, struct err *err)
+{
+	void *at;
+
+	if (size > KERNEL_MAX_SIZE) {
+		err_set(err, "'%s' is too large for a kernel: %llu MiB", path, (unsigned long long)(size >> 20));
+		return NULL;
+	}
+	if (!size)
+		return (const u8 *)"";
+	at = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+	if (at == MAP_FAILED) {
+		err_set(err, "cannot read kernel '%s': %s", path, strerror(errno));
+		return NULL;
+	}
+	return at;
+}
+
 int kernel_image_load(const char *path, const struct kernel_keeper *keeper, struct kernel_image *image, struct err *err)
 {
 	u64 size;
-	u8 *data = NULL;
-	int fd = file_open(path, "kernel", &size, err);
+	const u8 *data;
+	int fd = file_open(path, "kernel", &size, err), result;
 
 	*image = (struct kernel_image){0};
 	if (fd < 0)
 		return -1;
-	if (size > KERNEL_MAX_SIZE)
-		err_set(err, "'%s' is too large for a kernel: %llu MiB", path, (unsigned long long)(size >> 20));
-	else if (!(data = malloc(size + 1)))
-		err_set(err, "not enough memory to read kernel '%s'", path);
-	else if (!file_read(fd, data, size, path, "kernel", err) &&
-		 !kernel_image_parse(data, size, path, keeper, image, err)) {
-		close(fd);
-		if (image->elf != data)
-			free(data);
-		else
-			image->file = data;
-		return 0;
-	}
-	free(data);
+	data = map_file(fd, size, path, err);
 	close(fd);
-	return -1;
+	if (!data)
+		return -1;
+	result = kernel_image_parse(data, size, path, keeper, image, err);
+	if (image->elf == data) {
+		image->file = data;
+		image->file_size = size;
+	} else if (size) {
+		munmap((void *)data, size);
+	}
+	return result;
 }
 
 void kernel_image_release(struct kernel_image *image)
 {
 	payload_release(&image->unpacked);
-	free(image->file);
+	if (image->file)
+		munmap((void *)image->file, image->file_size);
 	*image = (struct kernel_image){0};
 }

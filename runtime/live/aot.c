@@ -218,6 +218,18 @@ const u8 *aot_unpacked(const struct live *live, const u8 *file, u64 size, u64 *u
 	return NULL;
 }
 
+u64 aot_map_unpacked(const struct live *live, const u8 *data, u64 size, u8 *to)
+{
+	size = PAGE_BASE(size);
+	if (!size || PAGE_OFFSET((u64)to))
+		return 0;
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		if (tcache_map_copy(live->aot[i]->file, data, size, to) == TCACHE_OK)
+			return size;
+	}
+	return 0;
+}
+
 /* --- binding ----------------------------------------------------------------------------------------------------- */
 
 static struct unit *new_unit(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit_view *view)

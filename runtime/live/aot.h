@@ -26,6 +26,12 @@ void aot_number_targets(struct live *live);
 const u8 *aot_unpacked(const struct live *live, const u8 *file, u64 size, u64 *unpacked_size);
 
 /*
+ * Maps whole pages of what aot_unpacked() returned at `to`, in memory of the caller's; private, readable and writable.
+ * Returns how many of the `size` bytes at `data` are there now: 0 if they are no cache's or do not begin with a page.
+ */
+u64 aot_map_unpacked(const struct live *live, const u8 *data, u64 size, u8 *to);
+
+/*
  * Binds a unit for v->rip at gpa in this mode. Returns its number in the live tables, UNIT_NONE if no cache has one.
  * *full says that the tables are full: nothing else can be done until they are emptied.
  */
