@@ -37,6 +37,14 @@ u64 aot_map_unpacked(const struct live *live, const u8 *data, u64 size, u8 *to);
  */
 u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full);
 
+/*
+ * Binds the other units of v->rip's page, which is at gpa's, that the recorded run executed: they will be wanted soon,
+ * and together they cost less. At most `max` numbers; returns how many.
+ */
+unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max);
+/* Completes the links between these units, all published now and of one page. */
+void aot_link_page(struct live *live, const u32 *numbers, unsigned count);
+
 /* The unit is dropped, or all are: its code is not entered any more. General registers only. */
 void aot_unbind(struct live *live, const struct unit *unit);
 void aot_unbind_all(struct live *live);
