@@ -96,6 +96,7 @@ static int add_segment(struct kernel_image *image, const GElf_Phdr *ph, const ch
 		.filesz = ph->p_filesz,
 		.memsz = ph->p_memsz,
 		.writable = ph->p_flags & PF_W,
+		.data_from = ph->p_filesz,
 	};
 	return 0;
 }
@@ -119,6 +120,31 @@ static bool find_entry(struct kernel_image *image, Elf *elf, size_t headers, u64
 			return true;
 		}
 	return false;
+}
+
+/* Sections are optional: who takes them away gets a kernel that starts more slowly. */
+static void find_data(struct kernel_image *image, Elf *elf)
+{
+	u64 end[KERNEL_MAX_SEGMENTS] = {0};
+	bool found[KERNEL_MAX_SEGMENTS] = {0};
+	GElf_Shdr sh;
+
+	for (Elf_Scn *section = NULL; (section = elf_nextscn(elf, section));) {
+		if (!gelf_getshdr(section, &sh) || !(sh.sh_flags & SHF_ALLOC) || sh.sh_type == SHT_NOBITS)
+			continue;
+		for (unsigned i = 0; i < image->segment_count; i++) {
+			u64 offset = sh.sh_offset - (u64)(image->segment[i].data - image->elf);
+
+			if (offset >= image->segment[i].filesz || sh.sh_size > image->segment[i].filesz - offset)
+				continue;
+			found[i] = true;
+			if (sh.sh_flags & SHF_EXECINSTR && offset + sh.sh_size > end[i])
+				end[i] = offset + sh.sh_size;
+		}
+	}
+	for (unsigned i = 0; i < image->segment_count; i++)
+		if (found[i])
+			image->segment[i].data_from = end[i];
 }
 
 static int read_elf(struct kernel_image *image, Elf *elf, const char *name, struct err *err)
@@ -150,6 +176,7 @@ static int read_elf(struct kernel_image *image, Elf *elf, const char *name, stru
 	if (!find_entry(image, elf, headers, eh.e_entry))
 		return err_set(err, "'%s' has its entry point (0x%llx) outside of its code", name,
 			       (unsigned long long)eh.e_entry);
+	find_data(image, elf);
 	return 0;
 }
 

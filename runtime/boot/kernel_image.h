@@ -21,7 +21,8 @@ struct kernel_segment {
 	u64 paddr;
 	const u8 *data;
 	u64 filesz, memsz;
-	bool writable; /* by the kernel, as its program header says */
+	bool writable;
+	u64 data_from; /* from here on no section of it holds code; filesz if that is not known */
 };
 
 struct kernel_image {

@@ -25,16 +25,22 @@ static u64 mib_up(u64 bytes)
 	return align_up(bytes, 1 << 20) >> 20;
 }
 
-/* Puts a segment's bytes into the guest's memory: by mapping what a cache has unpacked, if that is where they are. */
+/*
+ * Puts a segment's bytes into the guest's memory; constants by mapping what a cache has unpacked, if they come from
+ * there. Code and variables are written to soon (a kernel patches nearly every page of its code): copying them is cheaper
+ * than a fault for each page.
+ */
 static void fill_segment(const struct vm *vm, const struct kernel_segment *segment, u8 *to)
 {
-	u64 mapped = 0;
+	u64 from = align_up(segment->data_from, PAGE_SIZE), mapped = 0;
 
-	/* most of what the kernel writes to is written to soon: copying that is cheaper than a fault for each page */
-	if (vm->live && !segment->writable)
-		mapped = aot_map_unpacked(vm->live, segment->data, segment->filesz, to);
+	if (vm->live && !segment->writable && from < segment->filesz)
+		mapped = aot_map_unpacked(vm->live, segment->data + from, segment->filesz - from, to + from);
+	if (!mapped)
+		from = segment->filesz;
 	/* the rest, up to memsz, is zero already: RAM is fresh, and writing to it would only use up host memory */
-	memcpy(to + mapped, segment->data + mapped, segment->filesz - mapped);
+	memcpy(to, segment->data, from);
+	memcpy(to + from + mapped, segment->data + from + mapped, segment->filesz - from - mapped);
 }
 
 static int place_kernel(const struct vm *vm, const struct kernel_image *image, const char *path, struct err *err)
