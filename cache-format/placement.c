@@ -169,3 +169,15 @@ enum tcache_status tcache_map_cells(struct tcache *cache, unsigned flags)
 	return map_chunk(cache, "cells", TCACHE_TYPE_cells, cache->placement.cells_address, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE, flags);
 }
+
+enum tcache_status tcache_map_copy(struct tcache *cache, const void *data, uint64_t size, void *to)
+{
+	uint64_t offset = (uint64_t)((uintptr_t)data - (uintptr_t)cache->map), end = cache->header->tail;
+
+	if (offset >= end || size > end - offset || offset % TCACHE_PAGE || size % TCACHE_PAGE ||
+	    (uintptr_t)to % TCACHE_PAGE)
+		return tcache_fail(&cache->report, TCACHE_ERR_RANGE, "has no pages there to map");
+	if (mmap(to, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, cache->fd, (off_t)offset) == MAP_FAILED)
+		return tcache_fail(&cache->report, TCACHE_ERR_SYSTEM, "cannot be mapped: %s", strerror(errno));
+	return TCACHE_OK;
+}

@@ -202,6 +202,13 @@ enum tcache_status tcache_map_code(struct tcache *cache, unsigned flags);
  */
 enum tcache_status tcache_map_cells(struct tcache *cache, unsigned flags);
 
+/*
+ * Maps bytes of the file that another function has returned (and checked) a second time, over what is mapped at `to`;
+ * private, readable and writable. TCACHE_ERR_RANGE if they are none of this file's, or if one of data, size and `to` is
+ * not a multiple of the page size.
+ */
+enum tcache_status tcache_map_copy(struct tcache *cache, const void *data, uint64_t size, void *to);
+
 /* ---- digests ---- */
 
 /* BLAKE2b-256: identity of option sets. */

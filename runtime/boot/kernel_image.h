@@ -21,6 +21,8 @@ struct kernel_segment {
 	u64 paddr;
 	const u8 *data;
 	u64 filesz, memsz;
+	bool writable;
+	u64 data_from; /* from here on no section of it holds code; filesz if that is not known */
 };
 
 struct kernel_image {
@@ -33,7 +35,8 @@ struct kernel_image {
 	const u8 *elf; /* the whole (unpacked) ELF, and the relocations that follow it in a bzImage */
 	u64 elf_size;
 	struct payload unpacked; /* what elf points into: this, */
-	u8 *file;                /* or this, or memory of kernel_image_parse()'s caller */
+	const u8 *file;          /* or this mapping, or memory of kernel_image_parse()'s caller */
+	u64 file_size;
 };
 
 /*

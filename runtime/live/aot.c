@@ -230,6 +230,18 @@ const u8 *aot_unpacked(const struct live *live, const u8 *file, u64 size, u64 *u
 	return NULL;
 }
 
+u64 aot_map_unpacked(const struct live *live, const u8 *data, u64 size, u8 *to)
+{
+	size = PAGE_BASE(size);
+	if (!size || PAGE_OFFSET((u64)to))
+		return 0;
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		if (tcache_map_copy(live->aot[i]->file, data, size, to) == TCACHE_OK)
+			return size;
+	}
+	return 0;
+}
+
 /* --- binding ----------------------------------------------------------------------------------------------------- */
 
 static struct unit *new_unit(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit_view *view)
@@ -332,6 +344,77 @@ u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full)
 		v->vm->stats.aot_rejected_bytes += aot_index_has(aot->index, v->rip);
 	}
 	return UNIT_NONE;
+}
+
+/* Is it worth binding without having been asked for, and possible? `page` is the guest's page. */
+static bool wanted(const struct aot *aot, u32 n, u32 mode, const u8 *page)
+{
+	const struct tcache_unit *unit = &aot->units[n];
+	u64 hash[2];
+
+	if (unit->flags & TCACHE_UNIT_COLD || (unit->mode ^ mode) & unit->mode_mask || aot->bindings[n].bound ||
+	    aot->bindings[n].rejected || tcache_unit_straddles(unit))
+		return false;
+	tcache_hash(page + PAGE_OFFSET(unit->pc), unit->guest_length, hash);
+	return hash[0] == unit->hash[0] && hash[1] == unit->hash[1];
+}
+
+unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max)
+{
+	struct live *live = v->vm->live;
+	const u64 begin = PAGE_BASE(v->rip);
+	const u8 *page = ram_at(&v->vm->ram, PAGE_BASE(gpa));
+	unsigned count = 0;
+	bool full = false;
+
+	for (unsigned i = 0; page && i < live->aot_count; i++) {
+		struct aot *aot = live->aot[i];
+
+		for (u32 n = first_unit(aot, begin); n < aot->unit_count && aot->pcs[n] - begin < PAGE_SIZE; n++) {
+			if (!wanted(aot, n, mode, page))
+				continue;
+			if (count == max)
+				return count;
+			u32 number = bind(v, aot, n, PAGE_BASE(gpa) + PAGE_OFFSET(aot->pcs[n]), NO_FRAME, mode, &full);
+
+			if (full)
+				return count;
+			if (number != UNIT_NONE)
+				numbers[count++] = number;
+		}
+	}
+	return count;
+}
+
+/* A unit among these that begins at pc. */
+static const struct unit *unit_at(const struct live *live, const u32 *numbers, unsigned count, u64 pc)
+{
+	for (unsigned i = 0; i < count; i++) {
+		const struct unit *unit = &live->store.units[numbers[i]];
+
+		if (unit->pc == pc)
+			return unit->gpa_next == NO_FRAME ? unit : NULL;
+	}
+	return NULL;
+}
+
+void aot_link_page(struct live *live, const u32 *numbers, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		const struct unit *from = &live->store.units[numbers[i]];
+		struct aot *aot = live->aot[from->cache_id];
+
+		for (u32 n = from->links; n < from->links + from->links_count; n++) {
+			const struct unit *to =
+				unit_at(live, numbers, count, from->pc + (u64)(s64)aot->links[n].target);
+			u32 code = !to ? 0 : aot->links[n].flags & TCACHE_LINK_SAVED ? to->saved : to->body;
+
+			if (!code)
+				continue;
+			aot->cells[n] = (u64)(uintptr_t)live->store.code + code;
+			aot->bindings[from->cached - 1].dirty = true;
+		}
+	}
 }
 
 void aot_unbind(struct live *live, const struct unit *unit)

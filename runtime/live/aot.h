@@ -26,10 +26,24 @@ void aot_number_targets(struct live *live);
 const u8 *aot_unpacked(const struct live *live, const u8 *file, u64 size, u64 *unpacked_size);
 
 /*
+ * Maps whole pages of what aot_unpacked() returned at `to`, in memory of the caller's; private, readable and writable.
+ * Returns how many of the `size` bytes at `data` are there now: 0 if they are no cache's or do not begin with a page.
+ */
+u64 aot_map_unpacked(const struct live *live, const u8 *data, u64 size, u8 *to);
+
+/*
  * Binds a unit for v->rip at gpa in this mode. Returns its number in the live tables, UNIT_NONE if no cache has one.
  * *full says that the tables are full: nothing else can be done until they are emptied.
  */
 u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full);
+
+/*
+ * Binds the other units of v->rip's page, which is at gpa's, that the recorded run executed: they will be wanted soon,
+ * and together they cost less. At most `max` numbers; returns how many.
+ */
+unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max);
+/* Completes the links between these units, all published now and of one page. */
+void aot_link_page(struct live *live, const u32 *numbers, unsigned count);
 
 /* The unit is dropped, or all are: its code is not entered any more. General registers only. */
 void aot_unbind(struct live *live, const struct unit *unit);

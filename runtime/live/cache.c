@@ -70,6 +70,7 @@ static int carve_tables(struct live *live, struct err *err)
 		{(void **)&store->target_hash, sizeof(u32) << TARGET_HASH_BITS},
 		{(void **)&live->hash, sizeof(u32) << ENTRY_HASH_BITS},
 		{(void **)&live->frame_head, live->frame_count * sizeof(u32)},
+		{(void **)&live->frame_dropped, live->frame_count},
 	};
 	u64 total = 0;
 
@@ -326,6 +327,29 @@ static u64 clock_monotonic_ns(void)
 	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
 }
 
+/* Of a page at once: more are left to be bound one by one. */
+#define BIND_TOGETHER 64
+
+static void bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 first)
+{
+	struct live *live = v->vm->live;
+	u32 numbers[BIND_TOGETHER] = {first};
+	unsigned count = 1 + aot_bind_page(v, gpa, mode, numbers + 1, BIND_TOGETHER - 1);
+
+	for (unsigned i = 1; i < count; i++)
+		publish(live, numbers[i]);
+	aot_link_page(live, numbers, count);
+}
+
+/* No translation has been made from the frame at gpa, which is RAM, so far. */
+static bool is_fresh(const struct live *live, u64 gpa)
+{
+	const struct ram *ram = &live->vm->ram;
+	u64 frame = (u64)(ram_at(ram, gpa) - ram->host) >> PAGE_SHIFT;
+
+	return !live->frame_head[frame] && !live->frame_dropped[frame];
+}
+
 /* A unit of a cache, if one of them has it. */
 static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 {
@@ -340,9 +364,12 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 	}
 	if (number != UNIT_NONE) {
 		const struct unit *unit = &live->store.units[number];
+		bool fresh = is_fresh(live, gpa); /* a page that has been patched will be again */
 
 		publish(live, number);
 		perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
+		if (fresh)
+			bind_page(v, gpa, mode, number);
 	}
 	v->vm->stats.aot_bind_ns += clock_monotonic_ns() - start;
 	return number;

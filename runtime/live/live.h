@@ -49,6 +49,7 @@ struct live {
 	u64 meta_size;      /* bytes of the tables' region */
 	u32 *hash;          /* [1 << ENTRY_HASH_BITS], first entry of each chain */
 	u32 *frame_head;    /* by page of RAM: first unit */
+	u8 *frame_dropped;  /* by page of RAM: translations of it have been dropped */
 	u64 frame_count;
 	u32 mode;                        /* of the jump tables' content, without the CPL */
 	bool dropped_code;               /* translations were dropped since this was last cleared */

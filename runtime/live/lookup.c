@@ -229,6 +229,7 @@ void live_drop_frame(struct vcpu *v, u64 gpa)
 		number = unit->next_frame[second];
 	}
 	live_forget_frame(live, gpa);
+	live->frame_dropped[head - live->frame_head] = 1;
 	live->dropped_code = true;
 	v->vm->stats.invalidations++;
 }

@@ -239,8 +239,6 @@ void translate_goto(struct translation *t, u64 pc, bool call)
 {
 	struct emitter *e = &t->e;
 
-	if (t->store->cells)
-		translate_need_flags(t, R9); /* caches know one way into a unit only */
 	if (PAGE_BASE(pc) == PAGE_BASE(t->scan->pc) && !t->scan->straddles) {
 		struct link *link = store_add_link(t->store);
 

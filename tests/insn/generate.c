@@ -180,7 +180,7 @@ static bool host_has(const struct insn *insn, const u8 *bytes)
 		return false;
 	if (is_register_hint(insn))
 		return !host()->hints_undefined;
-	unsigned eax, ebx = 0, ecx, edx;
+	unsigned eax, ebx = 0, ecx, edx = 0;
 
 	__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
 	switch (zi.meta.isa_set) {
@@ -188,6 +188,8 @@ static bool host_has(const struct insn *insn, const u8 *bytes)
 		return ebx & bit_SHA;
 	case ZYDIS_ISA_SET_ADOX_ADCX:
 		return ebx & bit_ADX;
+	case ZYDIS_ISA_SET_SERIALIZE:
+		return edx & BIT(14);
 	default:
 		return true; /* came with AVX2 at the latest, without which nothing runs here */
 	}

@@ -63,6 +63,7 @@ static void test_classes(void **state)
 		unsigned length;
 		enum insn_class class;
 	} rows[] = {
+		{B(0x0f, 0x01, 0xe8), 3, INSN_COPY},                        /* serialize */
 		{B(0x48, 0x89, 0xd8), 3, INSN_COPY},                        /* mov rax, rbx */
 		{B(0xeb, 0xfe), 2, INSN_JMP},                               /* jmp $ */
 		{B(0x66, 0xe9, 1, 2, 3, 4), 6, INSN_JMP},                   /* Intel ignores 66 */
@@ -116,7 +117,6 @@ static void test_classes(void **state)
 		{B(0x0f, 0x01, 0xc1), 3, INSN_UNDEFINED},                   /* vmcall */
 		{B(0x0f, 0x01, 0xd8), 3, INSN_UNDEFINED},                   /* vmrun */
 		{B(0x0f, 0x01, 0xd7), 3, INSN_UNDEFINED},                   /* enclu */
-		{B(0x0f, 0x01, 0xe8), 3, INSN_UNDEFINED},                   /* serialize */
 		{B(0x0f, 0x01, 0xfd), 3, INSN_UNDEFINED},                   /* rdpru */
 		{B(0x0f, 0x01, 0xfa), 3, INSN_UNDEFINED},                   /* monitorx */
 		{B(0x66, 0x0f, 0xae, 0xf0), 4, INSN_UNDEFINED},             /* tpause */
@@ -742,7 +742,7 @@ static bool offered(const ZydisDecodedInstruction *zi)
 		S(RDSEED),    S(RDTSCP),       S(RDWRFSGS),      S(SHA),        S(SMAP),        S(SSE),
 		S(SSE2),      S(SSE2MMX),      S(SSE3),          S(SSE3X87),    S(SSE4),        S(SSE42),
 		S(SSEMXCSR),  S(SSE_PREFETCH), S(SSSE3),         S(SSSE3MMX),   S(X87),         S(XSAVE),
-		S(XSAVEC),    S(XSAVEOPT),
+		S(XSAVEC),    S(XSAVEOPT),     S(SERIALIZE),
 	};
 	static const u8 vex[] = {
 		S(AVX), S(AVX2), S(AVX2GATHER), S(AVXAES), S(BMI1), S(BMI2), S(F16C), S(FMA),
