@@ -27,8 +27,8 @@ static u64 mib_up(u64 bytes)
 
 /*
  * Puts a segment's bytes into the guest's memory; constants by mapping what a cache has unpacked, if they come from
- * there. Code and variables are written to soon (a kernel patches nearly every page of its code): copying them is cheaper
- * than a fault for each page.
+ * there. Code and variables are written to soon (a kernel patches nearly every page of its code): copying them is
+ * cheaper than a fault for each page.
  */
 static void fill_segment(const struct vm *vm, const struct kernel_segment *segment, u8 *to)
 {

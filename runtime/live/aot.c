@@ -359,6 +359,22 @@ static bool wanted(const struct aot *aot, u32 n, u32 mode, const u8 *page)
 	return hash[0] == unit->hash[0] && hash[1] == unit->hash[1];
 }
 
+/* The first unit that begins at pc or beyond: they are sorted. */
+static u32 first_unit(const struct aot *aot, u64 pc)
+{
+	u32 low = 0, high = aot->unit_count;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (aot->units[middle].pc < pc)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max)
 {
 	struct live *live = v->vm->live;
@@ -370,12 +386,13 @@ unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned
 	for (unsigned i = 0; page && i < live->aot_count; i++) {
 		struct aot *aot = live->aot[i];
 
-		for (u32 n = first_unit(aot, begin); n < aot->unit_count && aot->pcs[n] - begin < PAGE_SIZE; n++) {
+		for (u32 n = first_unit(aot, begin); n < aot->unit_count && aot->units[n].pc - begin < PAGE_SIZE; n++) {
 			if (!wanted(aot, n, mode, page))
 				continue;
 			if (count == max)
 				return count;
-			u32 number = bind(v, aot, n, PAGE_BASE(gpa) + PAGE_OFFSET(aot->pcs[n]), NO_FRAME, mode, &full);
+			u32 number =
+				bind(v, aot, n, PAGE_BASE(gpa) + PAGE_OFFSET(aot->units[n].pc), NO_FRAME, mode, &full);
 
 			if (full)
 				return count;
