@@ -4,6 +4,7 @@
 
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Error.h>
+#include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
@@ -43,6 +44,8 @@ static LLVMTargetMachineRef create_machine(struct err *err)
 	LLVMInitializeX86TargetMC();
 	LLVMInitializeX86AsmPrinter();
 	LLVMInitializeX86AsmParser();
+	/* induction variables of their own for each address: registers are what loops have none of to spare */
+	LLVMParseCommandLineOptions(2, (const char *const[]){"lift", "-disable-lsr"}, "");
 	if (LLVMGetTargetFromTriple("x86_64-unknown-linux-gnu", &target, &message)) {
 		err_set(err, "LLVM has no x86-64 target: %s", message);
 		LLVMDisposeMessage(message);
