@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <tcache.h>
 
+#include "lift/place.h"
 #include "live/aot.h"
 #include "translate/fingerprint.h"
 #include "translate/translate.h"
@@ -17,7 +18,7 @@
 #define INSNS_SIZE    (PLACE_SIZE - CODE_SIZE - CELLS_SIZE)
 #define PLACE_LINKS   (1u << 24)
 /* Numbers of targets: what is left is the live translator's. */
-#define PLACE_TARGETS 16384u
+#define PLACE_TARGETS 24576u
 
 _Static_assert(AOT_ADDRESS + PLACES * PLACE_SIZE <= AOT_END, "places lie in the area for caches");
 _Static_assert(PLACES *PLACE_TARGETS < TARGET_SIZE, "the live translator has numbers, too");
@@ -28,6 +29,7 @@ struct build {
 	struct build_options options;
 	struct translation *translation;
 	const struct want **wants; /* by unit */
+	bool *lifted;              /* … some of it is lifted */
 	void *tables;
 	u64 tables_size;
 	u64 address;
@@ -67,6 +69,7 @@ static int carve_tables(struct build *build, struct err *err)
 	} tables[] = {
 		{(void **)&store->units, store->unit_max * sizeof(struct unit)},
 		{(void **)&build->wants, store->unit_max * sizeof(struct want *)},
+		{(void **)&build->lifted, store->unit_max * sizeof(bool)},
 		{(void **)&store->pcs, store->pc_max * sizeof(struct pc_entry)},
 		{(void **)&store->entries, store->entry_max * sizeof(struct entry)},
 		{(void **)&store->landings, store->landing_max * sizeof(u32)},
@@ -139,7 +142,7 @@ void build_destroy(struct build *build)
 	free(build);
 }
 
-enum build_result build_copy(struct build *build, const struct want *want)
+static enum build_result translate(struct build *build, const struct want *want, const struct translate_parts *parts)
 {
 	u32 number;
 
@@ -147,11 +150,25 @@ enum build_result build_copy(struct build *build, const struct want *want)
 		       want->length))
 		return BUILD_SKIPPED;
 	build->store.origin = ORIGIN_AOT_COPIED;
-	number = translate_unit(build->translation, &build->store, want->mode);
+	number = translate_unit_with(build->translation, &build->store, want->mode, parts);
 	if (number == UNIT_NONE)
 		return BUILD_FULL;
 	build->wants[number] = want;
+	build->lifted[number] = parts != NULL;
 	return BUILD_OK;
+}
+
+enum build_result build_copy(struct build *build, const struct want *want)
+{
+	return translate(build, want, NULL);
+}
+
+enum build_result build_lifted(struct build *build, const struct want *want, const struct lifted *lifted)
+{
+	struct lift_parts parts;
+
+	lift_parts_init(&parts, lifted, false);
+	return translate(build, want, &parts.parts);
 }
 
 /* --- writing ----------------------------------------------------------------------------------------------------- */
@@ -268,7 +285,7 @@ static struct tcache_unit unit_record(struct writing *w, u32 n, build_namer *nam
 		.executions = executions(want),
 		.mode = unit->mode,
 		.mode_mask = want->mode_mask,
-		.flags = unit->origin == ORIGIN_AOT_LIFTED ? TCACHE_UNIT_LIFTED : TCACHE_UNIT_COPIED,
+		.flags = w->build->lifted[n] ? TCACHE_UNIT_LIFTED : TCACHE_UNIT_COPIED,
 		.guest_length = want->length,
 		.instruction_count = unit->instructions,
 		.image = 0,

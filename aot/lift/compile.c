@@ -14,7 +14,9 @@
 #include "util/err.h"
 
 /* What measurements favour (README.md). */
-#define PASSES "function(sroa,early-cse,instcombine<max-iterations=1;no-verify-fixpoint>,simplifycfg,gvn<no-load-pre;no-pre>,instcombine<max-iterations=1;no-verify-fixpoint>,simplifycfg,adce)"
+#define PASSES                                                                                                         \
+	"function(sroa,early-cse,instcombine<max-iterations=1;no-verify-fixpoint>,simplifycfg,gvn<no-load-pre;no-pre>" \
+	",instcombine<max-iterations=1;no-verify-fixpoint>,simplifycfg,adce)"
 
 /* Guests see an x86-64-v3 processor, and so may lifted code; of it the general-purpose instructions alone. */
 #define CPU      "x86-64-v3"

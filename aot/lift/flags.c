@@ -1,6 +1,6 @@
 /*
- * Arithmetic flags. Each that is live has a variable of one bit; what set them last is remembered beside that as long as
- * it is certain, because conditions and whole flag words are cheaper made from the operands than from the bits.
+ * Arithmetic flags. Each that is live has a variable of one bit; what set them last is remembered beside that as long
+ * as it is certain, because conditions and whole flag words are cheaper made from the operands than from the bits.
  */
 #include <stdio.h>
 
@@ -51,15 +51,17 @@ void lift_flags_result(struct lift *l, LLVMValueRef result)
 
 static void remember(struct lift *l, enum flag_source source, LLVMValueRef a, LLVMValueRef b, LLVMValueRef result)
 {
-	l->flags = (struct flag_state){
-		.source = source, .size = (u8)(LLVMGetIntTypeWidth(LLVMTypeOf(result)) / 8), .a = a, .b = b, .result = result};
+	l->flags = (struct flag_state){.source = source,
+				       .size = (u8)(LLVMGetIntTypeWidth(LLVMTypeOf(result)) / 8),
+				       .a = a,
+				       .b = b,
+				       .result = result};
 }
 
 static void adjust_flag(struct lift *l, LLVMValueRef a, LLVMValueRef b, LLVMValueRef result)
 {
 	if (live(l, F_AF))
-		lift_set_flag(l, F_AF,
-			      bit_of(l, LLVMBuildXor(l->b, LLVMBuildXor(l->b, a, b, ""), result, ""), 4));
+		lift_set_flag(l, F_AF, bit_of(l, LLVMBuildXor(l->b, LLVMBuildXor(l->b, a, b, ""), result, ""), 4));
 }
 
 void lift_flags_sub(struct lift *l, LLVMValueRef a, LLVMValueRef b, LLVMValueRef result)
@@ -256,7 +258,8 @@ LLVMValueRef lift_flags_word(struct lift *l, u16 mask)
 	case FLAGS_SUB: {
 		LLVMValueRef args[] = {f->a, f->b};
 
-		return lift_asm(l, l->i64, "cmp $1, $2\n\tlahf\n\tseto al", "=&{ax},r,r,~{flags}", args, 2, false, false);
+		return lift_asm(l, l->i64, "cmp $1, $2\n\tlahf\n\tseto al", "=&{ax},r,r,~{flags}", args, 2, false,
+				false);
 	}
 	case FLAGS_LOGIC:
 		return lift_asm(l, l->i64, "test $1, $1\n\tlahf\n\tseto al", "=&{ax},r,~{flags}",
@@ -266,11 +269,12 @@ LLVMValueRef lift_flags_word(struct lift *l, u16 mask)
 	case FLAGS_INC:
 	case FLAGS_DEC:
 		if (!(mask & FLAG_CF))
-			return word_by_instruction(l, f->source == FLAGS_INC ? "inc $1\n\tlahf\n\tseto al"
-									     : "dec $1\n\tlahf\n\tseto al",
-						   f->a, f->b, NULL);
-		return word_by_instruction(l, f->source == FLAGS_INC ? "bt $4, 0\n\tinc $1\n\tlahf\n\tseto al"
-								     : "bt $4, 0\n\tdec $1\n\tlahf\n\tseto al",
+			return word_by_instruction(
+				l, f->source == FLAGS_INC ? "inc $1\n\tlahf\n\tseto al" : "dec $1\n\tlahf\n\tseto al",
+				f->a, f->b, NULL);
+		return word_by_instruction(l,
+					   f->source == FLAGS_INC ? "bt $4, 0\n\tinc $1\n\tlahf\n\tseto al"
+								  : "bt $4, 0\n\tdec $1\n\tlahf\n\tseto al",
 					   f->a, f->b, lift_flag(l, F_CF));
 	default:
 		return word_from_bits(l, mask);

@@ -139,8 +139,8 @@ LLVMValueRef host_mul_flags(struct lift *l, const char *name, LLVMValueRef a, LL
 static LLVMValueRef divide_byte(struct lift *l, const char *name, LLVMValueRef high, LLVMValueRef low,
 				LLVMValueRef divisor, LLVMValueRef *rest, LLVMValueRef *word)
 {
-	LLVMValueRef dividend =
-		LLVMBuildOr(l->b, LLVMBuildShl(l->b, lift_zext(l, high, 8), lift_const(l, 8, 8), ""), lift_zext(l, low, 8), "");
+	LLVMValueRef dividend = LLVMBuildOr(l->b, LLVMBuildShl(l->b, lift_zext(l, high, 8), lift_const(l, 8, 8), ""),
+					    lift_zext(l, low, 8), "");
 	LLVMValueRef args[] = {flags_before(l), dividend, divisor};
 	LLVMTypeRef parts[] = {l->i64, l->i64};
 	char text[96];

@@ -1,8 +1,8 @@
 /*
  * General-purpose instructions, one small function for each family, and the table that says which mnemonic is whose.
- * Results are IR; so are flags where a formula is short. Flags that have none, or that the manuals leave undefined, come
- * from executing the instruction itself on register operands (operate() in host_insn.c), so they are what this kind
- * of processor does.
+ * Results are IR; so are flags where a formula is short. Flags that have none, or that the manuals leave undefined,
+ * come from executing the instruction itself on register operands (operate() in host_insn.c), so they are what this
+ * kind of processor does.
  */
 #include <Zydis/Zydis.h>
 
@@ -321,8 +321,8 @@ static LLVMValueRef logic(struct lift *l, LLVMValueRef a, LLVMValueRef b)
 
 static bool same_register(const struct insn *insn)
 {
-	return insn->op[0].kind == OPERAND_GPR && insn->op[1].kind == OPERAND_GPR && insn->op[0].reg == insn->op[1].reg &&
-	       insn->op[0].high == insn->op[1].high;
+	return insn->op[0].kind == OPERAND_GPR && insn->op[1].kind == OPERAND_GPR &&
+	       insn->op[0].reg == insn->op[1].reg && insn->op[0].high == insn->op[1].high;
 }
 
 static void lift_logic(struct lift *l)
@@ -357,7 +357,7 @@ static LLVMValueRef shift_value(struct lift *l, LLVMValueRef a, LLVMValueRef cou
 	/* narrow ones may be shifted by more than their width */
 	unsigned wide = size < 4 ? 4 : size;
 	LLVMValueRef value = l->insn->mnemonic == N(SAR) || l->insn->mnemonic == N(SARX) ? lift_sext(l, a, wide)
-											  : lift_zext(l, a, wide);
+											 : lift_zext(l, a, wide);
 
 	count = LLVMBuildAnd(l->b, count, LLVMConstInt(LLVMTypeOf(count), size == 8 ? 63 : 31, false), "");
 	count = LLVMGetIntTypeWidth(LLVMTypeOf(count)) < wide * 8 ? lift_zext(l, count, wide)
@@ -434,8 +434,7 @@ static void lift_shift(struct lift *l)
 
 	if (l->insn->op[1].kind == OPERAND_IMM && n < bits && !(l->live_out & (FLAG_OF | FLAG_AF))) {
 		lift_flags_result(l, result);
-		lift_set_flag(l, F_CF,
-			      last_bit(l, a, l->insn->mnemonic == N(SHL) ? bits - n : n - 1, size));
+		lift_set_flag(l, F_CF, last_bit(l, a, l->insn->mnemonic == N(SHL) ? bits - n : n - 1, size));
 		l->flags.source = FLAGS_UNKNOWN;
 		return;
 	}
@@ -717,7 +716,7 @@ static void lift_bmi_two(struct lift *l)
 	unsigned size = size_of(l);
 	LLVMValueRef a = lift_read(l, 1, size), b = lift_read(l, 2, size), word;
 	bool flags = l->insn->flags_write & l->live_out;
-	const char *name = l->insn->mnemonic == N(ANDN)	   ? "andn"
+	const char *name = l->insn->mnemonic == N(ANDN)    ? "andn"
 			   : l->insn->mnemonic == N(BEXTR) ? "bextr"
 			   : l->insn->mnemonic == N(BZHI)  ? "bzhi"
 			   : l->insn->mnemonic == N(PDEP)  ? "pdep"
@@ -832,31 +831,31 @@ static void lift_stack_class(struct lift *l)
 /* --- the table --------------------------------------------------------------------------------------------------- */
 
 lift_handler *const lift_handlers[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
-	[N(MOV)] = lift_mov,	      [N(MOVNTI)] = lift_mov,	     [N(MOVZX)] = lift_movx,
-	[N(MOVSX)] = lift_movx,	      [N(MOVSXD)] = lift_movx,	     [N(MOVBE)] = lift_movbe,
-	[N(LEA)] = lift_lea,	      [N(BSWAP)] = lift_bswap,	     [N(XCHG)] = lift_xchg,
-	[N(CBW)] = lift_widen,	      [N(CWDE)] = lift_widen,	     [N(CDQE)] = lift_widen,
-	[N(CWD)] = lift_sign,	      [N(CDQ)] = lift_sign,	     [N(CQO)] = lift_sign,
-	[N(LFENCE)] = lift_fence,     [N(MFENCE)] = lift_fence,	     [N(SFENCE)] = lift_fence,
-	[N(ADD)] = lift_add,	      [N(SUB)] = lift_sub,	     [N(CMP)] = lift_sub,
-	[N(ADC)] = lift_adc,	      [N(SBB)] = lift_sbb,	     [N(ADCX)] = lift_adx,
-	[N(ADOX)] = lift_adx,	      [N(INC)] = lift_step,	     [N(DEC)] = lift_step,
-	[N(NEG)] = lift_neg,	      [N(XADD)] = lift_xadd,	     [N(CMPXCHG)] = lift_cmpxchg,
-	[N(AND)] = lift_logic,	      [N(OR)] = lift_logic,	     [N(XOR)] = lift_logic,
-	[N(TEST)] = lift_logic,	      [N(NOT)] = lift_not,	     [N(SHL)] = lift_shift,
-	[N(SHR)] = lift_shift,	      [N(SAR)] = lift_shift,	     [N(ROL)] = lift_rotate,
-	[N(ROR)] = lift_rotate,	      [N(RCL)] = lift_rotate_carry,  [N(RCR)] = lift_rotate_carry,
+	[N(MOV)] = lift_mov,           [N(MOVNTI)] = lift_mov,        [N(MOVZX)] = lift_movx,
+	[N(MOVSX)] = lift_movx,        [N(MOVSXD)] = lift_movx,       [N(MOVBE)] = lift_movbe,
+	[N(LEA)] = lift_lea,           [N(BSWAP)] = lift_bswap,       [N(XCHG)] = lift_xchg,
+	[N(CBW)] = lift_widen,         [N(CWDE)] = lift_widen,        [N(CDQE)] = lift_widen,
+	[N(CWD)] = lift_sign,          [N(CDQ)] = lift_sign,          [N(CQO)] = lift_sign,
+	[N(LFENCE)] = lift_fence,      [N(MFENCE)] = lift_fence,      [N(SFENCE)] = lift_fence,
+	[N(ADD)] = lift_add,           [N(SUB)] = lift_sub,           [N(CMP)] = lift_sub,
+	[N(ADC)] = lift_adc,           [N(SBB)] = lift_sbb,           [N(ADCX)] = lift_adx,
+	[N(ADOX)] = lift_adx,          [N(INC)] = lift_step,          [N(DEC)] = lift_step,
+	[N(NEG)] = lift_neg,           [N(XADD)] = lift_xadd,         [N(CMPXCHG)] = lift_cmpxchg,
+	[N(AND)] = lift_logic,         [N(OR)] = lift_logic,          [N(XOR)] = lift_logic,
+	[N(TEST)] = lift_logic,        [N(NOT)] = lift_not,           [N(SHL)] = lift_shift,
+	[N(SHR)] = lift_shift,         [N(SAR)] = lift_shift,         [N(ROL)] = lift_rotate,
+	[N(ROR)] = lift_rotate,        [N(RCL)] = lift_rotate_carry,  [N(RCR)] = lift_rotate_carry,
 	[N(SHLD)] = lift_shift_double, [N(SHRD)] = lift_shift_double, [N(RORX)] = lift_shift_bmi,
-	[N(SHLX)] = lift_shift_bmi,   [N(SHRX)] = lift_shift_bmi,    [N(SARX)] = lift_shift_bmi,
-	[N(MUL)] = lift_mul_wide,     [N(IMUL)] = lift_imul,	     [N(MULX)] = lift_mulx,
-	[N(DIV)] = lift_div,	      [N(IDIV)] = lift_div,	     [N(BT)] = lift_bit_test,
-	[N(BTS)] = lift_bit_test,     [N(BTR)] = lift_bit_test,	     [N(BTC)] = lift_bit_test,
-	[N(BSF)] = lift_bit_scan,     [N(BSR)] = lift_bit_scan,	     [N(TZCNT)] = lift_count,
-	[N(LZCNT)] = lift_count,      [N(POPCNT)] = lift_count,	     [N(ANDN)] = lift_bmi_two,
-	[N(BEXTR)] = lift_bmi_two,    [N(BZHI)] = lift_bmi_two,	     [N(PDEP)] = lift_bmi_two,
-	[N(PEXT)] = lift_bmi_two,     [N(BLSI)] = lift_bmi_one,	     [N(BLSMSK)] = lift_bmi_one,
-	[N(BLSR)] = lift_bmi_one,     [N(CRC32)] = lift_crc32,	     [N(CLC)] = lift_carry,
-	[N(STC)] = lift_carry,	      [N(CMC)] = lift_carry,	     [N(LAHF)] = lift_lahf,
+	[N(SHLX)] = lift_shift_bmi,    [N(SHRX)] = lift_shift_bmi,    [N(SARX)] = lift_shift_bmi,
+	[N(MUL)] = lift_mul_wide,      [N(IMUL)] = lift_imul,         [N(MULX)] = lift_mulx,
+	[N(DIV)] = lift_div,           [N(IDIV)] = lift_div,          [N(BT)] = lift_bit_test,
+	[N(BTS)] = lift_bit_test,      [N(BTR)] = lift_bit_test,      [N(BTC)] = lift_bit_test,
+	[N(BSF)] = lift_bit_scan,      [N(BSR)] = lift_bit_scan,      [N(TZCNT)] = lift_count,
+	[N(LZCNT)] = lift_count,       [N(POPCNT)] = lift_count,      [N(ANDN)] = lift_bmi_two,
+	[N(BEXTR)] = lift_bmi_two,     [N(BZHI)] = lift_bmi_two,      [N(PDEP)] = lift_bmi_two,
+	[N(PEXT)] = lift_bmi_two,      [N(BLSI)] = lift_bmi_one,      [N(BLSMSK)] = lift_bmi_one,
+	[N(BLSR)] = lift_bmi_one,      [N(CRC32)] = lift_crc32,       [N(CLC)] = lift_carry,
+	[N(STC)] = lift_carry,         [N(CMC)] = lift_carry,         [N(LAHF)] = lift_lahf,
 	[N(SAHF)] = lift_sahf,
 };
 

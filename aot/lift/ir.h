@@ -34,10 +34,10 @@ struct stream {
 	u8 kind; /* enum stream_kind */
 	u8 reg;  /* base or index register, or INSN_NO_REG */
 	u8 seg;
-	bool write; /* some access writes: state is that of a page that may be written */
-	u64 page;   /* of a constant address, or of the displacement beside an index */
-	u8 count;   /* accesses */
-	bool loops; /* some access is in a loop */
+	bool write;               /* some access writes: state is that of a page that may be written */
+	u64 page;                 /* of a constant address, or of the displacement beside an index */
+	u8 count;                 /* accesses */
+	bool loops;               /* some access is in a loop */
 	LLVMValueRef tag, addend; /* allocas of the function being built, or NULL */
 };
 
@@ -53,16 +53,16 @@ struct lift {
 	LLVMValueRef likely, unlikely, empty_node; /* metadata */
 	const char *reason;                        /* why the unit is given up, or NULL */
 	/* the unit */
-	u16 written;   /* registers that some lifted instruction may change */
-	u16 named;     /* … or read */
-	u16 released;  /* registers that no lifted instruction names, kept in vcpu.gpr throughout */
+	u16 written;  /* registers that some lifted instruction may change */
+	u16 named;    /* … or read */
+	u16 released; /* registers that no lifted instruction names, kept in vcpu.gpr throughout */
 	bool in_loop[SCAN_ROOM];
 	struct stream stream[STREAM_MAX];
 	unsigned stream_count;
 	struct lift_exit exit[EXIT_MAX];
 	unsigned exit_count;
 	LLVMValueRef exit_function[EXIT_MAX];
-	unsigned emitted;      /* items in all functions, duplicates included */
+	unsigned emitted; /* items in all functions, duplicates included */
 	/* the function being built */
 	LLVMValueRef function;
 	LLVMBasicBlockRef enter; /* allocas and loads of the initial state */
@@ -73,11 +73,11 @@ struct lift {
 	/* the item being lifted */
 	unsigned item;
 	const struct insn *insn;
-	u16 live_out;               /* flags live after it */
-	LLVMBasicBlockRef fault;    /* leaves before the item, or NULL so far */
-	LLVMValueRef operand;       /* host address of its memory operand, once checked */
+	u16 live_out;            /* flags live after it */
+	LLVMBasicBlockRef fault; /* leaves before the item, or NULL so far */
+	LLVMValueRef operand;    /* host address of its memory operand, once checked */
 	struct flag_state flags;
-	bool ended;                 /* the item has ended its block */
+	bool ended; /* the item has ended its block */
 };
 
 /* --- values (value.c) ------------------------------------------------------------------------------------------- */

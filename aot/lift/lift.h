@@ -1,10 +1,10 @@
 /*
- * Lifting: loops of a unit become LLVM IR and then host code that checks less often than a copy does. The rest of the unit
- * is copied as ever.
+ * Lifting: loops of a unit become LLVM IR and then host code that checks less often than a copy does. The rest of the
+ * unit is copied as ever.
  *
  * Phase 1 (lift_compile) needs nothing but the scanned unit; any number of threads may each run it with a worker of its
- * own. Phase 2 (place.h) puts the result into a code cache, with the stubs that lead into and out of it. The two meet in
- * struct lifted, which knows no LLVM.
+ * own. Phase 2 (place.h) puts the result into a code cache, with the stubs that lead into and out of it. The two meet
+ * in struct lifted, which knows no LLVM.
  */
 #ifndef AVANT_AOT_LIFT_H
 #define AVANT_AOT_LIFT_H
@@ -16,13 +16,18 @@ struct err;
 
 /* A loop that can be lifted: it makes no calls, and all of its instructions are known to the lifter. */
 struct lift_loop {
-	u16 first, last;     /* items; all in between belong to it */
-	u16 accesses;        /* memory accesses in them */
+	u16 first, last; /* items; all in between belong to it */
+	u16 accesses;    /* memory accesses in them */
 	u16 instructions;
 };
 
 /* Finds the largest such loops (none is within another) in the order of their first items; returns how many. */
 unsigned lift_find_loops(const struct scan *scan, struct lift_loop loops[SCAN_ROOM]);
+/*
+ * Marks the items of those loops that are worth lifting by a profile: executions of the unit's basic blocks in order. False
+ * if there are none.
+ */
+bool lift_choose(const struct scan *scan, const u64 *counts, unsigned count, bool items[SCAN_ROOM]);
 /* Can this instruction be lifted, wherever it is? For tests, which lift all that can be. */
 bool lift_possible(const struct insn *insn);
 

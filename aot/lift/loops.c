@@ -19,7 +19,8 @@ static void describe(const struct scan *scan, struct lift_loop *loop)
 	for (unsigned i = loop->first; i <= loop->last; i++) {
 		const struct insn *insn = &scan->item[i].insn;
 
-		loop->accesses = (u16)(loop->accesses + (insn->has_mem && insn->mem_size) + (insn->class == INSN_STACK));
+		loop->accesses =
+			(u16)(loop->accesses + (insn->has_mem && insn->mem_size) + (insn->class == INSN_STACK));
 	}
 }
 

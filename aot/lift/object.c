@@ -84,7 +84,8 @@ static void take_functions(const struct object *o, struct lifted *lifted)
 		const Elf64_Sym *symbol = symbol_at(o, i);
 		long item = number_after(string_at(o, &o->sections[o->symtab->sh_link], symbol->st_name), "f");
 
-		if (symbol->st_shndx == o->text && item >= 0 && item < SCAN_ROOM && symbol->st_value < lifted->text_size)
+		if (symbol->st_shndx == o->text && item >= 0 && item < SCAN_ROOM &&
+		    symbol->st_value < lifted->text_size)
 			lifted->function[item] = (u32)symbol->st_value;
 	}
 }

@@ -1,7 +1,7 @@
 /*
  * Where lifted code meets copied code: the ways in and out. Outside, registers are where the unit has them; lifted
- * functions take rbx, rbp, r8 to r11 from struct vcpu and leave them there, and the flags in scratch[2], if they are live,
- * on the way in, in r10 on the way out.
+ * functions take rbx, rbp, r8 to r11 from struct vcpu and leave them there, and the flags in scratch[2], if they are
+ * live, on the way in, in r10 on the way out.
  */
 #include "place.h"
 

@@ -12,9 +12,9 @@ struct lift_parts {
 };
 
 /*
- * Sets up what translate_unit_with() takes to make a unit of copied and lifted code. `lifted` was compiled from the scan
- * that will be translated; it and `parts` must outlive that call. partial: items of a basic block may be lifted without
- * the rest of it (tests).
+ * Sets up what translate_unit_with() takes to make a unit of copied and lifted code. `lifted` was compiled from the
+ * scan that will be translated; it and `parts` must outlive that call. partial: items of a basic block may be lifted
+ * without the rest of it (tests).
  */
 void lift_parts_init(struct lift_parts *parts, const struct lifted *lifted, bool partial);
 

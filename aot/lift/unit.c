@@ -88,8 +88,7 @@ static void leave(struct lift *l, struct lift_exit exit)
 		}
 	}
 	args[ARGUMENTS] = word ? LLVMBuildIntToPtr(l->b, word, l->ptr, "") : LLVMGetPoison(l->ptr);
-	LLVMValueRef call =
-		LLVMBuildCall2(l->b, l->function_type, exit_function(l, &exit), args, ARGUMENTS + 1, "");
+	LLVMValueRef call = LLVMBuildCall2(l->b, l->function_type, exit_function(l, &exit), args, ARGUMENTS + 1, "");
 
 	LLVMSetInstructionCallConv(call, 21);
 	LLVMSetTailCallKind(call, LLVMTailCallKindMustTail);
@@ -110,8 +109,7 @@ static LLVMBasicBlockRef leaving_block(struct lift *l, struct lift_exit exit)
 
 static struct lift_exit item_exit(const struct lift *l, enum lift_exit_kind kind)
 {
-	return (struct lift_exit){
-		.kind = (u8)kind, .item = (u16)l->item, .flags = l->scan->item[l->item].live_in};
+	return (struct lift_exit){.kind = (u8)kind, .item = (u16)l->item, .flags = l->scan->item[l->item].live_in};
 }
 
 LLVMBasicBlockRef lift_fault(struct lift *l)
@@ -135,8 +133,7 @@ static u64 next_pc(const struct lift *l, unsigned i)
 static struct lift_exit way_out(const struct lift *l, int to, u64 pc)
 {
 	if (to >= 0)
-		return (struct lift_exit){
-			.kind = LIFT_EXIT_ITEM, .item = (u16)to, .flags = l->scan->item[to].live_in};
+		return (struct lift_exit){.kind = LIFT_EXIT_ITEM, .item = (u16)to, .flags = l->scan->item[to].live_in};
 	return (struct lift_exit){.kind = LIFT_EXIT_GOTO, .pc = pc, .flags = flags_at(l, pc)};
 }
 
@@ -353,9 +350,9 @@ static void load_flags(struct lift *l, u16 live)
 
 static void add_string_attribute(struct lift *l, LLVMValueRef function, const char *name, const char *value)
 {
-	LLVMAddAttributeAtIndex(function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
-				LLVMCreateStringAttribute(l->context, name, (unsigned)strlen(name), value,
-							  (unsigned)strlen(value)));
+	LLVMAddAttributeAtIndex(
+		function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+		LLVMCreateStringAttribute(l->context, name, (unsigned)strlen(name), value, (unsigned)strlen(value)));
 }
 
 static void add_attribute(struct lift *l, LLVMValueRef function, const char *name)
@@ -388,7 +385,8 @@ static bool only_falls_into(const struct lift *l, unsigned i, unsigned entry)
 	return i > 0 && i != entry && !l->scan->item[i].label && l->scan->item[i - 1].falls && l->reachable[i - 1];
 }
 
-/* The registers that the function names, and whose values it leaves in struct vcpu meanwhile to have room for streams. */
+/* The registers that the function names, and whose values it leaves in struct vcpu meanwhile to have room for streams.
+ */
 static void choose_registers(struct lift *l)
 {
 	unsigned wanted = 2 + ARGUMENTS - 2; /* temporaries; arguments without r8 and r9 */

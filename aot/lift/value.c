@@ -101,8 +101,8 @@ LLVMValueRef lift_asm(struct lift *l, LLVMTypeRef result, const char *text, cons
 	for (unsigned i = 0; i < count; i++)
 		types[i] = LLVMTypeOf(args[i]);
 	LLVMTypeRef type = LLVMFunctionType(result, types, count, false);
-	LLVMValueRef code = LLVMGetInlineAsm(type, text, strlen(text), constraints, strlen(constraints), volatile_, false,
-					     att ? LLVMInlineAsmDialectATT : LLVMInlineAsmDialectIntel, false);
+	LLVMValueRef code = LLVMGetInlineAsm(type, text, strlen(text), constraints, strlen(constraints), volatile_,
+					     false, att ? LLVMInlineAsmDialectATT : LLVMInlineAsmDialectIntel, false);
 	LLVMValueRef call = LLVMBuildCall2(l->b, type, code, args, count, "");
 
 	call_attribute(l, call, "nounwind", 0);

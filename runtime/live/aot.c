@@ -247,7 +247,7 @@ static struct unit *new_unit(struct live *live, const struct aot *aot, u32 numbe
 		.cache_id = aot->id,
 		.instructions = (u16)from->instruction_count,
 		.guest_bytes = (u16)from->guest_length,
-		.origin = from->flags & TCACHE_UNIT_LIFTED ? ORIGIN_AOT_LIFTED : ORIGIN_AOT_COPIED,
+		.origin = ORIGIN_AOT_COPIED, /* lifted parts count by themselves */
 	};
 	for (u32 i = 0; i < from->entry_count; i++)
 		store_add_entry(store, n, from->pc + view->entries[i].guest, code + view->entries[i].code);

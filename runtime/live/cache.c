@@ -288,8 +288,6 @@ static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, u32 mode, u64 
 	struct scan_options options = translate_scan_options(&live->store, mode);
 	u8 joined[2 * INSN_MAX];
 
-	if (live->lift && !(mode & MODE_CAREFUL))
-		options.max = SCAN_ROOM;
 	*next = NO_FRAME;
 	if (!bytes)
 		return false;

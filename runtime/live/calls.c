@@ -251,8 +251,8 @@ void *live_call_target_miss(struct vcpu *v)
 }
 
 /*
- * The guest's registers are in host registers that v does not have, so nothing may come of this but a TLB entry: a fault
- * is recorded, and again by the careful translation that executes the instruction.
+ * The guest's registers are in host registers that v does not have, so nothing may come of this but a TLB entry: a
+ * fault is recorded, and again by the careful translation that executes the instruction.
  */
 u64 live_call_fill(struct vcpu *v, u64 gva, u64 info)
 {

@@ -57,8 +57,8 @@ struct live {
 	unsigned aot_count;
 	struct recorder *recorder; /* or NULL */
 	/*
-	 * For tests, else NULL: parts of a unit to be emitted in another way than by copying (valid until it is called again),
-	 * or NULL. Not asked for careful translations.
+	 * For tests, else NULL: parts of a unit to be emitted in another way than by copying (valid until it is called
+	 * again), or NULL. Not asked for careful translations.
 	 */
 	const struct translate_parts *(*lift)(const struct scan *scan, const struct store *store, u32 mode);
 };

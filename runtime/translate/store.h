@@ -33,7 +33,8 @@ enum stub {
 	STUB_POLL,        /* jmp; v->rip = where to go on */
 	STUB_BUDGET,      /* jmp; counted mode: v->rip = block start, budget used up */
 	STUB_CAREFUL,     /* jmp; v->rip = an instruction that lifted code leaves to a careful translation */
-	/* call, from lifted code: r10 = gva; r10 := addend | 1 (| 2: may be written), or 0. Keeps all other registers. */
+	/* call, from lifted code: r10 = gva; r10 := addend | 1 (| 2: may be written), or 0. Keeps all other registers.
+	 */
 	STUB_FILL_READ,                       /* + log2 of the size */
 	STUB_FILL_WRITE = STUB_FILL_READ + 4, /* likewise */
 	STUB_COUNT = STUB_FILL_WRITE + 4

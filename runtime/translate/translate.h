@@ -62,9 +62,9 @@ struct translation;
 /* Code for some of a unit's items that does not come from emit_insn(): see translate_unit_with(). */
 struct translate_parts {
 	/*
-	 * Is asked for each item in turn, with t->item set and registers as they are within the unit. Emits it and returns
-	 * true; or returns false, and the item is copied. The flags may be saved (t->flags_saved); ways into a block
-	 * bring them in the host's register.
+	 * Is asked for each item in turn, with t->item set and registers as they are within the unit. Emits it and
+	 * returns true; or returns false, and the item is copied. The flags may be saved (t->flags_saved); ways into a
+	 * block bring them in the host's register.
 	 */
 	bool (*item)(const struct translate_parts *parts, struct translation *t, unsigned i);
 	/* Emits what all items have been emitted before. */
@@ -77,7 +77,7 @@ struct translation {
 	struct store *store;
 	u32 mode; /* MODE_*, without MODE_CAREFUL */
 	struct scan *scan;
-	bool careful; /* no windows */
+	bool careful;                        /* no windows */
 	const struct translate_parts *parts; /* or NULL */
 	u32 unit;
 	struct emitter e;

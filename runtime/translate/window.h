@@ -34,7 +34,7 @@ struct access {
 struct window_plan {
 	struct window window[WINDOW_MAX];
 	unsigned count;
-	unsigned loose;       /* accesses that are in no window */
+	unsigned loose;        /* accesses that are in no window */
 	u8 operand[SCAN_ROOM]; /* by item: window of its operand's access, or WINDOW_NONE */
 	u8 stack[SCAN_ROOM];   /* … of its stack access */
 };
