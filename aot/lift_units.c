@@ -54,8 +54,7 @@ static u64 find_hot_loops(const struct scan *scan, const struct want *want, u64 
 
 		for (unsigned i = loops[n].first; i <= loops[n].last; i++)
 			weight += executed[i];
-		/* a loop that the unit begins with hides how often the unit was entered */
-		if (weight < least || (loops[n].first && executed[loops[n].first] < LIFT_ROUNDS * want->counts[0]))
+		if (weight < least || !lift_worth(scan, &loops[n], executed))
 			continue;
 		for (unsigned i = loops[n].first; i <= loops[n].last; i++)
 			items[i] = true;

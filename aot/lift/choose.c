@@ -7,24 +7,8 @@
 
 #include "lift.h"
 
-#define ITERATIONS_MIN 512 /* less is not worth LLVM's time */
-#define ACCESSES_MIN   14  /* for each time that the loop is entered */
+#define ACCESSES_MIN   14 /* for each time that the loop is entered */
 #define UNKNOWN        (~0ULL)
-
-/* Counts by item instead of by block. */
-static bool spread(const struct scan *scan, const u64 *counts, unsigned count, u64 by_item[SCAN_ROOM])
-{
-	unsigned block = 0;
-
-	for (unsigned i = 0; i < scan->count; i++) {
-		if (scan->item[i].block && i)
-			block++;
-		if (block >= count)
-			return false;
-		by_item[i] = counts[block];
-	}
-	return true;
-}
 
 static bool inside(const struct lift_loop *loop, int item)
 {
@@ -91,31 +75,10 @@ static u64 accesses(const struct scan *scan, const struct lift_loop *loop, const
 	return total;
 }
 
-static bool worth(const struct scan *scan, const struct lift_loop *loop, const u64 *by_item)
+bool lift_worth(const struct scan *scan, const struct lift_loop *loop, const u64 by_item[SCAN_ROOM])
 {
 	u64 in = entered(scan, loop, by_item), out = left(scan, loop, by_item), times = in < out ? in : out;
 	u64 total = accesses(scan, loop, by_item);
 
-	if (by_item[loop->first] < ITERATIONS_MIN || total == UNKNOWN || times == UNKNOWN)
-		return false;
-	return total / ACCESSES_MIN >= times;
-}
-
-bool lift_choose(const struct scan *scan, const u64 *counts, unsigned count, bool items[SCAN_ROOM])
-{
-	struct lift_loop loops[SCAN_ROOM];
-	u64 by_item[SCAN_ROOM];
-	unsigned found = lift_find_loops(scan, loops);
-	bool any = false;
-
-	memset(items, 0, SCAN_ROOM * sizeof(*items));
-	if (!found || !spread(scan, counts, count, by_item))
-		return false;
-	for (unsigned i = 0; i < found; i++) {
-		if (!worth(scan, &loops[i], by_item))
-			continue;
-		memset(items + loops[i].first, 1, (size_t)(loops[i].last - loops[i].first + 1));
-		any = true;
-	}
-	return any;
+	return total && total != UNKNOWN && times != UNKNOWN && total / ACCESSES_MIN >= times;
 }

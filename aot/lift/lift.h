@@ -24,10 +24,10 @@ struct lift_loop {
 /* Finds the largest such loops (none is within another) in the order of their first items; returns how many. */
 unsigned lift_find_loops(const struct scan *scan, struct lift_loop loops[SCAN_ROOM]);
 /*
- * Marks the items of those loops that are worth lifting by a profile: executions of the unit's basic blocks in order. False
- * if there are none.
+ * Is it faster lifted than copied, when the items were executed so often? It must run its memory accesses often enough
+ * for each time that it is entered.
  */
-bool lift_choose(const struct scan *scan, const u64 *counts, unsigned count, bool items[SCAN_ROOM]);
+bool lift_worth(const struct scan *scan, const struct lift_loop *loop, const u64 executed[SCAN_ROOM]);
 /* Can this instruction be lifted, wherever it is? For tests, which lift all that can be. */
 bool lift_possible(const struct insn *insn);
 

@@ -6,7 +6,6 @@
 
 #include "lift.h"
 #include "place.h"
-#include "plan.h"
 #include "util/err.h"
 #include "x86/mode.h"
 
@@ -50,41 +49,13 @@ static bool excluded(const struct scan *scan)
 	return pc && strtoull(pc, NULL, 16) != scan->pc;
 }
 
-/* The counts of AVANT_LIFT_PROFILE, a recording, for this unit; NULL if it has none. */
-static const struct want *profiled(const struct scan *scan, const struct store *store, u32 mode)
-{
-	static struct plan *plan;
-	struct err err = ERR_INIT;
-
-	if (!plan) {
-		plan = plan_create(store, &err);
-		if (!plan || plan_add_recording(plan, getenv("AVANT_LIFT_PROFILE"), &err) < 0) {
-			fprintf(stderr, "%s\n", err.text);
-			exit(1);
-		}
-	}
-	for (size_t i = 0; i < plan_count(plan); i++) {
-		const struct want *want = plan_at(plan, i);
-
-		if (want->pc == scan->pc && want->mode == (mode & want->mode_mask) && want->length == scan->bytes &&
-		    want->count_count)
-			return want;
-	}
-	return NULL;
-}
-
 /* The items to lift: loops; with AVANT_LIFT_ALL whatever can be. */
-static bool choose(const struct scan *scan, const struct store *store, u32 mode, bool items[SCAN_ROOM], bool all)
+static bool choose(const struct scan *scan, bool items[SCAN_ROOM], bool all)
 {
 	struct lift_loop loops[SCAN_ROOM];
 	unsigned count = all ? 0 : lift_find_loops(scan, loops);
 	bool any = false;
 
-	if (count && getenv("AVANT_LIFT_PROFILE")) {
-		const struct want *want = profiled(scan, store, mode);
-
-		return want && lift_choose(scan, want->counts, want->count_count, items);
-	}
 	memset(items, 0, SCAN_ROOM * sizeof(*items));
 	for (unsigned i = 0; i < count; i++) {
 		memset(items + loops[i].first, 1, loops[i].instructions);
@@ -119,7 +90,7 @@ const struct translate_parts *lift_engine(const struct scan *scan, const struct 
 	const char *reason;
 	struct err err = ERR_INIT;
 
-	if (excluded(scan) || !choose(scan, store, mode, items, all))
+	if (excluded(scan) || !choose(scan, items, all))
 		return NULL;
 	if (options.counted)
 		options.tally = (u64)(uintptr_t)&v->tally[store->origin][user];
