@@ -127,29 +127,44 @@ static int read_inputs(struct job *job, struct err *err)
 }
 
 /* Kernel code as it will be when the kernel has booted comes first: it gets the numbers of jump targets. */
-static int scan_inputs(struct job *job, struct err *err)
+static int scan_kernel(struct job *job, struct err *err)
 {
 	const struct translate_options *o = job->options;
 	struct kernel_options patched = {.cpu = cpu_model_find(o->cpu_name), .patch = true},
 			      linked = {.cpu = patched.cpu};
 	const struct store *store = build_store(job->build);
+	struct err why = ERR_INIT;
 
-	if (discover_kernel(&job->kernel, &patched, &job->patched, err) < 0)
-		return -1;
+	if (discover_kernel(&job->kernel, &patched, &job->patched, &why) < 0) {
+		/* not Linux as it is known here: what has been executed can be translated all the same, without names
+		 */
+		if (!o->profile_count)
+			return err_set(err, "%s", why.text);
+		if (!o->only_recorded)
+			warn("'%s' is not scanned: %s", o->kernel_path, why.text);
+		return 0;
+	}
 	if (o->only_recorded)
 		return 0;
 	if (plan_add_image(job->plan, store, &job->patched, err) < 0 ||
-	    discover_kernel(&job->kernel, &linked, &job->linked, err) < 0 ||
-	    plan_add_image(job->plan, store, &job->linked, err) < 0)
+	    discover_kernel(&job->kernel, &linked, &job->linked, err) < 0)
 		return -1;
-	if (!o->initrd_path)
+	return plan_add_image(job->plan, store, &job->linked, err);
+}
+
+static int scan_programs(struct job *job, struct err *err)
+{
+	const struct translate_options *o = job->options;
+
+	if (!o->initrd_path || o->only_recorded)
 		return 0;
 	if (discover_archive(o->initrd_path, &job->programs, err) < 0)
 		return -1;
 	for (u32 i = 0; i < job->programs.count; i++) {
 		const struct archive_program *program = &job->programs.program[i];
 
-		if (program->verdict == PROGRAM_FIXED && plan_add_image(job->plan, store, &program->image, err) < 0)
+		if (program->verdict == PROGRAM_FIXED &&
+		    plan_add_image(job->plan, build_store(job->build), &program->image, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -288,8 +303,8 @@ static int run_job(struct job *job, struct err *err)
 	if (!job->build)
 		return -1;
 	job->plan = plan_create(build_store(job->build), err);
-	if (!job->plan || read_inputs(job, err) < 0 || scan_inputs(job, err) < 0 || lift_loops(job, err) < 0 ||
-	    translate_all(job, err) < 0)
+	if (!job->plan || read_inputs(job, err) < 0 || scan_kernel(job, err) < 0 || scan_programs(job, err) < 0 ||
+	    lift_loops(job, err) < 0 || translate_all(job, err) < 0)
 		return -1;
 	images[0].file = job->kernel_file;
 	images[0].file_size = job->kernel_size;

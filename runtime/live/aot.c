@@ -7,7 +7,7 @@
 #include <tcache.h>
 
 #include "cpu/cpu.h"
-#include "live/guest_bytes.h"
+#include "live/aot_index.h"
 #include "translate/fingerprint.h"
 #include "vm.h"
 
@@ -34,7 +34,7 @@ struct aot {
 	const struct tcache_unit *units;
 	const struct tcache_link *links;
 	const u32 *by_code;
-	u64 *pcs; /* of the units, close together: to search in */
+	struct aot_index *index;
 	struct binding *bindings;
 	u64 *cells;           /* private, where the code looks for them */
 	struct insn *decoded; /* private, zeroed: length 0 means not decoded yet */
@@ -138,11 +138,9 @@ static int map_all(struct live *live, struct aot *aot, struct err *err)
 	aot->cells = (u64 *)aot->place->cells_address;
 	aot->cells_size = tcache_cells_size(file);
 	aot->bindings = calloc(aot->unit_count, sizeof(*aot->bindings));
-	aot->pcs = malloc(aot->unit_count * sizeof(*aot->pcs));
-	if (!aot->bindings || !aot->pcs)
+	aot->index = aot_index_create(aot->units, aot->unit_count);
+	if (!aot->bindings || !aot->index)
 		return err_set(err, "out of memory");
-	for (u32 i = 0; i < aot->unit_count; i++)
-		aot->pcs[i] = aot->units[i].pc;
 	return 0;
 }
 
@@ -181,7 +179,7 @@ void aot_close(struct aot *aot)
 		munmap(aot->decoded, aot->decoded_size);
 	tcache_close(aot->file);
 	free(aot->bindings);
-	free(aot->pcs);
+	aot_index_destroy(aot->index);
 	free(aot);
 }
 
@@ -300,46 +298,22 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 	return binding->unit;
 }
 
-/* The first unit that begins at pc or beyond. */
-static u32 first_unit(const struct aot *aot, u64 pc)
-{
-	u32 low = 0, high = aot->unit_count;
-
-	while (low < high) {
-		u32 middle = low + (high - low) / 2;
-
-		if (aot->pcs[middle] < pc)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full)
 {
 	struct live *live = v->vm->live;
-	u8 joined[GUEST_BYTES_MAX];
 
 	*full = false;
 	for (unsigned i = 0; i < live->aot_count; i++) {
 		struct aot *aot = live->aot[i];
+		u32 number, cursor = 0;
+		u64 next;
 
-		for (u32 n = first_unit(aot, v->rip); n < aot->unit_count && aot->pcs[n] == v->rip; n++) {
-			const struct tcache_unit *unit = &aot->units[n];
-			const u8 *bytes;
-			u64 hash[2], next;
-
-			if ((unit->mode ^ mode) & unit->mode_mask || aot->bindings[n].rejected)
-				continue;
-			bytes = guest_bytes(v, gpa, unit->guest_length, joined, &next);
-			if (!bytes)
-				continue;
-			tcache_hash(bytes, unit->guest_length, hash);
-			if (hash[0] == unit->hash[0] && hash[1] == unit->hash[1])
-				return bind(v, aot, n, gpa, next, mode, full);
-			v->vm->stats.aot_rejected_bytes++;
+		while ((number = aot_index_find(aot->index, v, gpa, mode, &cursor, &next)) != AOT_INDEX_NONE) {
+			if (!aot->bindings[number].rejected)
+				return bind(v, aot, number, gpa, next, mode, full);
 		}
+		/* or the mode, which is rare */
+		v->vm->stats.aot_rejected_bytes += aot_index_has(aot->index, v->rip);
 	}
 	return UNIT_NONE;
 }

@@ -153,9 +153,9 @@ static void poison(struct live *live, const struct unit *unit)
 
 static void drop_target(struct vcpu *v, u64 pc)
 {
-	u32 number = store_find_target(&v->vm->live->store, pc);
+	const struct store *store = &v->vm->live->store;
 
-	if (number)
+	for (u32 number = store_find_target(store, pc); number; number = store_find_target_again(store, number))
 		mmu_drop_target(v, number);
 }
 

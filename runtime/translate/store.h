@@ -175,6 +175,8 @@ void store_add_landing(struct store *store, u32 code);
 bool store_add_entry(struct store *store, u32 unit, u64 pc, u32 code);
 /* The number of a target of direct jumps, 0 if it has none. General registers only. */
 u32 store_find_target(const struct store *store, u64 pc);
+/* Another number of the same target, 0 if there is none: each cache gives its own. General registers only. */
+u32 store_find_target_again(const struct store *store, u32 number);
 /* The same, new if need be; 0 if no number is left. */
 u32 store_target(struct store *store, u64 pc);
 /* Gives target `number`, which must be the next one or beyond, to pc. */
