@@ -45,7 +45,7 @@ static u64 find_hot_loops(const struct scan *scan, const struct want *want, u64 
 {
 	struct lift_loop loops[SCAN_ROOM];
 	u64 executed[SCAN_ROOM], total = 0;
-	unsigned count = lift_find_loops(scan, loops);
+	unsigned count = lift_find_loops(scan, want->mode, loops);
 
 	memset(items, 0, SCAN_ROOM * sizeof(*items));
 	count_items(scan, want, executed);

@@ -30,10 +30,14 @@ void live_stub_fill_read1(void);
 void live_stub_fill_read2(void);
 void live_stub_fill_read4(void);
 void live_stub_fill_read8(void);
+void live_stub_fill_read16(void);
+void live_stub_fill_read32(void);
 void live_stub_fill_write1(void);
 void live_stub_fill_write2(void);
 void live_stub_fill_write4(void);
 void live_stub_fill_write8(void);
+void live_stub_fill_write16(void);
+void live_stub_fill_write32(void);
 
 /* Bound at a time; more have the tables emptied. */
 #define AOT_UNITS_MAX 65536u
@@ -129,10 +133,14 @@ static void set_stubs(struct vcpu *v)
 	v->stub[STUB_FILL_READ + 1] = (void *)live_stub_fill_read2;
 	v->stub[STUB_FILL_READ + 2] = (void *)live_stub_fill_read4;
 	v->stub[STUB_FILL_READ + 3] = (void *)live_stub_fill_read8;
+	v->stub[STUB_FILL_READ + 4] = (void *)live_stub_fill_read16;
+	v->stub[STUB_FILL_READ + 5] = (void *)live_stub_fill_read32;
 	v->stub[STUB_FILL_WRITE + 0] = (void *)live_stub_fill_write1;
 	v->stub[STUB_FILL_WRITE + 1] = (void *)live_stub_fill_write2;
 	v->stub[STUB_FILL_WRITE + 2] = (void *)live_stub_fill_write4;
 	v->stub[STUB_FILL_WRITE + 3] = (void *)live_stub_fill_write8;
+	v->stub[STUB_FILL_WRITE + 4] = (void *)live_stub_fill_write16;
+	v->stub[STUB_FILL_WRITE + 5] = (void *)live_stub_fill_write32;
 }
 
 /* Two stacks with an unmapped page below each; the top word of each is the sentinel. */

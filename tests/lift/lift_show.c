@@ -9,6 +9,10 @@
 
 #include "lift.h"
 #include "util/err.h"
+#include "x86/mode.h"
+
+/* As Linux has it in user mode. */
+#define MODE (MODE_USER | MODE_OSFXSR | MODE_OSXSAVE | MODE_MP | 7u << MODE_XCR0_SHIFT)
 
 static u8 *read_file(const char *path, u64 *size)
 {
@@ -72,7 +76,7 @@ int main(int argc, char **argv)
 		printf("%3u %c%c %#llx %s\n", i, scan.item[i].block ? 'B' : ' ', scan.item[i].loop_head ? 'L' : ' ',
 		       (unsigned long long)address + scan.item[i].offset, text);
 	}
-	unsigned count = lift_find_loops(&scan, loops);
+	unsigned count = lift_find_loops(&scan, MODE, loops);
 
 	for (unsigned i = 0; i < count; i++) {
 		memset(items + loops[i].first, 1, loops[i].instructions);

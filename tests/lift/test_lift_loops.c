@@ -9,6 +9,7 @@
 #include "lift.h"
 #include "object.h"
 #include "util/err.h"
+#include "x86/mode.h"
 
 /* xor eax, eax; L: add eax, [rdi]; add rdi, 4; dec ecx; jnz L; ret */
 static const u8 sum[] = {0x31, 0xc0, 0x03, 0x07, 0x48, 0x83, 0xc7, 0x04, 0xff, 0xc9, 0x75, 0xf6, 0xc3};
@@ -16,6 +17,9 @@ static const u8 sum[] = {0x31, 0xc0, 0x03, 0x07, 0x48, 0x83, 0xc7, 0x04, 0xff, 0
 static const u8 calls[] = {0xe8, 0, 0, 0, 0, 0xff, 0xc9, 0x75, 0xf7, 0xc3};
 /* L: M: mov [rdi], eax; dec edx; jnz M; dec ecx; jnz L; ret */
 static const u8 nested[] = {0x89, 0x07, 0xff, 0xca, 0x75, 0xfa, 0xff, 0xc9, 0x75, 0xf6, 0xc3};
+
+/* As Linux has it in user mode. */
+#define MODE (MODE_USER | MODE_OSFXSR | MODE_OSXSAVE | MODE_MP | 7u << MODE_XCR0_SHIFT)
 
 static struct scan scan;
 static struct lift_loop loops[SCAN_ROOM];
@@ -27,7 +31,7 @@ static unsigned find(const u8 *code, unsigned length)
 
 	memcpy(page, code, length);
 	assert_int_equal(scan_unit(&scan, 0x1000, page, length, length, &options), 0);
-	return lift_find_loops(&scan, loops);
+	return lift_find_loops(&scan, MODE, loops);
 }
 
 static void test_find(void **state)
