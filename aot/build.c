@@ -177,6 +177,7 @@ enum build_result build_lifted(struct build *build, const struct want *want, con
 struct strings {
 	char *data;
 	u64 size, room;
+	bool failed; /* out of memory, or of offsets */
 };
 
 static u32 add_string(struct strings *strings, const char *text)
@@ -184,10 +185,15 @@ static u32 add_string(struct strings *strings, const char *text)
 	u64 length = strlen(text) + 1;
 
 	if (strings->size + length > strings->room) {
-		strings->room = (strings->room + length) * 2;
-		strings->data = realloc(strings->data, strings->room);
-		if (!strings->data)
-			abort();
+		u64 room = (strings->room + length) * 2;
+		char *data = room <= UINT32_MAX ? realloc(strings->data, room) : NULL;
+
+		if (!data) {
+			strings->failed = true;
+			return 0;
+		}
+		strings->data = data;
+		strings->room = room;
 	}
 	memcpy(strings->data + strings->size, text, length);
 	strings->size += length;
@@ -378,7 +384,7 @@ static void write_images(struct writing *w, const struct build_image *images, un
 						.data_size = images[i].data_size,
 						.kind = (u16)images[i].kind,
 						.name = add_string(&w->strings, images[i].path)};
-		tcache_digest(images[i].file, images[i].file_size, record->digest);
+		tcache_image_digest(images[i].file, images[i].file_size, record->digest);
 		if (images[i].data) {
 			record->data = 1 + tcache_writer_chunk_count(w->writer);
 			tcache_writer_chunk(w->writer, TCACHE_TYPE_kernel, images[i].data, images[i].data_size);
@@ -411,6 +417,8 @@ int build_write(struct build *build, const char *path, const struct build_image 
 	write_images(&w, images, image_count);
 	write_placement(&w);
 	result = write_units(&w, namer, opaque, err);
+	if (result == 0 && w.strings.failed)
+		result = err_set(err, "out of memory for names");
 	if (result == 0) {
 		tcache_writer_chunk(w.writer, TCACHE_TYPE_code, build->store.code_rw, build->store.used);
 		write_tables(&w);

@@ -177,8 +177,8 @@ static int add_record(struct plan *plan, struct tcache *file, const struct tcach
 	if (!bytes || !counts)
 		return err_set(err, "%s", tcache_error(file));
 	if (record->guest_length == 0 || record->guest_length > WANT_BYTES_MAX || record->count_count > PAGE_SIZE)
-		return err_set(err, "recording '%s' holds code of %u bytes: it is damaged", tcache_name(file),
-			       record->guest_length);
+		return err_set(err, "recording '%s' holds code of %u bytes with %u blocks: it is damaged",
+			       tcache_name(file), record->guest_length, record->count_count);
 	if (!plan_scan(plan->store, &plan->scan, record->pc, record->mode, bytes, record->guest_length))
 		return 0; /* bytes that no unit is made of: the recording was made up, or by another version */
 	u32 mask = translate_mode_mask(&plan->scan);

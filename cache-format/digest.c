@@ -47,6 +47,11 @@ void tcache_hash(const void *data, size_t size, uint64_t hash[2])
 	hash[1] = value.high64;
 }
 
+void tcache_image_digest(const void *data, size_t size, uint8_t digest[TCACHE_DIGEST_SIZE])
+{
+	tcache_group_digest(TCACHE_DIGEST_XXH3, data, size, digest);
+}
+
 void tcache_group_digest(uint32_t kind, const void *data, size_t size, uint8_t digest[TCACHE_DIGEST_SIZE])
 {
 	XXH128_canonical_t canonical;

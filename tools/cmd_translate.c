@@ -12,7 +12,6 @@
 #include "cpu/cpu.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,17 +182,9 @@ static const char *name_of(void *opaque, u64 pc, u64 *offset)
 	return name;
 }
 
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int number)
-{
-	interrupted = number;
-}
-
-static bool show_progress(void *opaque, size_t done)
+static void show_progress(void *opaque, size_t done)
 {
 	progress_show(opaque, done);
-	return !interrupted;
 }
 
 static int lift_loops(struct job *job, struct err *err)
@@ -241,7 +232,7 @@ static enum heat heat_of(const struct want *want)
 	return want->count_count ? WARM : UNSEEN;
 }
 
-static int translate_heat(struct job *job, enum heat heat, u64 limit, struct err *err)
+static void translate_heat(struct job *job, enum heat heat, u64 limit)
 {
 	const struct store *store = build_store(job->build);
 
@@ -254,8 +245,6 @@ static int translate_heat(struct job *job, enum heat heat, u64 limit, struct err
 			job->left_out++;
 			continue;
 		}
-		if (interrupted)
-			return err_set(err, "interrupted");
 		switch (translate_one(job, i)) {
 		case BUILD_OK:
 			job->copied++;
@@ -264,17 +253,13 @@ static int translate_heat(struct job *job, enum heat heat, u64 limit, struct err
 			job->skipped++;
 			break;
 		case BUILD_FULL:
-			if (heat == UNSEEN) {
-				job->left_out++;
-				break;
-			}
-			return err_set(err, "there is no room for more than %zu units in one cache", i);
+			job->left_out++;
+			break;
 		}
 	}
-	return 0;
 }
 
-static int translate_all(struct job *job, struct err *err)
+static void translate_all(struct job *job)
 {
 	const struct translate_options *o = job->options;
 	const struct store *store = build_store(job->build);
@@ -283,10 +268,8 @@ static int translate_all(struct job *job, struct err *err)
 	for (enum heat heat = HOT; heat < HEATS; heat++) {
 		u64 limit = heat == UNSEEN && unseen < store->size - store->used ? store->used + unseen : store->size;
 
-		if (translate_heat(job, heat, limit, err) < 0)
-			return -1;
+		translate_heat(job, heat, limit);
 	}
-	return 0;
 }
 
 static int run_job(struct job *job, struct err *err)
@@ -304,8 +287,9 @@ static int run_job(struct job *job, struct err *err)
 		return -1;
 	job->plan = plan_create(build_store(job->build), err);
 	if (!job->plan || read_inputs(job, err) < 0 || scan_kernel(job, err) < 0 || scan_programs(job, err) < 0 ||
-	    lift_loops(job, err) < 0 || translate_all(job, err) < 0)
+	    lift_loops(job, err) < 0)
 		return -1;
+	translate_all(job);
 	images[0].file = job->kernel_file;
 	images[0].file_size = job->kernel_size;
 	if (job->kernel.unpacked.data) {
@@ -322,8 +306,6 @@ static int translate_main(const struct command *command, void *parsed)
 	struct err err = ERR_INIT;
 	int status = STATUS_OK;
 
-	signal(SIGINT, on_interrupt);
-	signal(SIGTERM, on_interrupt);
 	if (!options->kernel_path)
 		return command_usage_error(command, "--kernel is needed");
 	if (!options->output)

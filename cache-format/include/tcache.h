@@ -204,8 +204,13 @@ enum tcache_status tcache_map_cells(struct tcache *cache, unsigned flags);
 
 /* ---- digests ---- */
 
-/* BLAKE2b-256: identity of images and option sets. */
+/* BLAKE2b-256: identity of option sets. */
 void tcache_digest(const void *data, size_t size, uint8_t digest[TCACHE_DIGEST_SIZE]);
+/*
+ * XXH3-128 in canonical form, then 16 zero bytes: identity of image files. It is computed at each launch, and whoever
+ * made two files with one digest would only have the one started that the cache knows.
+ */
+void tcache_image_digest(const void *data, size_t size, uint8_t digest[TCACHE_DIGEST_SIZE]);
 /* XXH3-128 (low half, high half): keys of units and pages. */
 void tcache_hash(const void *data, size_t size, uint64_t hash[2]);
 

@@ -107,7 +107,7 @@ struct tcache_footer {
 
 /* An input that units were made from. */
 struct tcache_image {
-	uint8_t digest[TCACHE_DIGEST_SIZE]; /* BLAKE2b-256 of the file */
+	uint8_t digest[TCACHE_DIGEST_SIZE]; /* tcache_image_digest() of the file */
 	uint64_t size;                      /* of the file */
 	uint64_t data_size;                 /* of what was unpacked from it, or 0 */
 	uint32_t name;                      /* string */

@@ -53,21 +53,28 @@ static void fingerprint_wanted(const struct live *live, struct tcache_fingerprin
 	tcache_host_features(want->host_features);
 }
 
-/* Guest targets of direct jumps have numbers that the code knows. */
-static int take_targets(struct live *live, struct aot *aot, struct err *err)
+static bool overlap(u64 first, u64 count, u64 other_first, u64 other_count)
+{
+	return first < other_first + other_count && other_first < first + count;
+}
+
+/* Guest targets of direct jumps, and links, have numbers that the code knows. */
+static int take_numbers(struct live *live, struct aot *aot, struct err *err)
 {
 	const u64 *pcs = tcache_targets(aot->file, 0, aot->target_count);
-	u32 first = aot->place->first_target;
+	u32 first = aot->place->first_target, first_link = aot->place->first_link;
 
 	if (aot->target_count && !pcs)
 		return err_set(err, "%s", tcache_error(aot->file));
 	if (first == 0 || first + (u64)aot->target_count > TARGET_SIZE)
 		return err_set(err, "cache '%s' numbers more jump targets than there are", tcache_name(aot->file));
+	if (first_link < AOT_FIRST_LINK)
+		return err_set(err, "cache '%s' numbers its links like live translations", tcache_name(aot->file));
 	for (unsigned i = 0; i < live->aot_count; i++) {
 		const struct aot *other = live->aot[i];
 
-		if (first < other->place->first_target + other->target_count &&
-		    other->place->first_target < first + aot->target_count)
+		if (overlap(first, aot->target_count, other->place->first_target, other->target_count) ||
+		    overlap(first_link, aot->link_count, other->place->first_link, other->link_count))
 			return err_set(err,
 				       "cache '%s' has the same place as '%s': make one of them with another --place",
 				       tcache_name(aot->file), tcache_name(other->file));
@@ -95,12 +102,19 @@ static int map_decoded(struct aot *aot, struct err *err)
 	return 0;
 }
 
-/* find_by_link() relies on it. */
+/* find_unit() and find_by_link() rely on it. */
 static int check_order(const struct aot *aot, struct err *err)
 {
-	for (u32 i = 1; i < aot->unit_count; i++) {
-		if (aot->units[aot->by_code[i]].link_first < aot->units[aot->by_code[i - 1]].link_first)
+	u32 last = 0;
+
+	for (u32 i = 0; i < aot->unit_count; i++) {
+		u32 number = aot->by_code[i];
+
+		if (number >= aot->unit_count)
+			return err_set(err, "cache '%s' names a unit that it does not have", tcache_name(aot->file));
+		if (aot->units[number].link_first < last)
 			return err_set(err, "cache '%s': links are not in the order of code", tcache_name(aot->file));
+		last = aot->units[number].link_first;
 	}
 	return 0;
 }
@@ -127,7 +141,7 @@ static int map_all(struct live *live, struct aot *aot, struct err *err)
 		return err_set(err, "%s", tcache_error(file));
 	if (check_order(aot, err) < 0)
 		return -1;
-	if (take_targets(live, aot, err) < 0 || map_decoded(aot, err) < 0)
+	if (take_numbers(live, aot, err) < 0 || map_decoded(aot, err) < 0)
 		return -1;
 	if (tcache_map_code(file, 0) != TCACHE_OK)
 		return err_set(err, "%s", tcache_error(file));
@@ -208,7 +222,7 @@ const u8 *aot_unpacked(const struct live *live, const u8 *file, u64 size, u64 *u
 	u8 digest[TCACHE_DIGEST_SIZE];
 	const void *data;
 
-	tcache_digest(file, size, digest);
+	tcache_image_digest(file, size, digest);
 	for (unsigned i = 0; i < live->aot_count; i++) {
 		if (tcache_unpacked(live->aot[i]->file, digest, &data, unpacked_size) == TCACHE_OK)
 			return data;
@@ -224,7 +238,7 @@ static struct unit *new_unit(struct live *live, const struct aot *aot, u32 numbe
 	const struct tcache_unit *from = view->unit;
 	u32 code = aot->code + from->code_offset;
 
-	if (store->unit_count == store->bound_first || store->entry_count + from->entry_count > store->entry_max)
+	if (store->unit_count == store->bound_first || store->entry_count + (u64)from->entry_count > store->entry_max)
 		return NULL;
 	u32 n = --store->bound_first;
 	struct unit *unit = &store->units[n];
@@ -277,7 +291,9 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 		}
 		live_drop_frame(v, live->store.units[binding->unit].gpa);
 	}
-	if (tcache_unit_run_view(aot->file, number, &view) != TCACHE_OK) {
+	/* instructions are decoded when they are first executed: too late to find out that they are damaged */
+	if (tcache_unit_run_view(aot->file, number, &view) != TCACHE_OK ||
+	    !tcache_insns(aot->file, view.unit->insn_first, view.unit->insn_count)) {
 		v->vm->stats.aot_rejected_damage++;
 		binding->rejected = true;
 		return UNIT_NONE;
@@ -327,13 +343,14 @@ void aot_unbind(struct live *live, const struct unit *unit)
 
 void aot_unbind_all(struct live *live)
 {
-	for (unsigned i = 0; i < live->aot_count; i++) {
-		struct aot *aot = live->aot[i];
+	const struct store *store = &live->store;
 
-		for (u32 n = 0; n < aot->unit_count; n++) {
-			aot->bindings[n].bound = false;
-			aot->bindings[n].unit = UNIT_NONE;
-		}
+	for (u32 i = store->bound_first; i < store->unit_max; i++) {
+		const struct unit *unit = &store->units[i];
+		struct binding *binding = &live->aot[unit->cache_id]->bindings[unit->cached - 1];
+
+		binding->bound = false;
+		binding->unit = UNIT_NONE;
 	}
 }
 

@@ -20,6 +20,7 @@ void live_stub_interp(void);
 void live_stub_tlb_miss(void);
 void live_stub_window_miss(void);
 void live_stub_jump_miss(void);
+void live_stub_return_miss(void);
 void live_stub_target_miss(void);
 void live_stub_link(void);
 void live_stub_poll(void);
@@ -124,6 +125,7 @@ static void set_stubs(struct vcpu *v)
 	v->stub[STUB_TLB_MISS] = (void *)live_stub_tlb_miss;
 	v->stub[STUB_WINDOW_MISS] = (void *)live_stub_window_miss;
 	v->stub[STUB_JUMP_MISS] = (void *)live_stub_jump_miss;
+	v->stub[STUB_RETURN_MISS] = (void *)live_stub_return_miss;
 	v->stub[STUB_TARGET_MISS] = (void *)live_stub_target_miss;
 	v->stub[STUB_LINK] = (void *)live_stub_link;
 	v->stub[STUB_POLL] = (void *)live_stub_poll;
@@ -236,10 +238,10 @@ void live_flush(struct live *live)
 		forget_frames(live, &live->store.units[i]);
 	for (u32 i = live->store.bound_first; i < live->store.unit_max; i++)
 		forget_frames(live, &live->store.units[i]);
+	aot_unbind_all(live);
 	live->store.bound_first = live->store.unit_max;
 	if (live->recorder)
 		recorder_harvest(live->recorder, live);
-	aot_unbind_all(live);
 	live->dropped_code = true;
 	memset(live->hash, 0, sizeof(u32) << ENTRY_HASH_BITS);
 	memset(live->store.target_hash, 0, sizeof(u32) << TARGET_HASH_BITS);
@@ -342,8 +344,12 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 		live_flush(live);
 		number = aot_bind(v, gpa, mode, &full);
 	}
-	if (number != UNIT_NONE)
+	if (number != UNIT_NONE) {
+		const struct unit *unit = &live->store.units[number];
+
 		publish(live, number);
+		perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
+	}
 	v->vm->stats.aot_bind_ns += clock_monotonic_ns() - start;
 	return number;
 }

@@ -212,9 +212,9 @@ live_stub_fill_\name:
 	push rax
 	push rcx
 	mov rax, r10
-	shr rax, 7
-	and eax, 8191 << 5
-	mov rcx, gs:[rax + 8 * \write]
+	shr rax, VIEW_TLB_SHIFT
+	and eax, VIEW_TLB_MASK
+	mov rcx, gs:[rax + VIEW_TLB_WRITE * \write]
 	add rcx, r10
 	cmp rcx, 4096 - \size
 	ja 1f
@@ -223,11 +223,11 @@ live_stub_fill_\name:
 .else
 	mov rcx, gs:[rax]
 	xor r10d, r10d
-	cmp rcx, gs:[rax + 8]
+	cmp rcx, gs:[rax + VIEW_TLB_WRITE]
 	sete r10b
 	lea r10, [r10 * 2 + 1]
 .endif
-	add r10, gs:[rax + 24]
+	add r10, gs:[rax + VIEW_TLB_ADDEND]
 	pop rcx
 	pop rax
 	ret
@@ -276,12 +276,37 @@ live_fill_miss:
 	pop rax
 	ret
 
-/* A guest return (r10 = its target) found the prediction stack empty: put the sentinel back, then like a jump. */
+/*
+ * Jumped to: a guest return to r10 that was not predicted. Common while a kernel goes through retpolines, so what the
+ * jump table knows is good enough. r8 and r9 are free where units are entered; the flags are not.
+ */
+	.globl live_stub_return_miss
+live_stub_return_miss:
+	mov [V_RIP], r10
+	mov r9, rax
+	lahf
+	seto al
+	mov r8, r10
+	shr r8, VIEW_SHIFT
+	movzx r8d, r8w
+	cmp gs:[VIEW_JUMP_PC + r8 * 8], r10
+	jne 1f
+	mov r8d, gs:[VIEW_JUMP + r8 * 4]
+	add al, 0x7f
+	sahf
+	mov rax, r9
+	lea r8, [r8 + LIVE_CODE]
+	jmp r8
+1:	add al, 0x7f
+	sahf
+	mov rax, r9
+	jmp live_stub_jump_miss
+
+/* A guest return (r10 = its target) found the prediction stack empty: put the sentinel back. */
 	.globl live_stub_underflow
 live_stub_underflow:
 	lea rsp, [rsp - 8]
-	mov [V_RIP], r10
-	jmp live_stub_jump_miss
+	jmp live_stub_return_miss
 
 .macro LEAVING name, reason
 	.globl \name

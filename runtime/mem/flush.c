@@ -68,7 +68,7 @@ static void entry_invalidate(struct view *view, unsigned index)
 {
 	struct tlb_entry *entry = &view->tlb[index];
 
-	entry->ntag_read = entry->ntag_write = entry->ntag_exec = tlb_invalid(index);
+	entry->ntag_read = tlb_more(entry)->ntag_write = tlb_more(entry)->ntag_exec = tlb_invalid(index);
 }
 
 static void entry_drop(struct view *view, unsigned index)
@@ -86,7 +86,7 @@ static u64 entry_page(const struct tlb_entry *entry, unsigned index)
 
 	if (entry->ntag_read != invalid)
 		return 0 - entry->ntag_read;
-	return 0 - (entry->ntag_exec != invalid ? entry->ntag_exec : entry->ntag_write);
+	return 0 - (tlb_more(entry)->ntag_exec != invalid ? tlb_more(entry)->ntag_exec : tlb_more(entry)->ntag_write);
 }
 
 static void view_no_large(struct view *view)
@@ -127,8 +127,19 @@ static void view_clear_jumps(struct view *view)
 	view->jumps_local = view->jumps_low = false;
 }
 
+/* Cells hold what the TLB held once: they must not outlive any flush. Generated code fills them, and says so. */
+static void view_clear_cells(struct view *view)
+{
+	if (!view->cells_used)
+		return;
+	for (unsigned i = 0; i < TLB_CELLS; i++)
+		view->cell[i] = (struct tlb_cell){TLB_CELL_EMPTY, 0};
+	view->cells_used = false;
+}
+
 static void view_clear(struct view *view)
 {
+	view_clear_cells(view);
 	FOR_EACH_WORD (&view->filled, w) {
 		FOR_EACH_INDEX (view->filled.word[w], w, i)
 			entry_invalidate(view, i);
@@ -144,6 +155,7 @@ static void view_clear(struct view *view)
 /* Drops what is not global. */
 static void view_clear_local(struct view *view)
 {
+	view_clear_cells(view);
 	FOR_EACH_WORD (&view->local, w) {
 		const u64 bits = view->local.word[w];
 
@@ -222,17 +234,18 @@ static void view_flush_page(struct view *view, u64 gva)
 	const struct tlb_entry *entry = &view->tlb[index];
 	const u64 ntag = 0 - PAGE_BASE(gva);
 
-	if (entry->ntag_read == ntag || entry->ntag_write == ntag || entry->ntag_exec == ntag)
+	view_clear_cells(view);
+	if (entry->ntag_read == ntag || tlb_more(entry)->ntag_write == ntag || tlb_more(entry)->ntag_exec == ntag)
 		entry_drop(view, index);
 	if (gva >= view->large_low && gva <= view->large_high)
 		view_flush_large(view, gva);
 	view_flush_page_jumps(view, gva);
 }
 
-/* Does kernel code of pages that are not global run in this slot? */
+/* Does kernel code of pages that are not global run in this slot? (VIEW_KERNEL_AC shares what is asked for.) */
 static bool slot_kernel_local(const struct slot *slot)
 {
-	return slot->views[VIEW_KERNEL].jumps_local || slot->views[VIEW_KERNEL_AC].jumps_local;
+	return slot->views[VIEW_KERNEL].jumps_local;
 }
 
 /* Predicted returns are a kind of jump entry that is not in a table: they go where local entries go. */
@@ -248,7 +261,7 @@ static void slot_flush_page(struct vcpu *v, struct slot *slot, u64 gva)
 {
 	v->forget_user = true;
 	/* pages of the lower half are the user's, unless the kernel has run code there */
-	v->forget_kernel |= (s64)gva < 0 || slot->views[VIEW_KERNEL].jumps_low || slot->views[VIEW_KERNEL_AC].jumps_low;
+	v->forget_kernel |= (s64)gva < 0 || slot->views[VIEW_KERNEL].jumps_low;
 	for (unsigned kind = 0; kind < VIEW_KINDS; kind++)
 		view_flush_page(&slot->views[kind], gva);
 }
@@ -280,6 +293,22 @@ static struct slot *slot_victim(struct mmu *mmu)
 	return victim;
 }
 
+/* The views of kernel code share their jumps (struct view). */
+static int share_jumps(struct mmu *mmu)
+{
+	void *first = mmu->views[VIEW_KERNEL].jump;
+
+	if (mmap(first, VIEW_SHARED_SIZE, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return -1;
+	/* an old size of 0 duplicates a shared mapping (mremap(2)) */
+	for (unsigned i = VIEW_KERNEL + 1; i < TLB_SLOTS * VIEW_KINDS; i++)
+		if (i % VIEW_KINDS != VIEW_USER &&
+		    mremap(first, 0, VIEW_SHARED_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, mmu->views[i].jump) == MAP_FAILED)
+			return -1;
+	return 0;
+}
+
 int mmu_init(struct mmu *mmu, struct err *err)
 {
 	void *at = mmap(NULL, VIEWS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -288,12 +317,16 @@ int mmu_init(struct mmu *mmu, struct err *err)
 	if (at == MAP_FAILED)
 		return err_set(err, "cannot map %zu KiB for TLBs: %s", VIEWS_SIZE >> 10, strerror(errno));
 	mmu->views = at;
+	if (share_jumps(mmu) < 0)
+		return err_set(err, "cannot map %zu KiB for TLBs: %s", VIEWS_SIZE >> 10, strerror(errno));
 	for (unsigned i = 0; i < TLB_SLOTS; i++)
 		mmu->slots[i].views = mmu->views + i * VIEW_KINDS;
 	for (unsigned i = 0; i < TLB_SLOTS * VIEW_KINDS; i++) {
 		entry_invalidate(&mmu->views[i], 0);
 		view_no_large(&mmu->views[i]);
 		mmu->views[i].pair[0].pc = jump_pair_empty(0);
+		mmu->views[i].cells_used = true;
+		view_clear_cells(&mmu->views[i]);
 	}
 	mmu->slots[0].used = true;
 	return 0;
@@ -306,26 +339,16 @@ void mmu_release(struct mmu *mmu)
 	*mmu = (struct mmu){0};
 }
 
-/* A slot's views get their empty targets when it is first used: they are a lot of memory. */
-static void slot_fill_targets(const struct mmu *mmu, struct slot *slot)
+void view_fill_targets(struct view *view, void *target_miss)
 {
-	for (unsigned kind = 0; kind < VIEW_KINDS; kind++) {
-		struct view *view = &slot->views[kind];
-
-		if (view->target_miss == mmu->target_miss)
-			continue;
-		view->target_miss = mmu->target_miss;
-		for (unsigned i = 0; i < TARGET_SIZE; i++)
-			view->target[i] = mmu->target_miss;
-	}
+	view->target_miss = target_miss;
+	for (unsigned i = 0; i < TARGET_SIZE; i++)
+		view->target[i] = target_miss;
 }
 
 void mmu_set_target_miss(struct mmu *mmu, void *code)
 {
 	mmu->target_miss = code;
-	for (unsigned i = 0; i < TLB_SLOTS; i++)
-		if (mmu->slots[i].used)
-			slot_fill_targets(mmu, &mmu->slots[i]);
 }
 
 void mmu_load_cr3(struct vcpu *v, bool keep)
@@ -337,7 +360,6 @@ void mmu_load_cr3(struct vcpu *v, bool keep)
 	if (!slot) {
 		slot = slot_victim(mmu);
 		slot->used = true;
-		slot_fill_targets(mmu, slot);
 		slot->pcid = pcid;
 		keep = false;
 	}
@@ -346,7 +368,9 @@ void mmu_load_cr3(struct vcpu *v, bool keep)
 		v->vm->stats.tlb_flushes++;
 	}
 	v->forget_user = true; /* the other address space's */
-	v->forget_kernel |= slot_kernel_local(&mmu->slots[v->slot]);
+	v->forget_kernel |= slot_kernel_local(slot);
+	if (slot != &mmu->slots[v->slot] && slot_kernel_local(slot))
+		view_clear_jumps(&slot->views[VIEW_KERNEL]);
 	slot->cr3 = v->cr3;
 	slot->last_use = ++mmu->use_clock;
 	v->slot = (unsigned)(slot - mmu->slots);
@@ -444,8 +468,8 @@ static void view_protect(struct view *view, u64 host, unsigned from, unsigned to
 			struct tlb_entry *entry = &view->tlb[i];
 
 			/* an invalid tag that happens to fit is made invalid again: no harm */
-			if (entry->addend - entry->ntag_write == host)
-				entry->ntag_write = tlb_invalid(i);
+			if (entry->addend - tlb_more(entry)->ntag_write == host)
+				tlb_more(entry)->ntag_write = tlb_invalid(i);
 		}
 }
 
@@ -465,8 +489,10 @@ void mmu_protect_frame(struct vcpu *v, u64 gpa)
 			from = ((*frame & FRAME_GROUP) >> FRAME_GROUP_SHIFT) * group_words;
 			to = from + group_words;
 		}
-		FOR_EACH_VIEW (mmu, view)
+		FOR_EACH_VIEW (mmu, view) {
 			view_protect(view, (u64)host, from, to);
+			view_clear_cells(view);
+		}
 	}
 	*frame = FRAME_CODE;
 }

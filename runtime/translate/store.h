@@ -29,6 +29,7 @@ enum stub {
 	STUB_WINDOW_MISS, /* push imm32 (length | write << 15), call; r10 = gva */
 	STUB_TARGET_MISS, /* jmp; v->exit_info = target number, which has no entry */
 	STUB_JUMP_MISS,   /* jmp; v->rip = target, nothing in the jump table fits */
+	STUB_RETURN_MISS, /* jmp; r10 = target of a return that was not predicted */
 	STUB_LINK,        /* jmp; v->exit_info = link number */
 	STUB_POLL,        /* jmp; v->rip = where to go on */
 	STUB_BUDGET,      /* jmp; counted mode: v->rip = block start, budget used up */

@@ -17,10 +17,13 @@
 #define CONDITIONS(X) \
 	X(O) X(NO) X(B) X(NB) X(Z) X(NZ) X(BE) X(NBE) X(S) X(NS) X(P) X(NP) X(L) X(NL) X(LE) X(NLE)
 
-/* Hints: without effect on what software can see. RDSSP is one too where CET is not enabled (SDM vol. 2B, RDSSPD). */
+/*
+ * Hints: without effect on what software can see. RDSSP is one too where CET is not enabled (SDM vol. 2B, RDSSPD), and
+ * SERIALIZE where no instruction is fetched before the one before it has written.
+ */
 #define NOPS(X) \
 	X(NOP) X(ENDBR32) X(ENDBR64) X(RDSSPD) X(RDSSPQ) X(CLDEMOTE) X(PREFETCH) X(PREFETCHNTA) X(PREFETCHT0) \
-	X(PREFETCHT1) X(PREFETCHT2) X(PREFETCHW) X(PREFETCHWT1)
+	X(PREFETCHT1) X(PREFETCHT2) X(PREFETCHW) X(PREFETCHWT1) X(SERIALIZE)
 
 #define STRINGS(X) \
 	X(MOVSB) X(MOVSW) X(MOVSQ) X(STOSB) X(STOSW) X(STOSD) X(STOSQ) X(LODSB) X(LODSW) X(LODSD) X(LODSQ) \

@@ -548,12 +548,16 @@ static void test_host_features(void **state)
 static void test_digests(void **state)
 {
 	static const uint8_t blake2b_abc[4] = {0xbd, 0xdd, 0x81, 0x3c};
+	static const uint8_t empty_file[TCACHE_DIGEST_SIZE] = {0x99, 0xaa, 0x06, 0xd3, 0x01, 0x47, 0x98, 0xd8,
+							       0x60, 0x01, 0xc3, 0x24, 0x46, 0x8d, 0x49, 0x7f};
 	uint8_t digest[TCACHE_DIGEST_SIZE];
 	uint64_t hash[2];
 
 	(void)state;
 	tcache_digest("abc", 3, digest);
 	assert_memory_equal(digest, blake2b_abc, sizeof(blake2b_abc));
+	tcache_image_digest("", 0, digest);
+	assert_memory_equal(digest, empty_file, sizeof(empty_file));
 	tcache_hash("", 0, hash);
 	assert_true(hash[0] == 0x6001c324468d497f && hash[1] == 0x99aa06d3014798d8);
 	assert_string_equal(tcache_status_name(TCACHE_ERR_DIGEST), "damaged");
