@@ -91,9 +91,10 @@ static void add_stack_access(struct lift *l, const struct insn *insn, unsigned i
 	u8 opcode = insn->bytes[insn->opcode_at];
 	bool pushes = (opcode & 0xf8) == 0x50 || opcode == 0x68 || opcode == 0x6a || opcode == 0xff;
 
-	add_access(l,
-		   (struct stream){.kind = STREAM_BASE, .reg = opcode == 0xc9 ? RBP : RSP, .seg = SEG_DS, .write = pushes},
-		   item);
+	add_access(
+		l,
+		(struct stream){.kind = STREAM_BASE, .reg = opcode == 0xc9 ? RBP : RSP, .seg = SEG_DS, .write = pushes},
+		item);
 }
 
 void lift_find_streams(struct lift *l)
@@ -182,19 +183,27 @@ static LLVMValueRef access_constant(struct lift *l, struct stream *s, LLVMValueR
 	lift_to(l, slow);
 	LLVMValueRef found = look_up(l, ea, size, s->write);
 
-	LLVMBuildStore(l->b, LLVMBuildOr(l->b, LLVMBuildAnd(l->b, found, lift_const(l, 8, ~3ULL), ""), lift_const(l, 8, 1), ""),
-		       s->addend);
+	LLVMBuildStore(
+		l->b,
+		LLVMBuildOr(l->b, LLVMBuildAnd(l->b, found, lift_const(l, 8, ~3ULL), ""), lift_const(l, 8, 1), ""),
+		s->addend);
 	LLVMBuildBr(l->b, join);
 	lift_to(l, join);
 	state = LLVMBuildLoad2(l->b, l->i64, s->addend, "");
 	return pointer(l, LLVMBuildSub(l->b, ea, lift_const(l, 8, 1), ""), state);
 }
 
-/* A field of the TLB entry at byte offset `entry` of the view in force. Volatile: fields of one entry belong together. */
-static LLVMValueRef entry_field(struct lift *l, LLVMValueRef entry, u64 offset)
+/* What tells an entry from those of tlb_more: both have 16 bytes, so that one index serves. */
+#define TLB_READ_TAG  (offsetof(struct view, tlb) + offsetof(struct tlb_entry, ntag_read))
+#define TLB_ADDEND    (offsetof(struct view, tlb) + offsetof(struct tlb_entry, addend))
+#define TLB_WRITE_TAG (offsetof(struct view, tlb_more) + offsetof(struct tlb_more, ntag_write))
+_Static_assert(sizeof(struct tlb_entry) == 16 && sizeof(struct tlb_more) == 16, "the index is computed as gva >> 8");
+
+/* A field of the view in force, at `index` (bytes) + offset. Volatile: the fields of one entry belong together. */
+static LLVMValueRef view_field(struct lift *l, LLVMValueRef index, u64 offset)
 {
 	LLVMTypeRef pointer_type = LLVMPointerTypeInContext(l->context, 256);
-	LLVMValueRef address = LLVMBuildAdd(l->b, entry, lift_const(l, 8, offset), "");
+	LLVMValueRef address = LLVMBuildAdd(l->b, index, lift_const(l, 8, offset), "");
 	LLVMValueRef load = LLVMBuildLoad2(l->b, l->i64, LLVMBuildIntToPtr(l->b, address, pointer_type, ""), "");
 
 	LLVMSetVolatile(load, true);
@@ -204,26 +213,23 @@ static LLVMValueRef entry_field(struct lift *l, LLVMValueRef entry, u64 offset)
 /* The same look-up here and now, without the stub; goes to `miss` if the TLB does not have it. */
 static void probe(struct lift *l, struct stream *s, LLVMValueRef ea, unsigned size, bool write, LLVMBasicBlockRef miss)
 {
-	LLVMValueRef shifted = LLVMBuildLShr(l->b, ea, lift_const(l, 8, 7), "");
-	LLVMValueRef entry = LLVMBuildAnd(l->b, shifted, lift_const(l, 8, (TLB_SIZE - 1) << 5), "");
-	u64 field = write ? offsetof(struct tlb_entry, ntag_write) : offsetof(struct tlb_entry, ntag_read);
-	LLVMValueRef ntag = entry_field(l, entry, field);
+	LLVMValueRef shifted = LLVMBuildLShr(l->b, ea, lift_const(l, 8, 8), "");
+	LLVMValueRef index = LLVMBuildAnd(l->b, shifted, lift_const(l, 8, (TLB_SIZE - 1) << 4), "");
+	LLVMValueRef ntag = view_field(l, index, write ? TLB_WRITE_TAG : TLB_READ_TAG);
 	LLVMValueRef offset = LLVMBuildAdd(l->b, ea, ntag, "");
 	LLVMBasicBlockRef hit = lift_block(l, "hit");
-	_Static_assert(sizeof(struct tlb_entry) == 32 && offsetof(struct view, tlb) == 0, "the index is computed as gva >> 7");
 
 	lift_unlikely(l, LLVMBuildICmp(l->b, LLVMIntUGT, offset, lift_const(l, 8, PAGE_SIZE - size), ""), miss, hit);
 	lift_to(l, hit);
 	LLVMValueRef page = LLVMBuildNeg(l->b, ntag, "");
 
 	if (s->write && !write) {
-		LLVMValueRef other = entry_field(l, entry, offsetof(struct tlb_entry, ntag_write));
-		LLVMValueRef both = LLVMBuildICmp(l->b, LLVMIntEQ, ntag, other, "");
+		LLVMValueRef both = LLVMBuildICmp(l->b, LLVMIntEQ, ntag, view_field(l, index, TLB_WRITE_TAG), "");
 
 		page = LLVMBuildSelect(l->b, both, page, lift_const(l, 8, TAG_NONE), "");
 	}
 	LLVMBuildStore(l->b, page, s->tag);
-	LLVMBuildStore(l->b, entry_field(l, entry, offsetof(struct tlb_entry, addend)), s->addend);
+	LLVMBuildStore(l->b, view_field(l, index, TLB_ADDEND), s->addend);
 }
 
 static LLVMValueRef access_moving(struct lift *l, struct stream *s, LLVMValueRef ea, unsigned size, bool write)

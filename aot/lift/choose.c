@@ -1,14 +1,14 @@
 /*
- * Which loops are worth lifting. Entering lifted code and leaving it costs some 50 instructions (registers moved, the first
- * look-up of each stream); an access in it saves about six each time. So a loop must run its accesses often enough for each
- * time that it is entered, which only a profile can tell.
+ * Which loops are worth lifting. Entering lifted code and leaving it costs some 50 instructions (registers moved, the
+ * first look-up of each stream); an access in it saves about six each time. So a loop must run its accesses often
+ * enough for each time that it is entered, which only a profile can tell.
  */
 #include <string.h>
 
 #include "lift.h"
 
-#define ACCESSES_MIN   14 /* for each time that the loop is entered */
-#define UNKNOWN        (~0ULL)
+#define ACCESSES_MIN 14 /* for each time that the loop is entered */
+#define UNKNOWN      (~0ULL)
 
 static bool inside(const struct lift_loop *loop, int item)
 {

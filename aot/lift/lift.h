@@ -42,12 +42,13 @@ struct lift_options {
 
 /* How lifted code is left: by a jump to a stub that place.c emits. Flags that are live are in r10. */
 enum lift_exit_kind {
-	LIFT_EXIT_ITEM,    /* for this item, which is copied */
-	LIFT_EXIT_GOTO,    /* for guest address pc, outside of the unit */
-	LIFT_EXIT_CAREFUL, /* this item must be executed by a copy: it may fault, or is not an access to RAM */
-	LIFT_EXIT_UNMASKED, /* this item is where the code is entered, and floating-point exceptions are unmasked: careful too */
-	LIFT_EXIT_POLL,    /* before this item */
-	LIFT_EXIT_BUDGET,  /* before this item, whose block does not fit the budget */
+	LIFT_EXIT_ITEM,     /* for this item, which is copied */
+	LIFT_EXIT_GOTO,     /* for guest address pc, outside of the unit */
+	LIFT_EXIT_CAREFUL,  /* this item must be executed by a copy: it may fault, or is not an access to RAM */
+	LIFT_EXIT_UNMASKED, /* this item is where the code is entered, and floating-point exceptions are unmasked:
+			       careful too */
+	LIFT_EXIT_POLL,     /* before this item */
+	LIFT_EXIT_BUDGET,   /* before this item, whose block does not fit the budget */
 };
 
 struct lift_exit {

@@ -55,7 +55,8 @@ static bool is_mmx(const struct insn *insn)
 
 bool lift_vector_possible(const struct insn *insn, u32 mode)
 {
-	if (insn->class != INSN_COPY || (insn->unit != UNIT_SSE && insn->unit != UNIT_AVX) || insn->gpr_high || is_mmx(insn))
+	if (insn->class != INSN_COPY || (insn->unit != UNIT_SSE && insn->unit != UNIT_AVX) || insn->gpr_high ||
+	    is_mmx(insn))
 		return false;
 	if (insn->has_mem && (!insn->mem_size || insn->mem_size > 32 || (insn->mem_size & (insn->mem_size - 1))))
 		return false;
@@ -174,7 +175,8 @@ LLVMValueRef lift_unmasked(struct lift *l)
 
 	snprintf(text, sizeof(text), "stmxcsr %llu", (unsigned long long)slot);
 	lift_asm(l, l->none, text, "~{memory}", NULL, 0, true, true);
-	LLVMValueRef masks = LLVMBuildAnd(l->b, lift_load(l, lift_address(l, slot), 4), lift_const(l, 4, MXCSR_MASKS), "");
+	LLVMValueRef masks =
+		LLVMBuildAnd(l->b, lift_load(l, lift_address(l, slot), 4), lift_const(l, 4, MXCSR_MASKS), "");
 
 	return LLVMBuildICmp(l->b, LLVMIntNE, masks, lift_const(l, 4, MXCSR_MASKS), "");
 }
