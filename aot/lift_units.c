@@ -45,7 +45,7 @@ static u64 find_hot_loops(const struct scan *scan, const struct want *want, u64 
 {
 	struct lift_loop loops[SCAN_ROOM];
 	u64 executed[SCAN_ROOM], total = 0;
-	unsigned count = lift_find_loops(scan, loops);
+	unsigned count = lift_find_loops(scan, want->mode, loops);
 
 	memset(items, 0, SCAN_ROOM * sizeof(*items));
 	count_items(scan, want, executed);
@@ -54,8 +54,7 @@ static u64 find_hot_loops(const struct scan *scan, const struct want *want, u64 
 
 		for (unsigned i = loops[n].first; i <= loops[n].last; i++)
 			weight += executed[i];
-		/* a loop that the unit begins with hides how often the unit was entered */
-		if (weight < least || (loops[n].first && executed[loops[n].first] < LIFT_ROUNDS * want->counts[0]))
+		if (weight < least || !lift_worth(scan, &loops[n], executed))
 			continue;
 		for (unsigned i = loops[n].first; i <= loops[n].last; i++)
 			items[i] = true;

@@ -8,16 +8,15 @@ struct lifted;
 struct lift_units;
 
 /*
- * The cost rule. A loop is lifted if training runs executed at least `least` instructions in it and went round at least
- * LIFT_ROUNDS times for each time that its unit was entered. Loops that execute most come first; when the instructions
- * of the chosen units exceed `most`, the rest is copied. Decided by counts alone: equal input gives equal caches.
+ * The cost rule. A loop is lifted if training runs executed at least `least` instructions in it and lift_worth() says
+ * that it is faster so. Loops that execute most come first; when the instructions of the chosen units exceed `most`,
+ * the rest is copied. Decided by counts alone: equal input gives equal caches.
  */
 struct lift_rule {
 	u64 least; /* executed instructions */
 	u64 most;  /* instructions to be compiled */
 };
 
-#define LIFT_ROUNDS     2
 #define LIFT_LEAST      20000u
 /* Instructions that LLVM compiles in a minute of processor time, low enough for slow machines. */
 #define LIFT_PER_MINUTE 60000u

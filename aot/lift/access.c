@@ -6,9 +6,9 @@
  *
  *	t = ea & (-4096 | size - 1);  if (t != tag) goto slow;  access [ea + addend]
  *
- * so that the access itself does not wait for the check, and an address that is not aligned to its size goes to slow;
- * there an unaligned one within the page is found good after all, and everything else is looked up by a stub, which
- * keeps all registers but r10. State of a stream that writes is that of a page which may be written.
+ * so that the access itself does not wait for the check, and an address that is not aligned to its size goes to slow,
+ * where the TLB is looked into as copied code does it; what it does not have a stub asks C for, which keeps all
+ * registers but r10. State of a stream that writes is that of a page which may be written.
  *
  * An access at a constant address has a stream of its own page, whose state is one value: 0, or the addend + 1.
  */
@@ -16,6 +16,7 @@
 
 #include "cpu/vcpu.h"
 #include "ir.h"
+#include "mem/mem.h"
 #include "translate/store.h"
 
 /* No page, and nothing that an address comes to when it is masked. */
@@ -192,6 +193,45 @@ static LLVMValueRef access_constant(struct lift *l, struct stream *s, LLVMValueR
 	return pointer(l, LLVMBuildSub(l->b, ea, lift_const(l, 8, 1), ""), state);
 }
 
+/* What tells an entry from those of tlb_more: both have 16 bytes, so that one index serves. */
+#define TLB_READ_TAG  (offsetof(struct view, tlb) + offsetof(struct tlb_entry, ntag_read))
+#define TLB_ADDEND    (offsetof(struct view, tlb) + offsetof(struct tlb_entry, addend))
+#define TLB_WRITE_TAG (offsetof(struct view, tlb_more) + offsetof(struct tlb_more, ntag_write))
+_Static_assert(sizeof(struct tlb_entry) == 16 && sizeof(struct tlb_more) == 16, "the index is computed as gva >> 8");
+
+/* A field of the view in force, at `index` (bytes) + offset. Volatile: the fields of one entry belong together. */
+static LLVMValueRef view_field(struct lift *l, LLVMValueRef index, u64 offset)
+{
+	LLVMTypeRef pointer_type = LLVMPointerTypeInContext(l->context, 256);
+	LLVMValueRef address = LLVMBuildAdd(l->b, index, lift_const(l, 8, offset), "");
+	LLVMValueRef load = LLVMBuildLoad2(l->b, l->i64, LLVMBuildIntToPtr(l->b, address, pointer_type, ""), "");
+
+	LLVMSetVolatile(load, true);
+	return load;
+}
+
+/* The same look-up here and now, without the stub; goes to `miss` if the TLB does not have it. */
+static void probe(struct lift *l, struct stream *s, LLVMValueRef ea, unsigned size, bool write, LLVMBasicBlockRef miss)
+{
+	LLVMValueRef shifted = LLVMBuildLShr(l->b, ea, lift_const(l, 8, 8), "");
+	LLVMValueRef index = LLVMBuildAnd(l->b, shifted, lift_const(l, 8, (TLB_SIZE - 1) << 4), "");
+	LLVMValueRef ntag = view_field(l, index, write ? TLB_WRITE_TAG : TLB_READ_TAG);
+	LLVMValueRef offset = LLVMBuildAdd(l->b, ea, ntag, "");
+	LLVMBasicBlockRef hit = lift_block(l, "hit");
+
+	lift_unlikely(l, LLVMBuildICmp(l->b, LLVMIntUGT, offset, lift_const(l, 8, PAGE_SIZE - size), ""), miss, hit);
+	lift_to(l, hit);
+	LLVMValueRef page = LLVMBuildNeg(l->b, ntag, "");
+
+	if (s->write && !write) {
+		LLVMValueRef both = LLVMBuildICmp(l->b, LLVMIntEQ, ntag, view_field(l, index, TLB_WRITE_TAG), "");
+
+		page = LLVMBuildSelect(l->b, both, page, lift_const(l, 8, TAG_NONE), "");
+	}
+	LLVMBuildStore(l->b, page, s->tag);
+	LLVMBuildStore(l->b, view_field(l, index, TLB_ADDEND), s->addend);
+}
+
 static LLVMValueRef access_moving(struct lift *l, struct stream *s, LLVMValueRef ea, unsigned size, bool write)
 {
 	LLVMValueRef page_mask = lift_const(l, 8, ~(PAGE_SIZE - 1));
@@ -200,24 +240,17 @@ static LLVMValueRef access_moving(struct lift *l, struct stream *s, LLVMValueRef
 		s->tag = lift_variable(l, l->i64, lift_const(l, 8, TAG_NONE), "tag");
 		s->addend = lift_variable(l, l->i64, lift_const(l, 8, 0), "addend");
 	}
-	LLVMBasicBlockRef slow = lift_block(l, "slow"), join = lift_block(l, "access");
+	LLVMBasicBlockRef slow = lift_block(l, "slow"), fill = lift_block(l, "fill"), join = lift_block(l, "access");
 	LLVMValueRef tag = LLVMBuildLoad2(l->b, l->i64, s->tag, "");
 	LLVMValueRef t = LLVMBuildAnd(l->b, ea, lift_const(l, 8, ~(PAGE_SIZE - 1) | (size - 1)), "");
 
 	lift_unlikely(l, LLVMBuildICmp(l->b, LLVMIntNE, t, tag, ""), slow, join);
 	lift_to(l, slow);
-	LLVMValueRef page = LLVMBuildAnd(l->b, ea, page_mask, "");
-
-	if (size > 1) {
-		LLVMBasicBlockRef fill = lift_block(l, "fill");
-		LLVMValueRef offset = LLVMBuildAnd(l->b, ea, lift_const(l, 8, PAGE_SIZE - 1), "");
-		LLVMValueRef same = LLVMBuildICmp(l->b, LLVMIntEQ, page, tag, "");
-		LLVMValueRef within = LLVMBuildICmp(l->b, LLVMIntULE, offset, lift_const(l, 8, PAGE_SIZE - size), "");
-
-		lift_unlikely(l, LLVMBuildAnd(l->b, same, within, ""), join, fill);
-		lift_to(l, fill);
-	}
+	probe(l, s, ea, size, write, fill);
+	LLVMBuildBr(l->b, join);
+	lift_to(l, fill);
 	LLVMValueRef found = look_up(l, ea, size, write);
+	LLVMValueRef page = LLVMBuildAnd(l->b, ea, page_mask, "");
 
 	/* a read of a page that may not be written (yet) does not make it the state of a stream that writes */
 	if (s->write && !write) {

@@ -1,9 +1,11 @@
 /* From a scanned unit to an object file in memory: module, passes, code generation. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Error.h>
+#include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
@@ -35,16 +37,26 @@ static void ignore_diagnostic(LLVMDiagnosticInfoRef info, void *opaque)
 	(void)opaque;
 }
 
-static LLVMTargetMachineRef create_machine(struct err *err)
-{
-	LLVMTargetRef target;
-	char *message = NULL;
+static pthread_once_t initialised = PTHREAD_ONCE_INIT;
 
+/* What LLVM has but once for all threads. */
+static void initialise(void)
+{
 	LLVMInitializeX86TargetInfo();
 	LLVMInitializeX86Target();
 	LLVMInitializeX86TargetMC();
 	LLVMInitializeX86AsmPrinter();
 	LLVMInitializeX86AsmParser();
+	/* induction variables of their own for each address: registers are what loops have none of to spare */
+	LLVMParseCommandLineOptions(2, (const char *const[]){"lift", "-disable-lsr"}, "");
+}
+
+static LLVMTargetMachineRef create_machine(struct err *err)
+{
+	LLVMTargetRef target;
+	char *message = NULL;
+
+	pthread_once(&initialised, initialise);
 	if (LLVMGetTargetFromTriple("x86_64-unknown-linux-gnu", &target, &message)) {
 		err_set(err, "LLVM has no x86-64 target: %s", message);
 		LLVMDisposeMessage(message);

@@ -877,11 +877,11 @@ static bool odd_form(const struct insn *insn)
 	}
 }
 
-bool lift_possible(const struct insn *insn)
+bool lift_possible(const struct insn *insn, u32 mode)
 {
 	switch ((enum insn_class)insn->class) {
 	case INSN_COPY:
-		if (insn->nop)
+		if (insn->nop || lift_vector_possible(insn, mode))
 			return true;
 		return insn->unit == UNIT_NONE && insn->mem_size <= 8 &&
 		       ((insn->mnemonic >= N(CMOVB) && insn->mnemonic <= N(CMOVZ)) ||
@@ -907,6 +907,8 @@ void lift_copy_class(struct lift *l)
 		lift_stack_class(l);
 	else if (insn->nop)
 		lift_nothing(l);
+	else if (insn->unit != UNIT_NONE)
+		lift_vector(l);
 	else if (lift_handlers[insn->mnemonic])
 		lift_handlers[insn->mnemonic](l);
 	else if (insn->mnemonic >= N(CMOVB) && insn->mnemonic <= N(CMOVZ))

@@ -149,6 +149,14 @@ void lift_copy_class(struct lift *l);
 typedef void lift_handler(struct lift *l);
 extern lift_handler *const lift_handlers[];
 
+/* SSE and AVX (vector.c). */
+bool lift_vector_possible(const struct insn *insn, u32 mode);
+/* May it raise a floating-point exception? */
+bool lift_vector_floats(const struct insn *insn);
+void lift_vector(struct lift *l);
+/* Is a floating-point exception unmasked in MXCSR? A bit. */
+LLVMValueRef lift_unmasked(struct lift *l);
+
 /* --- functions and exits (unit.c) -------------------------------------------------------------------------------- */
 
 /* Builds all functions of the unit. False with l->reason. */

@@ -21,10 +21,16 @@ struct lift_loop {
 	u16 instructions;
 };
 
-/* Finds the largest such loops (none is within another) in the order of their first items; returns how many. */
-unsigned lift_find_loops(const struct scan *scan, struct lift_loop loops[SCAN_ROOM]);
+/* Finds the largest such loops (none is within another) in the order of their first items; returns how many. mode:
+ * MODE_* of the unit. */
+unsigned lift_find_loops(const struct scan *scan, u32 mode, struct lift_loop loops[SCAN_ROOM]);
+/*
+ * Is it faster lifted than copied, when the items were executed so often? It must run its memory accesses often enough
+ * for each time that it is entered.
+ */
+bool lift_worth(const struct scan *scan, const struct lift_loop *loop, const u64 executed[SCAN_ROOM]);
 /* Can this instruction be lifted, wherever it is? For tests, which lift all that can be. */
-bool lift_possible(const struct insn *insn);
+bool lift_possible(const struct insn *insn, u32 mode);
 
 struct lift_options {
 	bool counted; /* blocks take their instructions off vcpu.budget */
@@ -36,11 +42,13 @@ struct lift_options {
 
 /* How lifted code is left: by a jump to a stub that place.c emits. Flags that are live are in r10. */
 enum lift_exit_kind {
-	LIFT_EXIT_ITEM,    /* for this item, which is copied */
-	LIFT_EXIT_GOTO,    /* for guest address pc, outside of the unit */
-	LIFT_EXIT_CAREFUL, /* this item must be executed by a copy: it may fault, or is not an access to RAM */
-	LIFT_EXIT_POLL,    /* before this item */
-	LIFT_EXIT_BUDGET,  /* before this item, whose block does not fit the budget */
+	LIFT_EXIT_ITEM,     /* for this item, which is copied */
+	LIFT_EXIT_GOTO,     /* for guest address pc, outside of the unit */
+	LIFT_EXIT_CAREFUL,  /* this item must be executed by a copy: it may fault, or is not an access to RAM */
+	LIFT_EXIT_UNMASKED, /* this item is where the code is entered, and floating-point exceptions are unmasked:
+			       careful too */
+	LIFT_EXIT_POLL,     /* before this item */
+	LIFT_EXIT_BUDGET,   /* before this item, whose block does not fit the budget */
 };
 
 struct lift_exit {

@@ -3,10 +3,10 @@
 
 #include "lift.h"
 
-static bool possible(const struct scan *scan, unsigned first, unsigned last)
+static bool possible(const struct scan *scan, u32 mode, unsigned first, unsigned last)
 {
 	for (unsigned i = first; i <= last; i++) {
-		if (!lift_possible(&scan->item[i].insn))
+		if (!lift_possible(&scan->item[i].insn, mode))
 			return false;
 	}
 	return true;
@@ -24,7 +24,7 @@ static void describe(const struct scan *scan, struct lift_loop *loop)
 	}
 }
 
-unsigned lift_find_loops(const struct scan *scan, struct lift_loop loops[SCAN_ROOM])
+unsigned lift_find_loops(const struct scan *scan, u32 mode, struct lift_loop loops[SCAN_ROOM])
 {
 	s16 last[SCAN_ROOM]; /* by first item: the last one of the largest loop that begins there, or -1 */
 	unsigned count = 0;
@@ -35,7 +35,7 @@ unsigned lift_find_loops(const struct scan *scan, struct lift_loop loops[SCAN_RO
 	for (unsigned i = 0; i < scan->count; i++) {
 		int head = scan->item[i].target;
 
-		if (head >= 0 && head <= (int)i && possible(scan, (unsigned)head, i))
+		if (head >= 0 && head <= (int)i && possible(scan, mode, (unsigned)head, i))
 			last[head] = (s16)i;
 	}
 	for (unsigned i = 0; i < scan->count; i++) {

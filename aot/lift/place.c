@@ -41,7 +41,7 @@ static void uncount(struct translation *t, const struct lifted *lifted, const st
 		emit_rm(e, true, 0x81, 0, ADDRESS_ABS(&t->v->budget));
 		emit_u32(e, left);
 	}
-	if (lifted->tally && exit->kind == LIFT_EXIT_CAREFUL) {
+	if (lifted->tally && exit->kind != LIFT_EXIT_BUDGET) {
 		emit_rm(e, true, 0x81, 5, ADDRESS_ABS(lifted->tally));
 		emit_u32(e, left);
 	}
@@ -66,7 +66,9 @@ static void place_exit(struct translation *t, const struct lifted *lifted, const
 	u64 pc = t->scan->pc + t->scan->item[exit->item].offset;
 
 	t->item = &t->scan->item[exit->item];
-	if (exit->kind == LIFT_EXIT_CAREFUL || exit->kind == LIFT_EXIT_BUDGET)
+	/* UNMASKED comes before the item's block is counted, if it is entered at its beginning */
+	if (exit->kind == LIFT_EXIT_CAREFUL || exit->kind == LIFT_EXIT_BUDGET ||
+	    (exit->kind == LIFT_EXIT_UNMASKED && !t->item->block))
 		uncount(t, lifted, exit);
 	emit_load(e, RBX, ADDRESS_ABS(&t->v->gpr[RBX]));
 	emit_load(e, RBP, ADDRESS_ABS(&t->v->gpr[RBP]));
@@ -84,6 +86,7 @@ static void place_exit(struct translation *t, const struct lifted *lifted, const
 		translate_goto(t, exit->pc, false);
 		break;
 	case LIFT_EXIT_CAREFUL:
+	case LIFT_EXIT_UNMASKED:
 		leave_by_stub(t, pc, STUB_CAREFUL);
 		break;
 	case LIFT_EXIT_POLL:

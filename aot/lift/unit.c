@@ -416,6 +416,22 @@ static void choose_registers(struct lift *l)
 	}
 }
 
+/* Functions with floating-point instructions are for masked exceptions only. */
+static void check_masks(struct lift *l, unsigned entry)
+{
+	bool floats = false;
+
+	for (unsigned i = 0; i < l->scan->count; i++)
+		floats |= l->reachable[i] && lift_vector_floats(&l->scan->item[i].insn);
+	if (!floats)
+		return;
+	LLVMBasicBlockRef next = lift_block(l, "masked");
+
+	l->item = entry;
+	lift_unlikely(l, lift_unmasked(l), leaving_block(l, item_exit(l, LIFT_EXIT_UNMASKED)), next);
+	lift_to(l, next);
+}
+
 static void lift_function(struct lift *l, unsigned entry)
 {
 	const struct scan *scan = l->scan;
@@ -434,6 +450,7 @@ static void lift_function(struct lift *l, unsigned entry)
 	lift_to(l, l->enter);
 	load_registers(l);
 	load_flags(l, scan->item[entry].live_in);
+	check_masks(l, entry);
 	LLVMBuildBr(l->b, l->block[entry]);
 	l->ended = true;
 	for (unsigned i = 0; i < scan->count && !l->reason; i++) {

@@ -31,10 +31,14 @@ void live_stub_fill_read1(void);
 void live_stub_fill_read2(void);
 void live_stub_fill_read4(void);
 void live_stub_fill_read8(void);
+void live_stub_fill_read16(void);
+void live_stub_fill_read32(void);
 void live_stub_fill_write1(void);
 void live_stub_fill_write2(void);
 void live_stub_fill_write4(void);
 void live_stub_fill_write8(void);
+void live_stub_fill_write16(void);
+void live_stub_fill_write32(void);
 
 /* Bound at a time; more have the tables emptied. */
 #define AOT_UNITS_MAX 65536u
@@ -132,10 +136,14 @@ static void set_stubs(struct vcpu *v)
 	v->stub[STUB_FILL_READ + 1] = (void *)live_stub_fill_read2;
 	v->stub[STUB_FILL_READ + 2] = (void *)live_stub_fill_read4;
 	v->stub[STUB_FILL_READ + 3] = (void *)live_stub_fill_read8;
+	v->stub[STUB_FILL_READ + 4] = (void *)live_stub_fill_read16;
+	v->stub[STUB_FILL_READ + 5] = (void *)live_stub_fill_read32;
 	v->stub[STUB_FILL_WRITE + 0] = (void *)live_stub_fill_write1;
 	v->stub[STUB_FILL_WRITE + 1] = (void *)live_stub_fill_write2;
 	v->stub[STUB_FILL_WRITE + 2] = (void *)live_stub_fill_write4;
 	v->stub[STUB_FILL_WRITE + 3] = (void *)live_stub_fill_write8;
+	v->stub[STUB_FILL_WRITE + 4] = (void *)live_stub_fill_write16;
+	v->stub[STUB_FILL_WRITE + 5] = (void *)live_stub_fill_write32;
 }
 
 /* Two stacks with an unmapped page below each; the top word of each is the sentinel. */
@@ -291,8 +299,6 @@ static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, u32 mode, u64 
 	struct scan_options options = translate_scan_options(&live->store, mode);
 	u8 joined[2 * INSN_MAX];
 
-	if (live->lift && !(mode & MODE_CAREFUL))
-		options.max = SCAN_ROOM;
 	*next = NO_FRAME;
 	if (!bytes)
 		return false;

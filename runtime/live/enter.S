@@ -239,10 +239,14 @@ live_stub_fill_\name:
 	FILL read2, 2, 0
 	FILL read4, 4, 0
 	FILL read8, 8, 0
+	FILL read16, 16, 0
+	FILL read32, 32, 0
 	FILL write1, 1, 1
 	FILL write2, 2, 1
 	FILL write4, 4, 1
 	FILL write8, 8, 1
+	FILL write16, 16, 1
+	FILL write32, 32, 1
 
 /* eax = size and kind; rax and rcx are on the stack. */
 live_fill_miss:

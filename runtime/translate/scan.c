@@ -143,7 +143,7 @@ static u16 live_before(const struct scan *scan, unsigned i)
 		out = FLAGS_ARITH;
 		break;
 	}
-	return (u16)((out & ~item->insn.flags_kill) | item->insn.flags_read);
+	return insn_live_flags(&item->insn, out);
 }
 
 /* Backward data flow to the fixed point. */

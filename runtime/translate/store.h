@@ -37,8 +37,8 @@ enum stub {
 	/* call, from lifted code: r10 = gva; r10 := addend | 1 (| 2: may be written), or 0. Keeps all other registers.
 	 */
 	STUB_FILL_READ,                       /* + log2 of the size */
-	STUB_FILL_WRITE = STUB_FILL_READ + 4, /* likewise */
-	STUB_COUNT = STUB_FILL_WRITE + 4
+	STUB_FILL_WRITE = STUB_FILL_READ + 6, /* likewise */
+	STUB_COUNT = STUB_FILL_WRITE + 6
 };
 
 /* Who made a translation: what --count tells apart. */

@@ -66,7 +66,7 @@ static u64 live_flags(const struct insn_case *c, const struct outcome *out)
 			break;
 	}
 	while (count-- > 0)
-		live = (live & ~(u64)insn[count].flags_kill) | insn[count].flags_read;
+		live = insn_live_flags(&insn[count], (u16)live);
 	return live;
 }
 

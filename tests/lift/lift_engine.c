@@ -50,10 +50,10 @@ static bool excluded(const struct scan *scan)
 }
 
 /* The items to lift: loops; with AVANT_LIFT_ALL whatever can be. */
-static bool choose(const struct scan *scan, bool items[SCAN_ROOM], bool all)
+static bool choose(const struct scan *scan, u32 mode, bool items[SCAN_ROOM], bool all)
 {
 	struct lift_loop loops[SCAN_ROOM];
-	unsigned count = all ? 0 : lift_find_loops(scan, loops);
+	unsigned count = all ? 0 : lift_find_loops(scan, mode, loops);
 	bool any = false;
 
 	memset(items, 0, SCAN_ROOM * sizeof(*items));
@@ -62,7 +62,7 @@ static bool choose(const struct scan *scan, bool items[SCAN_ROOM], bool all)
 		any = true;
 	}
 	for (unsigned i = 0; all && i < scan->count; i++)
-		any |= items[i] = lift_possible(&scan->item[i].insn);
+		any |= items[i] = lift_possible(&scan->item[i].insn, mode);
 	return any && !scan->straddles;
 }
 
@@ -90,7 +90,7 @@ const struct translate_parts *lift_engine(const struct scan *scan, const struct 
 	const char *reason;
 	struct err err = ERR_INIT;
 
-	if (excluded(scan) || !choose(scan, items, all))
+	if (excluded(scan) || !choose(scan, mode, items, all))
 		return NULL;
 	if (options.counted)
 		options.tally = (u64)(uintptr_t)&v->tally[store->origin][user];

@@ -1,14 +1,19 @@
 /*
  * Shows what lifting makes of code in an ELF file: lift_show ELF ADDRESS [ir]. Prints the guest's instructions and a
- * disassembly of the lifted text (by llvm-objdump-19), or with `ir` the IR behind the optimiser.
+ * disassembly of the lifted text (by objdump), or with `ir` the IR behind the optimiser.
  */
 #include <elf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lift.h"
 #include "util/err.h"
+#include "x86/mode.h"
+
+/* As Linux has it in user mode. */
+#define MODE (MODE_USER | MODE_OSFXSR | MODE_OSXSAVE | MODE_MP | 7u << MODE_XCR0_SHIFT)
 
 static u8 *read_file(const char *path, u64 *size)
 {
@@ -43,6 +48,23 @@ static const u8 *find(const u8 *bytes, u64 address, unsigned *length)
 	return NULL;
 }
 
+static void disassemble(const struct lifted *lifted)
+{
+	char path[] = "/tmp/lift_show_XXXXXX", command[128];
+	int fd = mkstemp(path);
+
+	if (fd < 0)
+		return;
+	if (write(fd, lifted->text, lifted->text_size) == (ssize_t)lifted->text_size) {
+		snprintf(command, sizeof(command),
+			 "objdump -D -b binary -m i386:x86-64 -M intel --no-show-raw-insn %s | tail -n +8", path);
+		if (system(command))
+			fprintf(stderr, "objdump failed\n");
+	}
+	close(fd);
+	unlink(path);
+}
+
 static void print(const char *ir)
 {
 	fputs(ir, stdout);
@@ -72,7 +94,7 @@ int main(int argc, char **argv)
 		printf("%3u %c%c %#llx %s\n", i, scan.item[i].block ? 'B' : ' ', scan.item[i].loop_head ? 'L' : ' ',
 		       (unsigned long long)address + scan.item[i].offset, text);
 	}
-	unsigned count = lift_find_loops(&scan, loops);
+	unsigned count = lift_find_loops(&scan, MODE, loops);
 
 	for (unsigned i = 0; i < count; i++) {
 		memset(items + loops[i].first, 1, loops[i].instructions);
@@ -91,15 +113,8 @@ int main(int argc, char **argv)
 		printf("not lifted: %s\n", reason);
 		return 1;
 	}
-	FILE *to = popen("cat > /tmp/lift_show.bin; objdump -D -b binary -m i386:x86-64 -M intel --no-show-raw-insn "
-			 "/tmp/lift_show.bin | tail -n +8",
-			 "w");
-
 	fflush(stdout);
-	if (to) {
-		fwrite(lifted->text, 1, lifted->text_size, to);
-		pclose(to);
-	}
+	disassemble(lifted);
 	for (unsigned i = 0; i < SCAN_ROOM; i++) {
 		if (lifted->function[i] != LIFT_NONE)
 			printf("item %u at %#x\n", i, lifted->function[i]);
