@@ -150,8 +150,8 @@ LLVMValueRef lift_ea(struct lift *l, bool with_segment)
 
 /* --- look-ups ---------------------------------------------------------------------------------------------------- */
 
-/* Calls the stub: addend + 1 (+ 2: may be written), or 0: no access here. Ends at the block for success. */
-static LLVMValueRef look_up(struct lift *l, LLVMValueRef ea, unsigned size, bool write)
+/* Calls the stub: addend + 1 (+ 2: may be written), or 0: no access here. */
+static LLVMValueRef call_fill(struct lift *l, LLVMValueRef ea, unsigned size, bool write)
 {
 	unsigned log = (unsigned)__builtin_ctz(size);
 	u64 stub = VCPU_ADDRESS + offsetof(struct vcpu, stub) +
@@ -159,7 +159,13 @@ static LLVMValueRef look_up(struct lift *l, LLVMValueRef ea, unsigned size, bool
 	char text[48];
 
 	snprintf(text, sizeof(text), "callq *%llu", (unsigned long long)stub);
-	LLVMValueRef found = lift_asm(l, l->i64, text, "={r10},{r10},~{dirflag},~{fpsr},~{flags}", &ea, 1, true, true);
+	return lift_asm(l, l->i64, text, "={r10},{r10},~{dirflag},~{fpsr},~{flags}", &ea, 1, true, true);
+}
+
+/* The same; leaves if the access must not be made. Ends at the block for success. */
+static LLVMValueRef look_up(struct lift *l, LLVMValueRef ea, unsigned size, bool write)
+{
+	LLVMValueRef found = call_fill(l, ea, size, write);
 	LLVMBasicBlockRef good = lift_block(l, "found");
 
 	lift_unlikely(l, lift_is_zero(l, found), lift_fault(l), good);
@@ -232,24 +238,18 @@ static void probe(struct lift *l, struct stream *s, LLVMValueRef ea, unsigned si
 	LLVMBuildStore(l->b, view_field(l, index, TLB_ADDEND), s->addend);
 }
 
-static LLVMValueRef access_moving(struct lift *l, struct stream *s, LLVMValueRef ea, unsigned size, bool write)
+static void begin_stream(struct lift *l, struct stream *s)
+{
+	if (s->tag)
+		return;
+	s->tag = lift_variable(l, l->i64, lift_const(l, 8, TAG_NONE), "tag");
+	s->addend = lift_variable(l, l->i64, lift_const(l, 8, 0), "addend");
+}
+
+/* What the stub says becomes the stream's state. */
+static void take_found(struct lift *l, struct stream *s, LLVMValueRef ea, LLVMValueRef found, bool write)
 {
 	LLVMValueRef page_mask = lift_const(l, 8, ~(PAGE_SIZE - 1));
-
-	if (!s->tag) {
-		s->tag = lift_variable(l, l->i64, lift_const(l, 8, TAG_NONE), "tag");
-		s->addend = lift_variable(l, l->i64, lift_const(l, 8, 0), "addend");
-	}
-	LLVMBasicBlockRef slow = lift_block(l, "slow"), fill = lift_block(l, "fill"), join = lift_block(l, "access");
-	LLVMValueRef tag = LLVMBuildLoad2(l->b, l->i64, s->tag, "");
-	LLVMValueRef t = LLVMBuildAnd(l->b, ea, lift_const(l, 8, ~(PAGE_SIZE - 1) | (size - 1)), "");
-
-	lift_unlikely(l, LLVMBuildICmp(l->b, LLVMIntNE, t, tag, ""), slow, join);
-	lift_to(l, slow);
-	probe(l, s, ea, size, write, fill);
-	LLVMBuildBr(l->b, join);
-	lift_to(l, fill);
-	LLVMValueRef found = look_up(l, ea, size, write);
 	LLVMValueRef page = LLVMBuildAnd(l->b, ea, page_mask, "");
 
 	/* a read of a page that may not be written (yet) does not make it the state of a stream that writes */
@@ -260,9 +260,134 @@ static LLVMValueRef access_moving(struct lift *l, struct stream *s, LLVMValueRef
 	}
 	LLVMBuildStore(l->b, page, s->tag);
 	LLVMBuildStore(l->b, LLVMBuildAnd(l->b, found, page_mask, ""), s->addend);
+}
+
+static LLVMValueRef access_moving(struct lift *l, struct stream *s, LLVMValueRef ea, unsigned size, bool write)
+{
+	begin_stream(l, s);
+	LLVMBasicBlockRef slow = lift_block(l, "slow"), fill = lift_block(l, "fill"), join = lift_block(l, "access");
+	LLVMValueRef tag = LLVMBuildLoad2(l->b, l->i64, s->tag, "");
+	LLVMValueRef t = LLVMBuildAnd(l->b, ea, lift_const(l, 8, ~(PAGE_SIZE - 1) | (size - 1)), "");
+
+	lift_unlikely(l, LLVMBuildICmp(l->b, LLVMIntNE, t, tag, ""), slow, join);
+	lift_to(l, slow);
+	probe(l, s, ea, size, write, fill);
+	LLVMBuildBr(l->b, join);
+	lift_to(l, fill);
+	take_found(l, s, ea, look_up(l, ea, size, write), write);
 	LLVMBuildBr(l->b, join);
 	lift_to(l, join);
 	return pointer(l, ea, LLVMBuildLoad2(l->b, l->i64, s->addend, ""));
+}
+
+/* --- windows ----------------------------------------------------------------------------------------------------- */
+
+#define WINDOW_BYTES_MAX 512
+#define WINDOW_ACCESSES  3 /* fewer are as cheap checked one by one */
+
+/* [register + displacement] and nothing else */
+static bool simple(const struct insn *insn)
+{
+	return insn->has_mem && insn->mem_size && insn->base < GPR_COUNT && insn->index == INSN_NO_REG &&
+	       insn->seg == SEG_DS && insn->addrsize == 8;
+}
+
+static const struct lift_window *window_of(const struct lift *l, unsigned base)
+{
+	for (unsigned i = 0; i < l->window_count; i++) {
+		const struct lift_window *w = &l->window[i];
+
+		if (w->base == base && w->first <= l->item && l->item <= w->last && w->addend)
+			return w;
+	}
+	return NULL;
+}
+
+/* The window that begins with item i for its register; count 0 if there is none. */
+static struct lift_window window_at(const struct lift *l, unsigned i)
+{
+	const struct scan *scan = l->scan;
+	struct lift_window w = {.first = (u16)i, .last = (u16)i, .base = scan->item[i].insn.base};
+
+	for (unsigned n = i; n < scan->count && l->reachable[n] && (n == i || !l->block[n]); n++) {
+		const struct insn *insn = &scan->item[n].insn;
+
+		if (simple(insn) && insn->base == w.base) {
+			s64 low = w.count && w.low < insn->disp ? w.low : insn->disp;
+			s64 high = insn->disp + insn->mem_size;
+
+			high = w.count && w.high > high ? w.high : high;
+			if (high - low > WINDOW_BYTES_MAX)
+				break;
+			w.low = low;
+			w.high = high;
+			w.last = (u16)n;
+			w.count++;
+			w.write |= insn->mem_write;
+		}
+		if ((insn->gpr_write & BIT(w.base)) || !scan->item[n].falls)
+			break;
+	}
+	return w;
+}
+
+void lift_find_windows(struct lift *l)
+{
+	l->window_count = 0;
+	for (unsigned i = 0; i < l->scan->count && !l->plain && l->window_count < LIFT_WINDOWS_MAX; i++) {
+		bool covered = false;
+
+		if (!l->reachable[i] || !simple(&l->scan->item[i].insn))
+			continue;
+		for (unsigned n = 0; n < l->window_count; n++)
+			covered |= l->window[n].base == l->scan->item[i].insn.base && i <= l->window[n].last;
+		struct lift_window w = window_at(l, i);
+
+		if (!covered && w.count >= WINDOW_ACCESSES)
+			l->window[l->window_count++] = w;
+	}
+}
+
+static void open_window(struct lift *l, struct lift_window *w)
+{
+	struct stream wanted = {.kind = STREAM_BASE, .reg = w->base, .seg = SEG_DS};
+	struct stream *s = find_stream(l, &wanted);
+	LLVMValueRef base = lift_get(l, w->base);
+	LLVMValueRef low = LLVMBuildAdd(l->b, base, lift_const(l, 8, (u64)w->low), "");
+	LLVMValueRef high = LLVMBuildAdd(l->b, base, lift_const(l, 8, (u64)w->high - 1), "");
+	LLVMValueRef mask = lift_const(l, 8, ~(PAGE_SIZE - 1));
+	LLVMBasicBlockRef slow = lift_block(l, "slow"), within = lift_block(l, "within"), fill = lift_block(l, "fill"),
+			  found = lift_block(l, "found"), open = lift_block(l, "open");
+
+	begin_stream(l, s);
+	LLVMValueRef tag = LLVMBuildLoad2(l->b, l->i64, s->tag, "");
+	LLVMValueRef page = LLVMBuildAnd(l->b, low, mask, "");
+	LLVMValueRef one = LLVMBuildICmp(l->b, LLVMIntNE, page, LLVMBuildAnd(l->b, high, mask, ""), "");
+	LLVMValueRef other = LLVMBuildICmp(l->b, LLVMIntNE, page, tag, "");
+
+	lift_unlikely(l, LLVMBuildOr(l->b, one, other, ""), slow, open);
+	lift_to(l, slow);
+	lift_unlikely(l, one, lift_plain(l), within);
+	lift_to(l, within);
+	probe(l, s, low, 1, w->write, fill);
+	LLVMBuildBr(l->b, open);
+	lift_to(l, fill);
+	LLVMValueRef result = call_fill(l, low, 1, w->write);
+
+	lift_unlikely(l, lift_is_zero(l, result), lift_plain(l), found);
+	lift_to(l, found);
+	take_found(l, s, low, result, w->write);
+	LLVMBuildBr(l->b, open);
+	lift_to(l, open);
+	w->addend = LLVMBuildLoad2(l->b, l->i64, s->addend, "");
+}
+
+void lift_open_windows(struct lift *l)
+{
+	for (unsigned i = 0; i < l->window_count; i++) {
+		if (l->window[i].first == l->item)
+			open_window(l, &l->window[i]);
+	}
 }
 
 LLVMValueRef lift_operand(struct lift *l)
@@ -275,6 +400,10 @@ LLVMValueRef lift_operand(struct lift *l)
 	struct stream *s = find_stream(l, &wanted);
 	LLVMValueRef ea = lift_ea(l, true);
 
+	const struct lift_window *w = wanted.kind == STREAM_BASE ? window_of(l, wanted.reg) : NULL;
+
+	if (w && simple(insn))
+		return l->operand = pointer(l, ea, w->addend);
 	l->operand = wanted.kind == STREAM_CONSTANT ? access_constant(l, s, ea, insn->mem_size)
 						    : access_moving(l, s, ea, insn->mem_size, insn->mem_write);
 	return l->operand;

@@ -41,6 +41,21 @@ struct stream {
 	LLVMValueRef tag, addend; /* allocas of the function being built, or NULL */
 };
 
+/*
+ * Several accesses off one register, unchanged in between, in one basic block: checked together before the first of
+ * them. If they are not all in one page that may be accessed so, a plain function takes over, without windows.
+ */
+#define LIFT_WINDOWS_MAX 6
+
+struct lift_window {
+	u16 first, last; /* items */
+	u8 base;
+	bool write;
+	u8 count;
+	s64 low, high;       /* bytes touched, relative to the register */
+	LLVMValueRef addend; /* once checked */
+};
+
 struct lift {
 	LLVMContextRef context;
 	LLVMModuleRef module;
@@ -59,6 +74,10 @@ struct lift {
 	bool in_loop[SCAN_ROOM];
 	struct stream stream[STREAM_MAX];
 	unsigned stream_count;
+	struct lift_window window[LIFT_WINDOWS_MAX];
+	unsigned window_count;
+	bool plain;                                  /* the function being built has no windows */
+	LLVMValueRef plain_function[SCAN_ROOM];      /* by the item at which they begin, or NULL */
 	struct lift_exit exit[EXIT_MAX];
 	unsigned exit_count;
 	LLVMValueRef exit_function[EXIT_MAX];
@@ -119,6 +138,9 @@ void lift_find_streams(struct lift *l);
 LLVMValueRef lift_ea(struct lift *l, bool with_segment);
 /* Host address of the memory operand: checked; leaves the unit if it must not be accessed here. */
 LLVMValueRef lift_operand(struct lift *l);
+/* Finds the windows of the function, and opens those that begin with the current item. */
+void lift_find_windows(struct lift *l);
+void lift_open_windows(struct lift *l);
 /* … of `size` bytes at gva off the stack or frame pointer. */
 LLVMValueRef lift_stack(struct lift *l, unsigned base, LLVMValueRef gva, bool write);
 LLVMValueRef lift_load(struct lift *l, LLVMValueRef host, unsigned size);
@@ -163,5 +185,7 @@ LLVMValueRef lift_unmasked(struct lift *l);
 bool lift_unit(struct lift *l);
 /* Where an access of this item goes that must not be made here. */
 LLVMBasicBlockRef lift_fault(struct lift *l);
+/* Where the code goes on at this item that does without windows. */
+LLVMBasicBlockRef lift_plain(struct lift *l);
 
 #endif

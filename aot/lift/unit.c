@@ -66,10 +66,43 @@ static void nest_attribute(struct lift *l, LLVMValueRef function, bool call)
 		LLVMAddAttributeAtIndex(function, ARGUMENTS + 1, nest);
 }
 
-/* Ends the block. */
-static void leave(struct lift *l, struct lift_exit exit)
+static void add_string_attribute(struct lift *l, LLVMValueRef function, const char *name, const char *value)
 {
-	LLVMValueRef args[ARGUMENTS + 1], word = exit.flags ? lift_flags_word(l, exit.flags) : NULL;
+	LLVMAddAttributeAtIndex(
+		function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+		LLVMCreateStringAttribute(l->context, name, (unsigned)strlen(name), value, (unsigned)strlen(value)));
+}
+
+static void add_attribute(struct lift *l, LLVMValueRef function, const char *name)
+{
+	unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
+
+	LLVMAddAttributeAtIndex(function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+				LLVMCreateEnumAttribute(l->context, kind, 0));
+}
+
+static LLVMValueRef add_function(struct lift *l, const char *prefix, unsigned entry)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%s%u", prefix, entry);
+	LLVMValueRef function = LLVMAddFunction(l->module, name, l->function_type);
+
+	LLVMSetFunctionCallConv(function, 21); /* preserve_none */
+	nest_attribute(l, function, false);
+	add_attribute(l, function, "nounwind");
+	add_attribute(l, function, "noredzone");
+	add_attribute(l, function, "noimplicitfloat");
+	add_string_attribute(l, function, "use-soft-float", "true");
+	add_string_attribute(l, function, "no-jump-tables", "true");
+	add_string_attribute(l, function, "frame-pointer", "none");
+	return function;
+}
+
+/* Calls another function instead of returning, with the registers where functions take them. Ends the block. */
+static void tail_call(struct lift *l, LLVMValueRef to, LLVMValueRef word)
+{
+	LLVMValueRef args[ARGUMENTS + 1];
 
 	for (unsigned reg = 0; reg < GPR_COUNT; reg++) {
 		if (IN_MEMORY & l->written & BIT(reg))
@@ -88,12 +121,19 @@ static void leave(struct lift *l, struct lift_exit exit)
 		}
 	}
 	args[ARGUMENTS] = word ? LLVMBuildIntToPtr(l->b, word, l->ptr, "") : LLVMGetPoison(l->ptr);
-	LLVMValueRef call = LLVMBuildCall2(l->b, l->function_type, exit_function(l, &exit), args, ARGUMENTS + 1, "");
+	LLVMValueRef call = LLVMBuildCall2(l->b, l->function_type, to, args, ARGUMENTS + 1, "");
 
 	LLVMSetInstructionCallConv(call, 21);
 	LLVMSetTailCallKind(call, LLVMTailCallKindMustTail);
 	nest_attribute(l, call, true);
 	LLVMBuildRetVoid(l->b);
+}
+
+static void leave(struct lift *l, struct lift_exit exit)
+{
+	LLVMValueRef word = exit.flags ? lift_flags_word(l, exit.flags) : NULL;
+
+	tail_call(l, exit_function(l, &exit), word);
 }
 
 /* At the end of what is emitted so far: a new block that leaves. */
@@ -117,6 +157,23 @@ LLVMBasicBlockRef lift_fault(struct lift *l)
 	if (!l->fault)
 		l->fault = leaving_block(l, item_exit(l, LIFT_EXIT_CAREFUL));
 	return l->fault;
+}
+
+LLVMBasicBlockRef lift_plain(struct lift *l)
+{
+	LLVMBasicBlockRef here = LLVMGetInsertBlock(l->b), block = lift_block(l, "plain");
+	u16 flags = l->scan->item[l->item].live_in;
+
+	if (!l->plain_function[l->item])
+		l->plain_function[l->item] = add_function(l, "n", l->item);
+	LLVMSetLinkage(l->plain_function[l->item], LLVMInternalLinkage);
+	lift_to(l, block);
+	if (flags)
+		LLVMBuildStore(l->b, lift_flags_word(l, flags),
+			       lift_address(l, VCPU_ADDRESS + offsetof(struct vcpu, scratch) + 2 * 8));
+	tail_call(l, l->plain_function[l->item], NULL);
+	lift_to(l, here);
+	return block;
 }
 
 static u16 flags_at(const struct lift *l, u64 pc)
@@ -281,6 +338,7 @@ static void lift_item(struct lift *l)
 	l->ended = false;
 	l->live_out = live_out(l, l->item);
 	l->emitted++;
+	lift_open_windows(l);
 	if (is_branch(l->insn)) {
 		lift_branch(l);
 		return;
@@ -348,37 +406,6 @@ static void load_flags(struct lift *l, u16 live)
 	lift_flags_from_word(l, word, live, NULL);
 }
 
-static void add_string_attribute(struct lift *l, LLVMValueRef function, const char *name, const char *value)
-{
-	LLVMAddAttributeAtIndex(
-		function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
-		LLVMCreateStringAttribute(l->context, name, (unsigned)strlen(name), value, (unsigned)strlen(value)));
-}
-
-static void add_attribute(struct lift *l, LLVMValueRef function, const char *name)
-{
-	unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
-
-	LLVMAddAttributeAtIndex(function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
-				LLVMCreateEnumAttribute(l->context, kind, 0));
-}
-
-static void create_function(struct lift *l, unsigned entry)
-{
-	char name[16];
-
-	snprintf(name, sizeof(name), "f%u", entry);
-	l->function = LLVMAddFunction(l->module, name, l->function_type);
-	LLVMSetFunctionCallConv(l->function, 21);
-	nest_attribute(l, l->function, false);
-	add_attribute(l, l->function, "nounwind");
-	add_attribute(l, l->function, "noredzone");
-	add_attribute(l, l->function, "noimplicitfloat");
-	add_string_attribute(l, l->function, "use-soft-float", "true");
-	add_string_attribute(l, l->function, "no-jump-tables", "true");
-	add_string_attribute(l, l->function, "frame-pointer", "none");
-}
-
 /* May the flags' source be kept from the end of the block before? */
 static bool only_falls_into(const struct lift *l, unsigned i, unsigned entry)
 {
@@ -432,7 +459,8 @@ static void check_masks(struct lift *l, unsigned entry)
 	lift_to(l, next);
 }
 
-static void lift_function(struct lift *l, unsigned entry)
+/* The function that begins at item `entry`; a plain one is entered behind the counting at the head of its block. */
+static void lift_function(struct lift *l, unsigned entry, bool plain)
 {
 	const struct scan *scan = l->scan;
 
@@ -441,17 +469,24 @@ static void lift_function(struct lift *l, unsigned entry)
 	reach(l, entry);
 	lift_find_streams(l);
 	choose_registers(l);
-	create_function(l, entry);
+	l->plain = plain;
+	l->function = plain ? l->plain_function[entry] : add_function(l, "f", entry);
 	l->enter = lift_block(l, "enter");
 	for (unsigned i = 0; i < scan->count; i++) {
 		if (l->reachable[i] && (scan->item[i].block || i == entry))
 			l->block[i] = lift_block(l, "item");
 	}
+	LLVMBasicBlockRef start = l->block[entry];
+
+	if (plain && scan->item[entry].block)
+		start = lift_block(l, "start");
+	lift_find_windows(l);
 	lift_to(l, l->enter);
 	load_registers(l);
 	load_flags(l, scan->item[entry].live_in);
-	check_masks(l, entry);
-	LLVMBuildBr(l->b, l->block[entry]);
+	if (!plain)
+		check_masks(l, entry);
+	LLVMBuildBr(l->b, start);
 	l->ended = true;
 	for (unsigned i = 0; i < scan->count && !l->reason; i++) {
 		if (!l->reachable[i])
@@ -462,6 +497,10 @@ static void lift_function(struct lift *l, unsigned entry)
 				l->flags.source = FLAGS_UNKNOWN;
 			l->item = i;
 			begin_block(l);
+			if (i == entry && start != l->block[i]) {
+				LLVMBuildBr(l->b, start);
+				lift_to(l, start);
+			}
 		}
 		l->item = i;
 		lift_item(l);
@@ -506,9 +545,13 @@ bool lift_unit(struct lift *l)
 	for (unsigned i = 0; i < scan->count && !l->reason; i++) {
 		if (!entered[i])
 			continue;
-		lift_function(l, i);
+		lift_function(l, i, false);
 		if (l->emitted > EMITTED_MAX(scan->count))
 			l->reason = "entered at too many places";
+	}
+	for (unsigned i = 0; i < scan->count && !l->reason; i++) {
+		if (l->plain_function[i])
+			lift_function(l, i, true);
 	}
 	if (!l->emitted)
 		l->reason = "nothing is reached";
