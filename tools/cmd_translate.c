@@ -12,7 +12,6 @@
 #include "cpu/cpu.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,17 +182,9 @@ static const char *name_of(void *opaque, u64 pc, u64 *offset)
 	return name;
 }
 
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int number)
-{
-	interrupted = number;
-}
-
-static bool show_progress(void *opaque, size_t done)
+static void show_progress(void *opaque, size_t done)
 {
 	progress_show(opaque, done);
-	return !interrupted;
 }
 
 static int lift_loops(struct job *job, struct err *err)
@@ -254,8 +245,6 @@ static void translate_heat(struct job *job, enum heat heat, u64 limit)
 			job->left_out++;
 			continue;
 		}
-		if (interrupted)
-			return err_set(err, "interrupted");
 		switch (translate_one(job, i)) {
 		case BUILD_OK:
 			job->copied++;
@@ -317,8 +306,6 @@ static int translate_main(const struct command *command, void *parsed)
 	struct err err = ERR_INIT;
 	int status = STATUS_OK;
 
-	signal(SIGINT, on_interrupt);
-	signal(SIGTERM, on_interrupt);
 	if (!options->kernel_path)
 		return command_usage_error(command, "--kernel is needed");
 	if (!options->output)
