@@ -198,24 +198,19 @@ static void *run_thread(void *opaque)
 	return NULL;
 }
 
-/* Until all is done, or the caller has had enough. */
-static int wait_for_threads(struct lift_units *units, bool (*progress)(void *opaque, size_t done), void *opaque,
-			    struct err *err)
+static void wait_for_threads(struct lift_units *units, void (*progress)(void *opaque, size_t done), void *opaque)
 {
 	const struct timespec pause = {.tv_nsec = 20000000};
 	size_t done;
 
 	while ((done = atomic_load(&units->done)) < units->count) {
-		if (progress && !progress(opaque, done))
-			return err_set(err, "interrupted");
+		if (progress)
+			progress(opaque, done);
 		nanosleep(&pause, NULL);
 	}
-	if (progress)
-		progress(opaque, done);
-	return 0;
 }
 
-int lift_units_compile(struct lift_units *units, unsigned threads, bool (*progress)(void *opaque, size_t done),
+int lift_units_compile(struct lift_units *units, unsigned threads, void (*progress)(void *opaque, size_t done),
 		       void *opaque, struct err *err)
 {
 	struct thread *thread = calloc(threads, sizeof(*thread));
@@ -235,7 +230,7 @@ int lift_units_compile(struct lift_units *units, unsigned threads, bool (*progre
 			thread[i].runs = true;
 	}
 	if (result == 0)
-		result = wait_for_threads(units, progress, opaque, err);
+		wait_for_threads(units, progress, opaque);
 	atomic_store(&units->stop, result < 0);
 	for (unsigned i = 0; thread && i < threads; i++) {
 		if (thread[i].runs)

@@ -31,9 +31,9 @@ size_t lift_units_count(const struct lift_units *units);
 
 /*
  * Compiles all of them with so many threads. `progress` (or NULL) is called now and then, from the calling thread, with
- * the number done; if it returns false the work is given up. Returns 0, or -1 with a message in err.
+ * the number done. Returns 0, or -1 with a message in err.
  */
-int lift_units_compile(struct lift_units *units, unsigned threads, bool (*progress)(void *opaque, size_t done),
+int lift_units_compile(struct lift_units *units, unsigned threads, void (*progress)(void *opaque, size_t done),
 		       void *opaque, struct err *err);
 
 /* What became of the planned unit with this number: NULL if it is to be copied. */

@@ -23,6 +23,13 @@ ASSERT_OFFSET(V_ENTER_TARGET, enter_target);
 ASSERT_OFFSET(V_INTERP_SP, interp_sp);
 ASSERT_OFFSET(V_LIVE_EXIT, live_exit);
 
+_Static_assert(offsetof(struct view, tlb) == 0 && offsetof(struct tlb_entry, ntag_read) == 0 &&
+		       1 << (PAGE_SHIFT - VIEW_TLB_SHIFT) == sizeof(struct tlb_entry) &&
+		       VIEW_TLB_MASK == (TLB_SIZE - 1) * sizeof(struct tlb_entry) &&
+		       VIEW_TLB_ADDEND == offsetof(struct tlb_entry, addend) &&
+		       VIEW_TLB_WRITE == offsetof(struct view, tlb_more) + offsetof(struct tlb_more, ntag_write),
+	       "what enter.S knows of the TLB");
+
 static void *leave(struct vcpu *v, enum live_exit why, enum exec exec)
 {
 	v->live_exit = why;
@@ -262,7 +269,7 @@ u64 live_call_fill(struct vcpu *v, u64 gva, u64 info)
 	if (mmu_fill(v, gva, info & 0x7f, write ? ACCESS_WRITE : ACCESS_READ, &host) != EXEC_OK || !host)
 		return 0;
 	if (!write)
-		write = v->view->tlb[tlb_index(gva)].ntag_write == 0 - PAGE_BASE(gva);
+		write = v->view->tlb_more[tlb_index(gva)].ntag_write == 0 - PAGE_BASE(gva);
 	return ((u64)host - gva) | 1 | (u64)write << 1;
 }
 

@@ -212,9 +212,9 @@ live_stub_fill_\name:
 	push rax
 	push rcx
 	mov rax, r10
-	shr rax, 7
-	and eax, 8191 << 5
-	mov rcx, gs:[rax + 8 * \write]
+	shr rax, VIEW_TLB_SHIFT
+	and eax, VIEW_TLB_MASK
+	mov rcx, gs:[rax + VIEW_TLB_WRITE * \write]
 	add rcx, r10
 	cmp rcx, 4096 - \size
 	ja 1f
@@ -223,11 +223,11 @@ live_stub_fill_\name:
 .else
 	mov rcx, gs:[rax]
 	xor r10d, r10d
-	cmp rcx, gs:[rax + 8]
+	cmp rcx, gs:[rax + VIEW_TLB_WRITE]
 	sete r10b
 	lea r10, [r10 * 2 + 1]
 .endif
-	add r10, gs:[rax + 24]
+	add r10, gs:[rax + VIEW_TLB_ADDEND]
 	pop rcx
 	pop rax
 	ret

@@ -14,4 +14,10 @@
 #define V_INTERP_SP     VA(272)
 #define V_LIVE_EXIT     VA(280)
 
+/* Of a view's TLB, whose tags for reading come first: from an address to the offset of its entry; other fields. */
+#define VIEW_TLB_SHIFT  8
+#define VIEW_TLB_MASK   0x1fff0
+#define VIEW_TLB_ADDEND 8
+#define VIEW_TLB_WRITE  0x20000
+
 #endif

@@ -374,7 +374,7 @@ static void emit_cold_tlb(struct translation *t, struct cold *cold)
 	emit_u8(e, 0x68); /* push imm32 */
 	emit_u32(e, cold->info);
 	translate_record(t, 0);
-	emit_call_mem(e, ADDRESS_ABS(&t->v->stub[cold->kind == COLD_TLB ? STUB_TLB_MISS : STUB_WINDOW_MISS]));
+	emit_call_mem(e, ADDRESS_ABS(&t->v->stub[cold->window ? STUB_WINDOW_MISS : STUB_TLB_MISS]));
 	load_registers(t, t->resident);
 	move_windows(t, cold->keep, false);
 	emit_patch(emit_jmp(e), cold->retry);
@@ -455,8 +455,10 @@ static void emit_cold(struct translation *t, struct cold *cold)
 		translate_exit(t, cold->pc);
 		break;
 	case COLD_TLB:
-	case COLD_WINDOW:
 		emit_cold_tlb(t, cold);
+		break;
+	case COLD_CELL:
+		emit_cold_cell(t, cold);
 		break;
 	}
 }
@@ -648,6 +650,7 @@ static void emit_unit(struct translation *t, struct unit *unit)
 
 	t->item = &t->scan->item[0];
 	choose_registers(t);
+	locality_find(&t->locality, scan);
 	t->flags_saved = false;
 	if (!store_add_entry(t->store, t->unit, scan->pc, store_offset(t->store, e->at)))
 		e->overflow = true;

@@ -3,6 +3,7 @@
 #define AVANT_TRANSLATE_TRANSLATE_H
 
 #include "translate/emit.h"
+#include "translate/locality.h"
 #include "translate/scan.h"
 #include "translate/store.h"
 #include "translate/window.h"
@@ -25,7 +26,7 @@
 
 enum cold_kind {
 	COLD_TLB,      /* a TLB check failed */
-	COLD_WINDOW,   /* the check of a window failed */
+	COLD_CELL,     /* the check of a cell failed: look up in the TLB */
 	COLD_MISMATCH, /* v->rip is not this place's; guest rcx in r9 */
 	COLD_LANDING,  /* r10 is not this landing's address; guest rcx in r9 */
 	COLD_STALE,    /* where the body leads when the unit has been dropped */
@@ -45,13 +46,19 @@ struct cold {
 	u16 item;
 	u8 *from; /* displacement of the jump that leads here */
 	u8 scratch;
-	/* COLD_TLB */
+	/* COLD_TLB and COLD_CELL */
 	u8 *retry;
 	bool simple, constant, flags_saved; /* constant: the address is `pc` */
+	bool window;                        /* the look-up is that of a window */
 	u16 keep;                           /* registers that hold addends of open windows */
 	u32 info;                           /* size | write << 7; window: length | write << 15 */
 	s32 tag_offset;
 	struct address address;
+	/* COLD_CELL */
+	u8 *back;
+	u16 size;
+	bool write;
+	u8 cell;
 	/* others */
 	u32 link;
 	u64 pc;
@@ -94,6 +101,7 @@ struct translation {
 	u8 scratch;    /* register to use as scratch now */
 	bool flags_saved; /* the guest's flags are in v->scratch[2]; the host's mean nothing */
 	struct window_plan plan;
+	struct locality locality;
 	bool window_open[WINDOW_MAX];
 	u8 *host[SCAN_ROOM];
 	struct {
@@ -176,6 +184,8 @@ void emit_window_checks(struct translation *t);
 /* Emits t->item; false if this instruction must be executed by emit_insn_by_interp(). */
 bool emit_insn(struct translation *t);
 void emit_insn_by_interp(struct translation *t);
+/* The look-up in the TLB behind a cell that did not fit, and the way back. */
+void emit_cold_cell(struct translation *t, const struct cold *cold);
 /* Calls a stub for t->item, with every register in place. */
 void emit_stub_call(struct translation *t, enum stub stub);
 

@@ -17,7 +17,7 @@ fail() {
 }
 
 translate() {
-	"$avant" translate --kernel "$guest" "$@" >"$work/stdout" 2>"$work/stderr" </dev/null
+	"$avant" translate --only-recorded --kernel "$guest" "$@" >"$work/stdout" 2>"$work/stderr" </dev/null
 }
 
 # refused TEXT OPTION...: exit status 1, the text in one line on stderr, no file
@@ -61,7 +61,7 @@ if unshare $as_root -m mount -t tmpfs -o size=16k none "$work/out" 2>/dev/null; 
 	# shellcheck disable=SC2016 # for the inner shell
 	unshare $as_root -m sh -c '
 		mount -t tmpfs -o size=16k none "$1" && cd "$1" || exit 99
-		"$2" translate --kernel "$3" --profile "$4" --output x
+		"$2" translate --only-recorded --kernel "$3" --profile "$4" --output x
 		status=$?
 		ls -A
 		exit $status' sh "$work/out" "$avant" "$guest" "$work/guest.rec" >"$work/stdout" 2>"$work/stderr" && fail "full disk: no error"
@@ -77,7 +77,7 @@ for missing in '' NO_TMPFILE=1; do
 	n=1 written=no
 	while [ $written = no ] && [ $n -lt 100 ]; do
 		status=0
-		env $missing INTERRUPT_AT=$n LD_PRELOAD="$interrupt" "$avant" translate --kernel "$guest" \
+		env $missing INTERRUPT_AT=$n LD_PRELOAD="$interrupt" "$avant" translate --only-recorded --kernel "$guest" \
 			--profile "$work/guest.rec" --output "$work/out/x" >"$work/stdout" 2>&1 || status=$?
 		if [ $status = 0 ]; then
 			written=yes

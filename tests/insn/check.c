@@ -267,6 +267,9 @@ static bool known_difference(const struct variant *variant, const struct outcome
 		return true;
 	if (got->vector != VEC_PF)
 		return false;
+	/* a large bit offset reaches, natively, what this process itself has there */
+	if (insn.class == INSN_BITSTRING && got->cr2 - VCPU_ADDRESS < 0x70000000)
+		return true;
 	if (insn.unit == UNIT_X87 && insn.mem_write)
 		return want->vectors.fsw & 0x80 && want->rip > got->rip;
 	return variant->live && want->vector == VEC_GP && want->rip == got->rip && insn.mem_size >= 16;
