@@ -10,6 +10,7 @@
 #include "live/aot.h"
 #include "translate/fingerprint.h"
 #include "translate/translate.h"
+#include "unit_records.h"
 
 /* The parts of a place, which is a range of addresses. */
 #define PLACE_SIZE    0x17800000UL /* 376 MiB */
@@ -217,9 +218,8 @@ static void write_insns(struct writing *w)
 
 	tcache_writer_begin(w->writer, TCACHE_TYPE_insns);
 	for (u32 i = 0; i < store->insn_count; i++) {
-		struct tcache_insn insn = {.length = store->insns[i].length};
+		struct tcache_insn insn = unit_insn_record(store, i);
 
-		memcpy(insn.bytes, store->insns[i].bytes, insn.length);
 		tcache_writer_append(w->writer, &insn, sizeof(insn));
 	}
 	tcache_writer_end(w->writer);
@@ -235,11 +235,7 @@ static void write_tables(struct writing *w)
 		const struct unit *unit = &store->units[n];
 
 		for (u32 i = unit->pcs; i < unit->pcs + unit->pcs_count; i++) {
-			const struct pc_entry *from = &store->pcs[i];
-			struct tcache_pc pc = {.code = from->code - unit->code,
-					       .guest = from->guest,
-					       .home = from->home,
-					       .left = from->left};
+			struct tcache_pc pc = unit_pc_record(store, unit, i);
 
 			tcache_writer_append(writer, &pc, sizeof(pc));
 		}
@@ -247,19 +243,14 @@ static void write_tables(struct writing *w)
 	tcache_writer_end(writer);
 	tcache_writer_begin(writer, TCACHE_TYPE_entries);
 	for (u32 i = 1; i < store->entry_count; i++) {
-		const struct unit *unit = &store->units[store->entries[i].unit];
-		struct tcache_entry entry = {.code = store->entries[i].code - unit->code,
-					     .guest = (u16)(store->entries[i].pc - unit->pc)};
+		struct tcache_entry entry = unit_entry_record(store, &store->units[store->entries[i].unit], i);
 
 		tcache_writer_append(writer, &entry, sizeof(entry));
 	}
 	tcache_writer_end(writer);
 	tcache_writer_begin(writer, TCACHE_TYPE_links);
 	for (u32 i = 0; i < store->link_count; i++) {
-		const struct unit *unit = &store->units[store->links[i].unit];
-		struct tcache_link link = {.target = (s32)(s64)(store->links[i].target - unit->pc),
-					   .cold = store->links[i].patch - unit->code,
-					   .flags = store->links[i].saved ? TCACHE_LINK_SAVED : 0};
+		struct tcache_link link = unit_link_record(store, &store->units[store->links[i].unit], i);
 
 		tcache_writer_append(writer, &link, sizeof(link));
 	}

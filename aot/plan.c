@@ -144,16 +144,6 @@ int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *byt
 	return 0;
 }
 
-bool plan_scan(const struct store *store, struct scan *scan, u64 pc, u32 mode, const u8 *bytes, unsigned length)
-{
-	struct scan_options options = translate_scan_options(store, mode);
-	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(pc));
-
-	if (in_page > length)
-		in_page = length;
-	return scan_unit(scan, pc, bytes, length, in_page, &options) == 0 && scan->bytes == length;
-}
-
 /* Adds one record's counts to the want's. */
 static int add_counts(struct plan *plan, struct want *want, const u64 *counts, u32 count)
 {

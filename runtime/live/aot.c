@@ -1,6 +1,7 @@
 #include "live/aot.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -106,14 +107,19 @@ static int map_decoded(struct aot *aot, struct err *err)
 static int check_order(const struct aot *aot, struct err *err)
 {
 	u32 last = 0;
+	u64 end = 0;
 
 	for (u32 i = 0; i < aot->unit_count; i++) {
 		u32 number = aot->by_code[i];
 
 		if (number >= aot->unit_count)
 			return err_set(err, "cache '%s' names a unit that it does not have", tcache_name(aot->file));
+		if (aot->units[number].code_offset < end)
+			return err_set(err, "cache '%s': code is not in the order that it names",
+				       tcache_name(aot->file));
 		if (aot->units[number].link_first < last)
 			return err_set(err, "cache '%s': links are not in the order of code", tcache_name(aot->file));
+		end = (u64)aot->units[number].code_offset + aot->units[number].code_length;
 		last = aot->units[number].link_first;
 	}
 	return 0;
@@ -569,7 +575,7 @@ void aot_set_link(struct live *live, u32 number, u64 host)
 	aot->bindings[find_by_link(aot, number)].dirty = true;
 }
 
-void aot_decode(struct vcpu *v, const struct insn *insn)
+bool aot_decode(struct vcpu *v, const struct insn *insn)
 {
 	struct live *live = v->vm->live;
 
@@ -585,10 +591,18 @@ void aot_decode(struct vcpu *v, const struct insn *insn)
 
 		const struct tcache_insn *bytes = tcache_insns(aot->file, number, 1);
 
-		if (!bytes || insn_decode(&aot->decoded[number], bytes->bytes, bytes->length) < 0)
-			BUG("instruction %u of cache '%s' is damaged", number, tcache_name(aot->file));
+		bool good = bytes && insn_decode(&aot->decoded[number], bytes->bytes, bytes->length) == 0;
+
+		/* its bytes have their digest: whoever made the file meant it so */
+		if (!good) {
+			char text[200];
+
+			snprintf(text, sizeof(text), "instruction %u of cache '%.100s' is none", number,
+				 tcache_name(aot->file));
+			vm_stop_message(v->vm, EXIT_ERROR, text);
+		}
 		vcpu_fpu_get(v);
-		return;
+		return good;
 	}
 	BUG("an instruction record at %p, where there is none", (const void *)insn);
 }

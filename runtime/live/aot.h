@@ -61,7 +61,10 @@ struct link aot_link(const struct live *live, u32 number);
 /* Lets the link go on at this host address. General registers only. */
 void aot_set_link(struct live *live, u32 number, u64 host);
 
-/* Decodes an instruction record of a cache that was not used before. Keeps the guest's vector state loaded. */
-void aot_decode(struct vcpu *v, const struct insn *insn);
+/*
+ * Decodes an instruction record of a cache that was not used before. Keeps the guest's vector state loaded. False if it
+ * is none, which ends the run.
+ */
+bool aot_decode(struct vcpu *v, const struct insn *insn);
 
 #endif

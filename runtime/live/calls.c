@@ -152,8 +152,8 @@ void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back)
 	if (v->vm->live->store.counted)
 		locate(v, back);
 	v->vm->live->dropped_code = false;
-	if (UNLIKELY(!insn->length))
-		aot_decode(v, insn);
+	if (UNLIKELY(!insn->length) && !aot_decode(v, insn))
+		return leave(v, LIVE_EXIT_EXEC, EXEC_STOP);
 	if (insn->class == INSN_STRING)
 		result = interp_string(v, insn);
 	else

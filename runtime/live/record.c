@@ -147,7 +147,7 @@ static u32 enter(struct recorder *recorder, const struct unit *unit, const u8 *b
 	if (*place)
 		return *place;
 	to = extend(recorder, &recorder->bytes, unit->guest_bytes);
-	if (!to || !extend(recorder, &recorder->counts, unit->counters_count * sizeof(u64)))
+	if (!to || (unit->counters_count && !extend(recorder, &recorder->counts, unit->counters_count * sizeof(u64))))
 		return 0;
 	record = extend(recorder, &recorder->records, sizeof(*record));
 	if (!record)

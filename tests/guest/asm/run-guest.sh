@@ -26,7 +26,7 @@ translate() {
 	name=$1
 	shift
 	"$avant" translate --kernel "$guest" --output "$work/$name.tcache" --only-recorded "$@" >"$work/output" 2>&1 &&
-		"$avant" cache verify "$work/$name.tcache" >>"$work/output" 2>&1 && return
+		"$avant" cache verify --retranslate "$work/$name.tcache" >>"$work/output" 2>&1 && return
 	echo "translating $(basename "$guest") with $*:"
 	cat "$work/output"
 	failed=1
