@@ -25,7 +25,6 @@ struct binding {
 	bool dirty; /* its cells have been written */
 	u8 rebinds;
 	bool rejected;
-	const struct tcache_pc *pcs;
 };
 
 struct aot {
@@ -34,7 +33,8 @@ struct aot {
 	const struct tcache_unit *units;
 	const struct tcache_link *links;
 	const u32 *by_code;
-	u64 *pcs; /* of the units, close together: to search in */
+	const struct tcache_pc *host_pcs; /* all; those of a unit are checked when it is bound */
+	u64 *pcs;                         /* of the units, close together: to search in */
 	struct binding *bindings;
 	u64 *cells;           /* private, where the code looks for them */
 	struct insn *decoded; /* private, zeroed: length 0 means not decoded yet */
@@ -43,6 +43,7 @@ struct aot {
 	u32 code;                  /* offset of its code in the live engine's terms */
 	u64 code_size, cells_size; /* bytes mapped */
 	u8 id;
+	bool any_bound; /* since the live tables were emptied */
 };
 
 /* --- opening ----------------------------------------------------------------------------------------------------- */
@@ -305,8 +306,9 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 	unit->gpa_next = next;
 	unit->mode = mode; /* of this use: links are made by it */
 	reset_cells(aot, binding, view.unit);
-	binding->pcs = view.pcs;
-	binding->bound = true;
+	if (view.unit->pc_count)
+		aot->host_pcs = view.pcs - view.unit->pc_first;
+	binding->bound = aot->any_bound = true;
 	binding->unit = live->store.bound_first;
 	v->vm->stats.aot_bound++;
 	return binding->unit;
@@ -439,10 +441,11 @@ void aot_unbind_all(struct live *live)
 	for (unsigned i = 0; i < live->aot_count; i++) {
 		struct aot *aot = live->aot[i];
 
-		for (u32 n = 0; n < aot->unit_count; n++) {
+		for (u32 n = 0; aot->any_bound && n < aot->unit_count; n++) {
 			aot->bindings[n].bound = false;
 			aot->bindings[n].unit = UNIT_NONE;
 		}
+		aot->any_bound = false;
 	}
 }
 
@@ -490,8 +493,8 @@ bool aot_find_pc(const struct live *live, u32 offset, const struct unit **found,
 	offset -= aot->code;
 	if (!find_unit(aot, offset, &number) || aot->bindings[number].unit == UNIT_NONE)
 		return false;
-	const struct binding *binding = &aot->bindings[number];
 	const struct tcache_unit *unit = &aot->units[number];
+	const struct tcache_pc *pcs = aot->host_pcs + unit->pc_first;
 	u32 first = 0, last = unit->pc_count;
 
 	/* the last entry at or before offset */
@@ -499,13 +502,13 @@ bool aot_find_pc(const struct live *live, u32 offset, const struct unit **found,
 	while (first < last) {
 		u32 middle = first + (last - first) / 2;
 
-		if (binding->pcs[middle].code <= offset)
+		if (pcs[middle].code <= offset)
 			first = middle + 1;
 		else
 			last = middle;
 	}
-	*found = &live->store.units[binding->unit];
-	*entry = first ? (const struct pc_entry *)&binding->pcs[first - 1] : NULL;
+	*found = &live->store.units[aot->bindings[number].unit];
+	*entry = first ? (const struct pc_entry *)&pcs[first - 1] : NULL;
 	return true;
 }
 
