@@ -149,6 +149,8 @@ void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back)
 		aot_decode(v, insn);
 	if (insn->class == INSN_STRING)
 		result = interp_string(v, insn);
+	else if (insn->class == INSN_BITSTRING)
+		result = interp_bitstring(v, insn);
 	else
 		result = cpu_helpers[insn->helper](v, insn);
 	return finish(v, result, insn->length, back);
