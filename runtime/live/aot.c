@@ -161,6 +161,7 @@ int aot_open(struct live *live, const char *path, bool trust, struct err *err)
 		free(aot);
 		return err_set(err, "%s", error);
 	}
+	tcache_verify_ahead(aot->file, TCACHE_TYPE_kernel); /* wanted when the kernel is loaded */
 	if (map_all(live, aot, err) < 0) {
 		aot_close(aot);
 		return -1;
