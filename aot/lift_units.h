@@ -9,8 +9,8 @@ struct lift_units;
 
 /*
  * The cost rule. A loop is lifted if training runs executed at least `least` instructions in it, and if its accesses
- * outweigh what entering it costs (lift_worth()). Loops that execute most come first; when the instructions of the chosen
- * units exceed `most`, the rest is copied. Decided by counts alone: equal input gives equal caches.
+ * outweigh what entering it costs (lift_worth()). Loops that execute most come first; when the instructions of the
+ * chosen units exceed `most`, the rest is copied. Decided by counts alone: equal input gives equal caches.
  */
 struct lift_rule {
 	u64 least; /* executed instructions */

@@ -73,6 +73,7 @@ enum tcache_status tcache_verify_range(struct tcache *cache, uint32_t chunk, uin
 				   tcache_type_name(entry->type).text, offset, offset + length, entry->length);
 	if (!length)
 		return TCACHE_OK;
+	tcache_join_ahead(cache, chunk);
 	for (uint64_t n = offset / TCACHE_GROUP; n <= (offset + length - 1) / TCACHE_GROUP; n++) {
 		enum tcache_status status = verify_group(cache, entry, n);
 

@@ -40,6 +40,8 @@ struct type_name {
 
 struct type_name tcache_type_name(uint32_t type);
 
+struct ahead;
+
 struct tcache {
 	char *name;
 	char message[512];
@@ -53,10 +55,11 @@ struct tcache {
 	const struct tcache_group *groups;
 	uint32_t *found; /* by kind: its first chunk that is understood, or TCACHE_NO_CHUNK */
 	const struct tcache_footer *footer;
-	uint8_t *verified;  /* bit n: group n matched its digest */
-	const uint8_t *map; /* chunks: file offsets 0 … header->tail */
-	int fd;             /* for tcache_map_code() and tcache_map_cells() */
-	bool placed;        /* placement was checked */
+	uint8_t *verified;   /* bit n: group n matched its digest */
+	const uint8_t *map;  /* chunks: file offsets 0 … header->tail */
+	struct ahead *ahead; /* a chunk that is being checked by a thread, or NULL */
+	int fd;              /* for tcache_map_code() and tcache_map_cells() */
+	bool placed;         /* placement was checked */
 	struct tcache_placement placement;
 };
 
@@ -100,6 +103,10 @@ bool tcache_zero(const void *data, size_t size);
 enum tcache_status tcache_check_units(struct tcache *cache);
 /* placement.c: the placement, if there is one or must be one. */
 enum tcache_status tcache_check_placement(struct tcache *cache);
+
+/* ahead.c: ends tcache_verify_ahead()'s thread when the chunk, or none, is wanted. */
+void tcache_join_ahead(struct tcache *cache, uint32_t chunk);
+void tcache_stop_ahead(struct tcache *cache);
 
 /* layout.c: the fixed parts, in memory. Pure functions: no file, no state. */
 

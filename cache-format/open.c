@@ -152,6 +152,7 @@ void tcache_close(struct tcache *cache)
 {
 	if (!cache)
 		return;
+	tcache_stop_ahead(cache);
 	if (cache->map)
 		munmap((void *)cache->map, cache->header->tail);
 	if (cache->fd >= 0)

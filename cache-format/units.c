@@ -105,6 +105,11 @@ static bool view_chunks(struct tcache *cache, struct tcache_unit_view *v)
 	    !(v->links = tcache_links(cache, u->link_first, u->link_count)) ||
 	    !(v->cells = tcache_cells(cache, u->link_first, u->link_count)))
 		return false;
+	/* all of them are about to be looked at, and come from memory most often */
+	__builtin_prefetch(v->pcs);
+	__builtin_prefetch(v->entries);
+	__builtin_prefetch(v->links);
+	__builtin_prefetch(v->cells);
 	return true;
 }
 

@@ -103,6 +103,11 @@ const char *tcache_type_text(uint32_t type);
 
 /* Checks the digests of all page groups that the range touches, as far as that has not been done before. */
 enum tcache_status tcache_verify_range(struct tcache *cache, uint32_t chunk, uint64_t offset, uint64_t length);
+/*
+ * Begins to check the digests of the first chunk of this type in a thread, if it is large: whoever uses the chunk later
+ * waits less. Nothing else changes by it, and it may fail silently.
+ */
+void tcache_verify_ahead(struct tcache *cache, uint32_t type);
 /* Checks all digests, and all records against FORMAT.md and each other. */
 enum tcache_status tcache_verify_all(struct tcache *cache);
 

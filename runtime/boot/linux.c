@@ -16,6 +16,8 @@
 #define LOADER_UNDEFINED 0xff          /* type_of_loader: none of those with a number of their own */
 #define INITRD_TOP       0x80000000ULL /* boot.rst: no kernel before 3.8 takes an initrd above 2 GiB, and nobody needs it */
 
+#define HUGE_PAGE (2ULL << 20)
+
 enum e820_type { E820_RAM = 1, E820_RESERVED = 2 };
 
 typedef unsigned long long ull; /* for printf */
@@ -27,20 +29,20 @@ static u64 mib_up(u64 bytes)
 
 /*
  * Puts a segment's bytes into the guest's memory; constants by mapping what a cache has unpacked, if they come from
- * there. Code and variables are written to soon (a kernel patches nearly every page of its code): copying them is
- * cheaper than a fault for each page.
+ * there. Code and variables are written to soon (a kernel patches nearly every page of its code), and so are the gaps
+ * between sections: copying to huge pages is cheaper then than a fault for each page.
  */
 static void fill_segment(const struct vm *vm, const struct kernel_segment *segment, u8 *to)
 {
-	u64 from = align_up(segment->data_from, PAGE_SIZE), mapped = 0;
+	u64 from = align_up(segment->paddr + segment->data_from, HUGE_PAGE) - segment->paddr;
+	u64 end = ((segment->paddr + segment->filesz) & ~(HUGE_PAGE - 1)) - segment->paddr;
 
-	if (vm->live && !segment->writable && from < segment->filesz)
-		mapped = aot_map_unpacked(vm->live, segment->data + from, segment->filesz - from, to + from);
-	if (!mapped)
-		from = segment->filesz;
+	if (!vm->live || segment->writable || from >= end ||
+	    !aot_map_unpacked(vm->live, segment->data + from, end - from, to + from))
+		from = end = 0;
 	/* the rest, up to memsz, is zero already: RAM is fresh, and writing to it would only use up host memory */
 	memcpy(to, segment->data, from);
-	memcpy(to + from + mapped, segment->data + from + mapped, segment->filesz - from - mapped);
+	memcpy(to + end, segment->data + end, segment->filesz - end);
 }
 
 static int place_kernel(const struct vm *vm, const struct kernel_image *image, const char *path, struct err *err)

@@ -308,7 +308,7 @@ static enum exec execute_stack(struct vcpu *v, const struct insn *insn)
 }
 
 /* bt/bts/btr/btc with a register bit index and a memory operand: the index reaches beyond the operand. */
-static enum exec execute_bitstring(struct vcpu *v, const struct insn *insn)
+enum exec interp_bitstring(struct vcpu *v, const struct insn *insn)
 {
 	u8 opcode = insn->bytes[insn->opcode_at + 1];
 	unsigned size = insn->opsize, bits = size * 8;
@@ -370,7 +370,7 @@ static enum exec execute(struct vcpu *v, const struct thunk *thunk)
 	case INSN_STRING:
 		return interp_string(v, insn);
 	case INSN_BITSTRING:
-		return execute_bitstring(v, insn);
+		return interp_bitstring(v, insn);
 	case INSN_GATHER:
 		return interp_gather(v, insn);
 	case INSN_HELPER:

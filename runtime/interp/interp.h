@@ -34,4 +34,7 @@ bool interp_condition(u64 arith, unsigned cond);
 /* Executes a string instruction (INSN_STRING); EXEC_AGAIN after a bounded part of a long REP. In string.c. */
 enum exec interp_string(struct vcpu *v, const struct insn *insn);
 
+/* Executes a bit instruction whose index, a register, reaches beyond its memory operand (INSN_BITSTRING). */
+enum exec interp_bitstring(struct vcpu *v, const struct insn *insn);
+
 #endif

@@ -70,8 +70,31 @@ static u64 flags_of_compare(unsigned size, u64 a, u64 b)
 	return ((rax >> 8) & 0xd5) | (rax & 1) << 11;
 }
 
+/* A processor takes longer to begin with REP than to store so many words. */
+#define WORDS_WITHOUT_REP 16
+
+static void move_words(u64 *to, const u64 *from, u64 words)
+{
+	for (u64 i = 0; i < words; i++) {
+		__asm__ volatile("" : : : "memory"); /* one after the other: they may overlap */
+		to[i] = from[i];
+	}
+}
+
+static void fill_words(u64 *to, u64 value, u64 words)
+{
+	for (u64 i = 0; i < words; i++) {
+		__asm__ volatile("" : : : "memory"); /* not made a call of memset() */
+		to[i] = value;
+	}
+}
+
 static void host_move(void *to, const void *from, u64 elements, unsigned size)
 {
+	if (size == 8 && elements <= WORDS_WITHOUT_REP) {
+		move_words(to, from, elements);
+		return;
+	}
 	switch (size) {
 	case 1:
 		__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(elements) : : "memory");
@@ -90,6 +113,10 @@ static void host_move(void *to, const void *from, u64 elements, unsigned size)
 
 static void host_fill(void *to, u64 value, u64 elements, unsigned size)
 {
+	if (size == 8 && elements <= WORDS_WITHOUT_REP) {
+		fill_words(to, value, elements);
+		return;
+	}
 	switch (size) {
 	case 1:
 		__asm__ volatile("rep stosb" : "+D"(to), "+c"(elements) : "a"(value) : "memory");

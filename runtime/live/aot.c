@@ -26,7 +26,6 @@ struct binding {
 	bool dirty; /* its cells have been written */
 	u8 rebinds;
 	bool rejected;
-	const struct tcache_pc *pcs;
 };
 
 struct aot {
@@ -36,6 +35,7 @@ struct aot {
 	const struct tcache_link *links;
 	const u32 *by_code;
 	struct aot_index *index;
+	const struct tcache_pc *host_pcs; /* all; those of a unit are checked when it is bound */
 	struct binding *bindings;
 	u64 *cells;           /* private, where the code looks for them */
 	struct insn *decoded; /* private, zeroed: length 0 means not decoded yet */
@@ -178,6 +178,7 @@ int aot_open(struct live *live, const char *path, bool trust, struct err *err)
 		free(aot);
 		return err_set(err, "%s", error);
 	}
+	tcache_verify_ahead(aot->file, TCACHE_TYPE_kernel); /* wanted when the kernel is loaded */
 	if (map_all(live, aot, err) < 0) {
 		aot_close(aot);
 		return -1;
@@ -325,7 +326,8 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 	unit->gpa_next = next;
 	unit->mode = mode; /* of this use: links are made by it */
 	reset_cells(aot, binding, view.unit);
-	binding->pcs = view.pcs;
+	if (view.unit->pc_count)
+		aot->host_pcs = view.pcs - view.unit->pc_first;
 	binding->bound = true;
 	binding->unit = live->store.bound_first;
 	v->vm->stats.aot_bound++;
@@ -504,8 +506,8 @@ bool aot_find_pc(const struct live *live, u32 offset, const struct unit **found,
 	offset -= aot->code;
 	if (!find_unit(aot, offset, &number) || aot->bindings[number].unit == UNIT_NONE)
 		return false;
-	const struct binding *binding = &aot->bindings[number];
 	const struct tcache_unit *unit = &aot->units[number];
+	const struct tcache_pc *pcs = aot->host_pcs + unit->pc_first;
 	u32 first = 0, last = unit->pc_count;
 
 	/* the last entry at or before offset */
@@ -513,13 +515,13 @@ bool aot_find_pc(const struct live *live, u32 offset, const struct unit **found,
 	while (first < last) {
 		u32 middle = first + (last - first) / 2;
 
-		if (binding->pcs[middle].code <= offset)
+		if (pcs[middle].code <= offset)
 			first = middle + 1;
 		else
 			last = middle;
 	}
-	*found = &live->store.units[binding->unit];
-	*entry = first ? (const struct pc_entry *)&binding->pcs[first - 1] : NULL;
+	*found = &live->store.units[aot->bindings[number].unit];
+	*entry = first ? (const struct pc_entry *)&pcs[first - 1] : NULL;
 	return true;
 }
 

@@ -156,6 +156,8 @@ void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back)
 		return leave(v, LIVE_EXIT_EXEC, EXEC_STOP);
 	if (insn->class == INSN_STRING)
 		result = interp_string(v, insn);
+	else if (insn->class == INSN_BITSTRING)
+		result = interp_bitstring(v, insn);
 	else
 		result = cpu_helpers[insn->helper](v, insn);
 	return finish(v, result, insn->length, back);

@@ -1042,9 +1042,9 @@ bool emit_insn(struct translation *t)
 			return true;
 		/* fall through */
 	case INSN_STRING:
+	case INSN_BITSTRING:
 		emit_stub_call(t, STUB_HELPER);
 		return true;
-	case INSN_BITSTRING:
 	case INSN_GATHER:
 	case INSN_UNDEFINED:
 		return false;

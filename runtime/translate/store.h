@@ -62,6 +62,7 @@ struct pc_entry {
  * LIVE_CODE_ADDRESS in the live engine's tables, from the beginning of the buffer in an offline store.
  */
 struct unit {
+	/* what looking up reads comes first: it is in few cache lines, and seldom in the cache */
 	u64 pc;
 	u64 gpa;      /* of pc */
 	u64 gpa_next; /* base of the following page's frame if guest bytes reach into it, else NO_FRAME */
@@ -69,6 +70,11 @@ struct unit {
 	u32 code;     /* offset of its first byte, which is its entry */
 	u32 body;     /* offset of the entry for jumps from the same page, which do not set v->rip */
 	u32 saved;    /* the same for jumps that leave the flags in v->scratch[2] */
+	u16 guest_bytes;
+	u16 instructions;
+	u8 origin;   /* enum origin */
+	u8 cache_id; /* which cache, with `cached` */
+	bool dropped;
 	u32 code_end;
 	u32 stale, stale_saved;     /* offsets of what these are replaced by jumps to when it is dropped; live only */
 	u32 pcs, pcs_count;         /* its pc entries */
@@ -79,11 +85,6 @@ struct unit {
 	u32 counters, counters_count; /* of its blocks, when recording */
 	u32 next_frame[2];            /* chains of the frames of gpa and gpa_next */
 	u32 cached;                   /* bound from a cache: 1 + number in it, else 0 */
-	u16 instructions;
-	u16 guest_bytes;
-	u8 origin;   /* enum origin */
-	u8 cache_id; /* which cache, with `cached` */
-	bool dropped;
 };
 
 /* A place in a unit that is entered with v->rip == pc: its beginning, or the way into a landing. */

@@ -512,7 +512,7 @@ static u16 choose_resident(const struct scan *scan, u16 named)
 				uses[reg] += insn->base == reg || insn->index == reg ? 2 * weight : weight;
 		}
 		if (insn->class == INSN_CALL || insn->class == INSN_CALL_IND || insn->class == INSN_HELPER ||
-		    insn->class == INSN_STRING)
+		    insn->class == INSN_STRING || insn->class == INSN_BITSTRING)
 			boundaries += 2 * weight;
 	}
 	for (u8 reg = R8; reg <= R9; reg++) {
