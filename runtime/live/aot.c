@@ -249,6 +249,16 @@ u64 aot_map_unpacked(const struct live *live, const u8 *data, u64 size, u8 *to)
 	return 0;
 }
 
+void aot_forget_unpacked(const struct live *live)
+{
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		u32 chunk = tcache_find(live->aot[i]->file, TCACHE_TYPE_kernel);
+
+		if (chunk != TCACHE_NO_CHUNK)
+			tcache_forget(live->aot[i]->file, chunk);
+	}
+}
+
 /* --- binding ----------------------------------------------------------------------------------------------------- */
 
 static struct unit *new_unit(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit_view *view)
