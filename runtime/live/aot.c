@@ -36,6 +36,7 @@ struct aot {
 	const u32 *by_code;
 	struct aot_index *index;
 	const struct tcache_pc *host_pcs; /* all; those of a unit are checked when it is bound */
+	u32 *code_starts, *link_starts;   /* of the units' code and links, in the order of by_code, to search in */
 	struct binding *bindings;
 	u64 *cells;           /* private, where the code looks for them */
 	struct insn *decoded; /* private, zeroed: length 0 means not decoded yet */
@@ -103,24 +104,33 @@ static int map_decoded(struct aot *aot, struct err *err)
 	return 0;
 }
 
-/* find_unit() and find_by_link() rely on it. */
-static int check_order(const struct aot *aot, struct err *err)
+static int index_units(struct aot *aot, struct err *err)
 {
-	u32 last = 0;
 	u64 end = 0;
 
+	aot->bindings = calloc(aot->unit_count, sizeof(*aot->bindings));
+	aot->index = aot_index_create(aot->units, aot->unit_count);
+	aot->code_starts = malloc(aot->unit_count * sizeof(u32));
+	aot->link_starts = malloc(aot->unit_count * sizeof(u32));
+	if (!aot->bindings || !aot->index || !aot->code_starts || !aot->link_starts)
+		return err_set(err, "out of memory");
 	for (u32 i = 0; i < aot->unit_count; i++) {
 		u32 number = aot->by_code[i];
 
 		if (number >= aot->unit_count)
 			return err_set(err, "cache '%s' names a unit that it does not have", tcache_name(aot->file));
-		if (aot->units[number].code_offset < end)
+
+		const struct tcache_unit *unit = &aot->units[number];
+
+		aot->code_starts[i] = unit->code_offset;
+		aot->link_starts[i] = unit->link_first;
+		/* find_unit() and find_by_link() rely on the order */
+		if (unit->code_offset < end)
 			return err_set(err, "cache '%s': code is not in the order that it names",
 				       tcache_name(aot->file));
-		if (aot->units[number].link_first < last)
+		end = (u64)unit->code_offset + unit->code_length;
+		if (i && aot->link_starts[i] < aot->link_starts[i - 1])
 			return err_set(err, "cache '%s': links are not in the order of code", tcache_name(aot->file));
-		end = (u64)aot->units[number].code_offset + aot->units[number].code_length;
-		last = aot->units[number].link_first;
 	}
 	return 0;
 }
@@ -145,7 +155,7 @@ static int map_all(struct live *live, struct aot *aot, struct err *err)
 	aot->by_code = tcache_by_code(file, 0, aot->unit_count);
 	if (!aot->units || !aot->links || !aot->by_code)
 		return err_set(err, "%s", tcache_error(file));
-	if (check_order(aot, err) < 0)
+	if (index_units(aot, err) < 0)
 		return -1;
 	if (take_numbers(live, aot, err) < 0 || map_decoded(aot, err) < 0)
 		return -1;
@@ -157,10 +167,6 @@ static int map_all(struct live *live, struct aot *aot, struct err *err)
 		return err_set(err, "%s", tcache_error(file));
 	aot->cells = (u64 *)aot->place->cells_address;
 	aot->cells_size = tcache_cells_size(file);
-	aot->bindings = calloc(aot->unit_count, sizeof(*aot->bindings));
-	aot->index = aot_index_create(aot->units, aot->unit_count);
-	if (!aot->bindings || !aot->index)
-		return err_set(err, "out of memory");
 	return 0;
 }
 
@@ -201,6 +207,8 @@ void aot_close(struct aot *aot)
 	tcache_close(aot->file);
 	free(aot->bindings);
 	aot_index_destroy(aot->index);
+	free(aot->code_starts);
+	free(aot->link_starts);
 	free(aot);
 }
 
@@ -488,23 +496,30 @@ bool aot_owns(const struct live *live, u32 offset)
 	return owner(live, offset) != NULL;
 }
 
-/* The cache's unit whose code the offset (from the cache's code) lies in. */
-static bool find_unit(const struct aot *aot, u32 offset, u32 *number)
+/* How many of the ascending numbers are not above this one. */
+static u32 count_to(const u32 *numbers, u32 count, u32 last)
 {
-	u32 low = 0, high = aot->unit_count;
+	u32 low = 0, high = count;
 
-	/* the last one that begins at or before it */
 	while (low < high) {
 		u32 middle = low + (high - low) / 2;
 
-		if (aot->units[aot->by_code[middle]].code_offset <= offset)
+		if (numbers[middle] <= last)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (low == 0)
+	return low;
+}
+
+/* The cache's unit whose code the offset (from the cache's code) lies in. */
+static bool find_unit(const struct aot *aot, u32 offset, u32 *number)
+{
+	u32 count = count_to(aot->code_starts, aot->unit_count, offset);
+
+	if (count == 0)
 		return false;
-	*number = aot->by_code[low - 1];
+	*number = aot->by_code[count - 1];
 	return offset - aot->units[*number].code_offset < aot->units[*number].code_length;
 }
 
@@ -547,18 +562,9 @@ static struct aot *link_owner(const struct live *live, u32 number)
 /* The cache's unit that the link (counted from its first one) belongs to. */
 static u32 find_by_link(const struct aot *aot, u32 link)
 {
-	u32 low = 0, high = aot->unit_count;
+	u32 count = count_to(aot->link_starts, aot->unit_count, link);
 
-	/* the last one whose links begin at or before it */
-	while (low < high) {
-		u32 middle = low + (high - low) / 2;
-
-		if (aot->units[aot->by_code[middle]].link_first <= link)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low ? aot->by_code[low - 1] : aot->by_code[0];
+	return aot->by_code[count ? count - 1 : 0];
 }
 
 struct link aot_link(const struct live *live, u32 number)

@@ -442,9 +442,13 @@ static void *translate_and_look_up(struct vcpu *v, bool careful, bool *fault)
 	u64 gpa;
 
 	*fault = mmu_fetch(v, v->rip, &gpa) != EXEC_OK;
-	if (*fault || make_unit(v, gpa, careful, fault) == UNIT_NONE)
+	if (*fault)
 		return NULL;
-	return careful ? live_lookup_careful(v) : live_lookup(v);
+	u32 number = make_unit(v, gpa, careful, fault);
+
+	if (number == UNIT_NONE)
+		return NULL;
+	return careful ? v->vm->live->store.code + v->vm->live->store.units[number].code : live_note_unit(v, number);
 }
 
 void *live_find(struct vcpu *v, bool *fault)

@@ -82,6 +82,8 @@ void *live_find_careful(struct vcpu *v, bool *fault);
 void *live_lookup_careful(struct vcpu *v);
 /* An existing translation for v->rip, entered in the jump table; NULL if there is none. General registers only. */
 void *live_lookup(struct vcpu *v);
+/* Enters this unit for v->rip, where it begins, in the jump table; its code. General registers only. */
+void *live_note_unit(struct vcpu *v, u32 number);
 /* The unit that begins at v->rip, or UNIT_NONE. General registers only. */
 u32 live_lookup_unit(struct vcpu *v);
 /* Link number `link` was taken: makes v->rip its target and, if there is a translation that it may go to, patches it.

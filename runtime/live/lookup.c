@@ -74,6 +74,16 @@ void *live_lookup(struct vcpu *v)
 	return live->store.code + entry->code;
 }
 
+void *live_note_unit(struct vcpu *v, u32 number)
+{
+	struct live *live = v->vm->live;
+	const struct unit *unit = &live->store.units[number];
+
+	view_set_jump(v->view, v->rip, unit->pc + unit->guest_bytes - 1, unit->code,
+		      unit->saved ? live->store.code + unit->saved : NULL);
+	return live->store.code + unit->code;
+}
+
 void *live_lookup_careful(struct vcpu *v)
 {
 	struct live *live = v->vm->live;
