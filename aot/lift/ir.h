@@ -76,8 +76,8 @@ struct lift {
 	unsigned stream_count;
 	struct lift_window window[LIFT_WINDOWS_MAX];
 	unsigned window_count;
-	bool plain;                                  /* the function being built has no windows */
-	LLVMValueRef plain_function[SCAN_ROOM];      /* by the item at which they begin, or NULL */
+	bool plain;                             /* the function being built has no windows */
+	LLVMValueRef plain_function[SCAN_ROOM]; /* by the item at which they begin, or NULL */
 	struct lift_exit exit[EXIT_MAX];
 	unsigned exit_count;
 	LLVMValueRef exit_function[EXIT_MAX];
