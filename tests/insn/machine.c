@@ -222,7 +222,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
 	if (number == SIGALRM) {
 		ticks = run_seen == runs + native_runs() ? ticks + 1 : 0;
 		run_seen = runs + native_runs();
-		if (ticks < TICKS_MAX)
+		if (ticks < (machine_lift ? 30 : 1) * TICKS_MAX) /* LLVM may take its time */
 			return;
 	}
 	if (native_signal(context))
