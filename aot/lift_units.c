@@ -112,6 +112,8 @@ static void limit(struct lift_units *units, u64 most)
 	u64 sum = 0;
 	size_t kept = 0;
 
+	if (!units->count)
+		return;
 	qsort(units->choices, units->count, sizeof(*units->choices), by_weight);
 	while (kept < units->count && sum + units->choices[kept].instructions <= most)
 		sum += units->choices[kept++].instructions;

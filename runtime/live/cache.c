@@ -374,7 +374,8 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 
 		publish(live, number);
 		perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
-		if (fresh)
+		/* careful translations are for one access; from there it goes on to others */
+		if (fresh && !(mode & MODE_CAREFUL))
 			bind_page(v, gpa, mode, number);
 	}
 	v->vm->stats.aot_bind_ns += clock_monotonic_ns() - start;
