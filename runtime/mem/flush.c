@@ -290,8 +290,8 @@ static int share_jumps(struct mmu *mmu)
 		return -1;
 	/* an old size of 0 duplicates a shared mapping (mremap(2)) */
 	for (unsigned i = VIEW_KERNEL + 1; i < TLB_SLOTS * VIEW_KINDS; i++)
-		if (i % VIEW_KINDS != VIEW_USER && mremap(first, 0, VIEW_SHARED_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
-							  mmu->views[i].jump) == MAP_FAILED)
+		if (i % VIEW_KINDS != VIEW_USER &&
+		    mremap(first, 0, VIEW_SHARED_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, mmu->views[i].jump) == MAP_FAILED)
 			return -1;
 	return 0;
 }

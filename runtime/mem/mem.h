@@ -145,7 +145,7 @@ struct view {
 	 * misses are looked after, so 0 is an empty entry. The code checks itself whether it is the one wanted.
 	 */
 	__attribute__((aligned(4096))) u32 jump[JUMP_SIZE]; /* written by view_set_jump() only */
-	u64 jump_pc[JUMP_SIZE]; /* the guest address that an entry in use was made for */
+	u64 jump_pc[JUMP_SIZE];                             /* the guest address that an entry in use was made for */
 	/* Where the jumping code checks, for those entries of `jump` that are beginnings of units. */
 	struct jump_pair pair[JUMP_SIZE];
 	/*
@@ -154,7 +154,7 @@ struct view {
 	 */
 	void *target[TARGET_SIZE]; /* written by view_set_target() only */
 	u64 target_pc[TARGET_SIZE];
-	void *target_miss; /* what these are filled with; NULL: they are not */
+	void *target_miss;           /* what these are filled with; NULL: they are not */
 	struct jump_set jumps;       /* jump entries in use */
 	struct target_set targets;   /* targets in use */
 	struct index_set jump_pages; /* tlb_index() of the pages they lie in; may hold more */

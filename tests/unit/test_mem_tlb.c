@@ -687,7 +687,8 @@ static void test_pair_of_zero(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		MEM_TEST(test_targets), MEM_TEST(test_shared_jumps),
+		MEM_TEST(test_targets),
+		MEM_TEST(test_shared_jumps),
 		MEM_TEST(test_pair_of_zero),
 		MEM_TEST(test_fill_by_access),
 		MEM_TEST(test_supervisor_writes_without_wp),
