@@ -6,9 +6,11 @@
 #include <sys/mman.h>
 #include <tcache.h>
 
+#include "lift/place.h"
 #include "live/aot.h"
 #include "translate/fingerprint.h"
 #include "translate/translate.h"
+#include "unit_records.h"
 
 /* The parts of a place, which is a range of addresses. */
 #define PLACE_SIZE    0x17800000UL /* 376 MiB */
@@ -17,7 +19,7 @@
 #define INSNS_SIZE    (PLACE_SIZE - CODE_SIZE - CELLS_SIZE)
 #define PLACE_LINKS   (1u << 24)
 /* Numbers of targets: what is left is the live translator's. */
-#define PLACE_TARGETS 16384u
+#define PLACE_TARGETS 24576u
 
 _Static_assert(AOT_ADDRESS + PLACES * PLACE_SIZE <= AOT_END, "places lie in the area for caches");
 _Static_assert(PLACES *PLACE_TARGETS < TARGET_SIZE, "the live translator has numbers, too");
@@ -28,6 +30,7 @@ struct build {
 	struct build_options options;
 	struct translation *translation;
 	const struct want **wants; /* by unit */
+	bool *lifted;              /* … some of it is lifted */
 	void *tables;
 	u64 tables_size;
 	u64 address;
@@ -67,6 +70,7 @@ static int carve_tables(struct build *build, struct err *err)
 	} tables[] = {
 		{(void **)&store->units, store->unit_max * sizeof(struct unit)},
 		{(void **)&build->wants, store->unit_max * sizeof(struct want *)},
+		{(void **)&build->lifted, store->unit_max * sizeof(bool)},
 		{(void **)&store->pcs, store->pc_max * sizeof(struct pc_entry)},
 		{(void **)&store->entries, store->entry_max * sizeof(struct entry)},
 		{(void **)&store->landings, store->landing_max * sizeof(u32)},
@@ -139,7 +143,7 @@ void build_destroy(struct build *build)
 	free(build);
 }
 
-enum build_result build_copy(struct build *build, const struct want *want)
+static enum build_result translate(struct build *build, const struct want *want, const struct translate_parts *parts)
 {
 	u32 number;
 
@@ -147,11 +151,25 @@ enum build_result build_copy(struct build *build, const struct want *want)
 		       want->length))
 		return BUILD_SKIPPED;
 	build->store.origin = ORIGIN_AOT_COPIED;
-	number = translate_unit(build->translation, &build->store, want->mode);
+	number = translate_unit_with(build->translation, &build->store, want->mode, parts);
 	if (number == UNIT_NONE)
 		return BUILD_FULL;
 	build->wants[number] = want;
+	build->lifted[number] = parts != NULL;
 	return BUILD_OK;
+}
+
+enum build_result build_copy(struct build *build, const struct want *want)
+{
+	return translate(build, want, NULL);
+}
+
+enum build_result build_lifted(struct build *build, const struct want *want, const struct lifted *lifted)
+{
+	struct lift_parts parts;
+
+	lift_parts_init(&parts, lifted, false);
+	return translate(build, want, &parts.parts);
 }
 
 /* --- writing ----------------------------------------------------------------------------------------------------- */
@@ -160,6 +178,7 @@ enum build_result build_copy(struct build *build, const struct want *want)
 struct strings {
 	char *data;
 	u64 size, room;
+	bool failed; /* out of memory, or of offsets */
 };
 
 static u32 add_string(struct strings *strings, const char *text)
@@ -167,10 +186,15 @@ static u32 add_string(struct strings *strings, const char *text)
 	u64 length = strlen(text) + 1;
 
 	if (strings->size + length > strings->room) {
-		strings->room = (strings->room + length) * 2;
-		strings->data = realloc(strings->data, strings->room);
-		if (!strings->data)
-			abort();
+		u64 room = (strings->room + length) * 2;
+		char *data = room <= UINT32_MAX ? realloc(strings->data, room) : NULL;
+
+		if (!data) {
+			strings->failed = true;
+			return 0;
+		}
+		strings->data = data;
+		strings->room = room;
 	}
 	memcpy(strings->data + strings->size, text, length);
 	strings->size += length;
@@ -194,9 +218,8 @@ static void write_insns(struct writing *w)
 
 	tcache_writer_begin(w->writer, TCACHE_TYPE_insns);
 	for (u32 i = 0; i < store->insn_count; i++) {
-		struct tcache_insn insn = {.length = store->insns[i].length};
+		struct tcache_insn insn = unit_insn_record(store, i);
 
-		memcpy(insn.bytes, store->insns[i].bytes, insn.length);
 		tcache_writer_append(w->writer, &insn, sizeof(insn));
 	}
 	tcache_writer_end(w->writer);
@@ -212,11 +235,7 @@ static void write_tables(struct writing *w)
 		const struct unit *unit = &store->units[n];
 
 		for (u32 i = unit->pcs; i < unit->pcs + unit->pcs_count; i++) {
-			const struct pc_entry *from = &store->pcs[i];
-			struct tcache_pc pc = {.code = from->code - unit->code,
-					       .guest = from->guest,
-					       .home = from->home,
-					       .left = from->left};
+			struct tcache_pc pc = unit_pc_record(store, unit, i);
 
 			tcache_writer_append(writer, &pc, sizeof(pc));
 		}
@@ -224,19 +243,14 @@ static void write_tables(struct writing *w)
 	tcache_writer_end(writer);
 	tcache_writer_begin(writer, TCACHE_TYPE_entries);
 	for (u32 i = 1; i < store->entry_count; i++) {
-		const struct unit *unit = &store->units[store->entries[i].unit];
-		struct tcache_entry entry = {.code = store->entries[i].code - unit->code,
-					     .guest = (u16)(store->entries[i].pc - unit->pc)};
+		struct tcache_entry entry = unit_entry_record(store, &store->units[store->entries[i].unit], i);
 
 		tcache_writer_append(writer, &entry, sizeof(entry));
 	}
 	tcache_writer_end(writer);
 	tcache_writer_begin(writer, TCACHE_TYPE_links);
 	for (u32 i = 0; i < store->link_count; i++) {
-		const struct unit *unit = &store->units[store->links[i].unit];
-		struct tcache_link link = {.target = (s32)(s64)(store->links[i].target - unit->pc),
-					   .cold = store->links[i].patch - unit->code,
-					   .flags = store->links[i].saved ? TCACHE_LINK_SAVED : 0};
+		struct tcache_link link = unit_link_record(store, &store->units[store->links[i].unit], i);
 
 		tcache_writer_append(writer, &link, sizeof(link));
 	}
@@ -268,7 +282,7 @@ static struct tcache_unit unit_record(struct writing *w, u32 n, build_namer *nam
 		.executions = executions(want),
 		.mode = unit->mode,
 		.mode_mask = want->mode_mask,
-		.flags = unit->origin == ORIGIN_AOT_LIFTED ? TCACHE_UNIT_LIFTED : TCACHE_UNIT_COPIED,
+		.flags = w->build->lifted[n] ? TCACHE_UNIT_LIFTED : TCACHE_UNIT_COPIED,
 		.guest_length = want->length,
 		.instruction_count = unit->instructions,
 		.image = 0,
@@ -394,6 +408,8 @@ int build_write(struct build *build, const char *path, const struct build_image 
 	write_images(&w, images, image_count);
 	write_placement(&w);
 	result = write_units(&w, namer, opaque, err);
+	if (result == 0 && w.strings.failed)
+		result = err_set(err, "out of memory for names");
 	if (result == 0) {
 		tcache_writer_chunk(w.writer, TCACHE_TYPE_code, build->store.code_rw, build->store.used);
 		write_tables(&w);

@@ -19,6 +19,7 @@ struct build_options {
 };
 
 struct build;
+struct lifted;
 
 struct build *build_create(const struct build_options *options, struct err *err);
 void build_destroy(struct build *build);
@@ -32,6 +33,9 @@ enum build_result { BUILD_OK, BUILD_SKIPPED, BUILD_FULL };
  * recording); BUILD_FULL: the place has no room for more.
  */
 enum build_result build_copy(struct build *build, const struct want *want);
+
+/* The same with its hot loops lifted. */
+enum build_result build_lifted(struct build *build, const struct want *want, const struct lifted *lifted);
 
 /* An input that the cache shall name. */
 struct build_image {

@@ -144,16 +144,6 @@ int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *byt
 	return 0;
 }
 
-bool plan_scan(const struct store *store, struct scan *scan, u64 pc, u32 mode, const u8 *bytes, unsigned length)
-{
-	struct scan_options options = translate_scan_options(store, mode);
-	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(pc));
-
-	if (in_page > length)
-		in_page = length;
-	return scan_unit(scan, pc, bytes, length, in_page, &options) == 0 && scan->bytes == length;
-}
-
 /* Adds one record's counts to the want's. */
 static int add_counts(struct plan *plan, struct want *want, const u64 *counts, u32 count)
 {
@@ -177,8 +167,8 @@ static int add_record(struct plan *plan, struct tcache *file, const struct tcach
 	if (!bytes || !counts)
 		return err_set(err, "%s", tcache_error(file));
 	if (record->guest_length == 0 || record->guest_length > WANT_BYTES_MAX || record->count_count > PAGE_SIZE)
-		return err_set(err, "recording '%s' holds code of %u bytes: it is damaged", tcache_name(file),
-			       record->guest_length);
+		return err_set(err, "recording '%s' holds code of %u bytes with %u blocks: it is damaged",
+			       tcache_name(file), record->guest_length, record->count_count);
 	if (!plan_scan(plan->store, &plan->scan, record->pc, record->mode, bytes, record->guest_length))
 		return 0; /* bytes that no unit is made of: the recording was made up, or by another version */
 	u32 mask = translate_mode_mask(&plan->scan);

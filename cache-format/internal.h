@@ -2,6 +2,8 @@
 #ifndef TCACHE_INTERNAL_H
 #define TCACHE_INTERNAL_H
 
+#include <signal.h>
+
 #include "tcache.h"
 
 /* Where a message goes. */
@@ -138,6 +140,8 @@ struct temp_file {
 	const char *base; /* final name in dir; points into path */
 	char *path;
 	struct report report;
+	bool holds_signals; /* of the thread that created the file; the same must release it */
+	sigset_t signals_before;
 };
 
 enum tcache_status temp_create(struct temp_file *file, const char *path, bool named, const struct report *report);

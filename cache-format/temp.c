@@ -67,6 +67,39 @@ static enum tcache_status check_target(const struct temp_file *file)
 	return TCACHE_OK;
 }
 
+static void interrupting_signals(sigset_t *set)
+{
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+	sigemptyset(set);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		sigaddset(set, numbers[i]);
+}
+
+/* A temporary name outlives a process that a signal ends: while there is one, such signals have to wait. */
+static void hold_signals(struct temp_file *file)
+{
+	sigset_t set;
+
+	interrupting_signals(&set);
+	file->holds_signals = !pthread_sigmask(SIG_BLOCK, &set, &file->signals_before);
+}
+
+/* A signal waits that would have ended the process: there is no point in writing on. */
+static bool is_interrupted(const struct temp_file *file)
+{
+	sigset_t set, pending;
+
+	if (!file->holds_signals || sigpending(&pending))
+		return false;
+	interrupting_signals(&set);
+	for (int number = 1; number < NSIG; number++)
+		if (sigismember(&set, number) == 1 && sigismember(&pending, number) == 1 &&
+		    !sigismember(&file->signals_before, number))
+			return true;
+	return false;
+}
+
 enum tcache_status temp_create(struct temp_file *file, const char *path, bool named, const struct report *report)
 {
 	enum tcache_status status;
@@ -83,6 +116,8 @@ enum tcache_status temp_create(struct temp_file *file, const char *path, bool na
 		if (file->fd < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)
 			return system_fail(file, "cannot be created");
 	}
+	if (file->fd < 0)
+		hold_signals(file);
 	while (file->fd < 0) {
 		if (random_name(file))
 			return system_fail(file, "cannot be created");
@@ -121,8 +156,13 @@ enum tcache_status temp_write(struct temp_file *file, const void *data, size_t s
 	const uint8_t *bytes = data;
 
 	while (size) {
-		ssize_t done = write_quietly(file->fd, bytes, size, offset);
+		ssize_t done;
 
+		if (is_interrupted(file)) {
+			errno = EINTR;
+			return system_fail(file, "cannot be written");
+		}
+		done = write_quietly(file->fd, bytes, size, offset);
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (!done)
@@ -205,5 +245,7 @@ void temp_release(struct temp_file *file)
 	if (file->dir >= 0)
 		close(file->dir);
 	free(file->path);
+	if (file->holds_signals)
+		pthread_sigmask(SIG_SETMASK, &file->signals_before, NULL);
 	*file = (struct temp_file){.fd = -1, .dir = -1};
 }

@@ -207,9 +207,10 @@ static void run_live(struct vm *vm)
 	struct vcpu *v = vm->vcpu;
 	bool fault;
 
-	live_forget_predictions(v);
 	void *code = v->careful ? live_find_careful(v, &fault) : live_find(v, &fault);
 
+	/* binding a unit of a cache may have dropped others, whose landings are not to be returned to */
+	live_forget_predictions(v);
 	v->careful = false;
 
 	if (fault) {

@@ -21,7 +21,7 @@
 #define HWCAP2_FSGSBASE 2 /* Linux, Documentation/arch/x86/x86_64/fsgs.rst */
 #endif
 
-#define LOW_END (LIVE_META_ADDRESS + LIVE_META_MAX)
+#define LOW_END AOT_END
 
 struct check_options {
 	bool json;

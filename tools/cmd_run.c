@@ -284,6 +284,8 @@ static int check_options(const struct command *command, struct run_options *run)
 		return command_error(command, "%s", err.text);
 	if (run->stats_path && stats_json_check(run->stats_path, &err) < 0)
 		return command_error(command, "--stats: %s", err.text);
+	if (config->record_path && stats_json_check(config->record_path, &err) < 0)
+		return command_error(command, "--record: %s", err.text);
 	return 0;
 }
 

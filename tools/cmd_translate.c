@@ -2,7 +2,9 @@
 #include "command.h"
 
 #include "build.h"
+#include "lift_units.h"
 #include "plan.h"
+#include "progress.h"
 #include "scan_image.h"
 
 #include "boot/file.h"
@@ -19,6 +21,7 @@
 
 #define PROFILES_MAX   16
 #define UNSEEN_DEFAULT (64ULL << 20)
+#define HOT_COUNT      1000u /* executions of a basic block in the training runs */
 
 struct translate_options {
 	const char *kernel_path, *initrd_path, *output;
@@ -27,7 +30,8 @@ struct translate_options {
 	const char *cpu_name;
 	u64 place;
 	u64 unseen; /* bytes */
-	bool counted, exact_flags, table, only_recorded;
+	u64 jobs, budget;
+	bool counted, exact_flags, table, only_recorded, copy;
 };
 
 #define FIELD(name) offsetof(struct translate_options, name)
@@ -51,6 +55,11 @@ static int parse_place(void *field, const char *text, struct err *err)
 }
 
 static const struct option_spec option_specs[] = {
+	{.help = "Output"},
+	{"output", "FILE", "the cache to write (required); also -o", NULL, option_text, FIELD(output)},
+	{"cpu", "MODEL", "processor that guests will see, as in avant run", "default", option_text, FIELD(cpu_name)},
+	{"place", "N", "0 or 1: caches that are to be used together must\nhave different places", "0", parse_place,
+	 FIELD(place)},
 	{.help = "Input"},
 	{"kernel", "FILE", "bzImage or ELF vmlinux (required)", NULL, option_text, FIELD(kernel_path)},
 	{"initrd", "FILE", "initial RAM file system: its programs are scanned", NULL, option_text, FIELD(initrd_path)},
@@ -60,11 +69,11 @@ static const struct option_spec option_specs[] = {
 	 "is\nroom for",
 	 NULL, option_size, FIELD(unseen)},
 	{"only-recorded", NULL, "translate only what was executed in a recording", NULL, NULL, FIELD(only_recorded)},
-	{.help = "Output"},
-	{"output", "FILE", "the cache to write (required)", NULL, option_text, FIELD(output)},
-	{"cpu", "MODEL", "processor that guests will see, as in avant run", "default", option_text, FIELD(cpu_name)},
-	{"place", "N", "0 or 1: caches that are to be used together must\nhave different places", "0", parse_place,
-	 FIELD(place)},
+	{.help = "Work"},
+	{"jobs", "N", "threads that LLVM runs in; default: one for each\nprocessor", NULL, option_count, FIELD(jobs)},
+	{"budget", "MINUTES", "processor time for LLVM, estimated: the hottest\nloops are lifted, the rest is copied",
+	 "5", option_count, FIELD(budget)},
+	{"copy", NULL, "lift nothing: copy all code", NULL, NULL, FIELD(copy)},
 	{.help = "Finding errors"},
 	{"counted", NULL, "make code that counts instructions, for runs with\n--count or --clock instructions", NULL,
 	 NULL, FIELD(counted)},
@@ -84,7 +93,9 @@ struct job {
 	struct archive_programs programs;
 	u8 *kernel_file;
 	u64 kernel_size;
-	u64 copied, skipped, left_out;
+	struct lift_units *lift;
+	struct progress progress;
+	u64 copied, lifted, skipped, left_out;
 };
 
 static int read_file(const char *path, const char *what, u8 **data, u64 *size, struct err *err)
@@ -115,29 +126,44 @@ static int read_inputs(struct job *job, struct err *err)
 }
 
 /* Kernel code as it will be when the kernel has booted comes first: it gets the numbers of jump targets. */
-static int scan_inputs(struct job *job, struct err *err)
+static int scan_kernel(struct job *job, struct err *err)
 {
 	const struct translate_options *o = job->options;
 	struct kernel_options patched = {.cpu = cpu_model_find(o->cpu_name), .patch = true},
 			      linked = {.cpu = patched.cpu};
 	const struct store *store = build_store(job->build);
+	struct err why = ERR_INIT;
 
-	if (discover_kernel(&job->kernel, &patched, &job->patched, err) < 0)
-		return -1;
+	if (discover_kernel(&job->kernel, &patched, &job->patched, &why) < 0) {
+		/* not Linux as it is known here: what has been executed can be translated all the same, without names
+		 */
+		if (!o->profile_count)
+			return err_set(err, "%s", why.text);
+		if (!o->only_recorded)
+			warn("'%s' is not scanned: %s", o->kernel_path, why.text);
+		return 0;
+	}
 	if (o->only_recorded)
 		return 0;
 	if (plan_add_image(job->plan, store, &job->patched, err) < 0 ||
-	    discover_kernel(&job->kernel, &linked, &job->linked, err) < 0 ||
-	    plan_add_image(job->plan, store, &job->linked, err) < 0)
+	    discover_kernel(&job->kernel, &linked, &job->linked, err) < 0)
 		return -1;
-	if (!o->initrd_path)
+	return plan_add_image(job->plan, store, &job->linked, err);
+}
+
+static int scan_programs(struct job *job, struct err *err)
+{
+	const struct translate_options *o = job->options;
+
+	if (!o->initrd_path || o->only_recorded)
 		return 0;
 	if (discover_archive(o->initrd_path, &job->programs, err) < 0)
 		return -1;
 	for (u32 i = 0; i < job->programs.count; i++) {
 		const struct archive_program *program = &job->programs.program[i];
 
-		if (program->verdict == PROGRAM_FIXED && plan_add_image(job->plan, store, &program->image, err) < 0)
+		if (program->verdict == PROGRAM_FIXED &&
+		    plan_add_image(job->plan, build_store(job->build), &program->image, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -156,23 +182,70 @@ static const char *name_of(void *opaque, u64 pc, u64 *offset)
 	return name;
 }
 
-static int translate_all(struct job *job, struct err *err)
+static void show_progress(void *opaque, size_t done)
+{
+	progress_show(opaque, done);
+}
+
+static int lift_loops(struct job *job, struct err *err)
+{
+	const struct translate_options *o = job->options;
+	struct lift_rule rule = {.least = LIFT_LEAST, .most = o->copy ? 0 : o->budget * LIFT_PER_MINUTE};
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned jobs = o->jobs ? (unsigned)o->jobs : processors > 0 ? (unsigned)processors : 1;
+	int result;
+
+	job->lift = lift_units_choose(job->plan, build_store(job->build), &rule, err);
+	if (!job->lift)
+		return -1;
+	if (!lift_units_count(job->lift))
+		return 0;
+	progress_begin(&job->progress, "lifting", lift_units_count(job->lift));
+	result = lift_units_compile(job->lift, jobs, show_progress, &job->progress, err);
+	progress_end(&job->progress, lift_units_count(job->lift));
+	return result;
+}
+
+static enum build_result translate_one(struct job *job, size_t number)
+{
+	const struct want *want = plan_at(job->plan, number);
+	const struct lifted *lifted = lift_units_result(job->lift, number);
+
+	if (!lifted)
+		return build_copy(job->build, want);
+	job->lifted++;
+	return build_lifted(job->build, want, lifted);
+}
+
+/*
+ * Code that is hot lies together, and has the numbers of jump targets, of which there are not enough for all. Then
+ * comes what was executed at all, then what nobody has seen.
+ */
+enum heat { HOT, WARM, UNSEEN, HEATS };
+
+static enum heat heat_of(const struct want *want)
+{
+	for (u32 i = 0; i < want->count_count; i++) {
+		if (want->counts[i] >= HOT_COUNT)
+			return HOT;
+	}
+	return want->count_count ? WARM : UNSEEN;
+}
+
+static void translate_heat(struct job *job, enum heat heat, u64 limit)
 {
 	const struct store *store = build_store(job->build);
-	u64 unseen = job->options->unseen ? job->options->unseen : job->options->profile_count ? UNSEEN_DEFAULT : ~0ULL;
-	u64 limit = 0;
 
 	for (size_t i = 0; i < plan_count(job->plan); i++) {
 		const struct want *want = plan_at(job->plan, i);
 
-		/* what was recorded comes first */
-		if (!want->count_count && !limit)
-			limit = unseen > store->size - store->used ? store->size : store->used + unseen;
-		if (!want->count_count && store->used >= limit) {
+		if (heat_of(want) != heat)
+			continue;
+		if (store->used >= limit) {
 			job->left_out++;
 			continue;
 		}
-		switch (build_copy(job->build, want)) {
+		switch (translate_one(job, i)) {
 		case BUILD_OK:
 			job->copied++;
 			break;
@@ -180,14 +253,23 @@ static int translate_all(struct job *job, struct err *err)
 			job->skipped++;
 			break;
 		case BUILD_FULL:
-			if (!want->count_count) {
-				job->left_out++;
-				break;
-			}
-			return err_set(err, "there is no room for more than %zu units in one cache", i);
+			job->left_out++;
+			break;
 		}
 	}
-	return 0;
+}
+
+static void translate_all(struct job *job)
+{
+	const struct translate_options *o = job->options;
+	const struct store *store = build_store(job->build);
+	u64 unseen = o->unseen ? o->unseen : o->profile_count ? UNSEEN_DEFAULT : store->size;
+
+	for (enum heat heat = HOT; heat < HEATS; heat++) {
+		u64 limit = heat == UNSEEN && unseen < store->size - store->used ? store->used + unseen : store->size;
+
+		translate_heat(job, heat, limit);
+	}
 }
 
 static int run_job(struct job *job, struct err *err)
@@ -204,8 +286,10 @@ static int run_job(struct job *job, struct err *err)
 	if (!job->build)
 		return -1;
 	job->plan = plan_create(build_store(job->build), err);
-	if (!job->plan || read_inputs(job, err) < 0 || scan_inputs(job, err) < 0 || translate_all(job, err) < 0)
+	if (!job->plan || read_inputs(job, err) < 0 || scan_kernel(job, err) < 0 || scan_programs(job, err) < 0 ||
+	    lift_loops(job, err) < 0)
 		return -1;
+	translate_all(job);
 	images[0].file = job->kernel_file;
 	images[0].file_size = job->kernel_size;
 	if (job->kernel.unpacked.data) {
@@ -232,9 +316,10 @@ static int translate_main(const struct command *command, void *parsed)
 	if (run_job(&job, &err) < 0)
 		status = command_error(command, "%s", err.text);
 	else
-		printf("%s: %llu units copied, %llu skipped, %llu left out\n", options->output,
-		       (unsigned long long)job.copied, (unsigned long long)job.skipped,
+		printf("%s: %llu units, %llu of them with lifted loops; %llu left out for lack of room\n",
+		       options->output, (unsigned long long)job.copied, (unsigned long long)job.lifted,
 		       (unsigned long long)job.left_out);
+	lift_units_destroy(job.lift);
 	build_destroy(job.build);
 	plan_destroy(job.plan);
 	archive_programs_release(&job.programs);
@@ -248,12 +333,14 @@ static int translate_main(const struct command *command, void *parsed)
 const struct command command_translate = {
 	.name = "translate",
 	.summary = "translate a guest ahead of time",
-	.usage = "--kernel FILE --output CACHE [OPTION]...",
+	.usage = "--kernel FILE -o CACHE [OPTION]...",
 	.text = "Translates the code of a guest into a cache file, with which avant run starts faster.\n",
 	.examples = "  avant run --kernel vmlinuz --initrd initrd.img --record boot.rec\n"
-		    "  avant translate --kernel vmlinuz --profile boot.rec --output debian.tcache\n"
+		    "  avant translate --kernel vmlinuz --initrd initrd.img --profile boot.rec \\\n"
+		    "      -o debian.tcache\n"
 		    "  avant run --kernel vmlinuz --initrd initrd.img --cache debian.tcache\n",
 	.options = option_specs,
+	.letters = "o",
 	.options_size = sizeof(struct translate_options),
 	.main = translate_main,
 };

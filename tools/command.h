@@ -43,7 +43,8 @@ struct command {
 	const char *text;    /* a paragraph or two */
 	const char *examples;
 	const struct option_spec *options; /* ends with an entry that has neither name nor help */
-	size_t options_size;               /* of the option structure, which the parser zeroes first */
+	const char *letters; /* short forms: each letter stands for the first option that begins with it; or NULL */
+	size_t options_size; /* of the option structure, which the parser zeroes first */
 	/* words that are not options: how many at least; what they are called, for messages; NULL: none is allowed */
 	size_t arguments_needed;
 	const char *arguments;

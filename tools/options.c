@@ -156,6 +156,17 @@ static const struct option_spec *find_option(const struct command *command, cons
 	return NULL;
 }
 
+/* A short form stands for the option whose name it begins. */
+static const struct option_spec *find_letter(const struct command *command, char letter)
+{
+	if (!command->letters || !strchr(command->letters, letter))
+		return NULL;
+	for (const struct option_spec *option = command->options; !is_end(option); option++)
+		if (option->name && option->name[0] == letter)
+			return option;
+	return NULL;
+}
+
 static void set_defaults(const struct command *command, u8 *options)
 {
 	struct err err = ERR_INIT;
@@ -172,10 +183,15 @@ static int parse_argument(const struct command *command, u8 *options, char **arg
 	const struct option_spec *option;
 	struct err err = ERR_INIT;
 
-	if (strncmp(argv[*at], "--", 2) != 0 || !*name)
-		return command_usage_error(command, "unexpected argument '%s'", argv[*at]);
-	equals = strchrnul(name, '=');
-	option = find_option(command, name, (size_t)(equals - name));
+	if (argv[*at][0] == '-' && argv[*at][1] && argv[*at][1] != '-' && !argv[*at][2]) {
+		option = find_letter(command, argv[*at][1]);
+		equals = name;
+	} else {
+		if (strncmp(argv[*at], "--", 2) != 0 || !*name)
+			return command_usage_error(command, "unexpected argument '%s'", argv[*at]);
+		equals = strchrnul(name, '=');
+		option = find_option(command, name, (size_t)(equals - name));
+	}
 	if (!option)
 		return command_usage_error(command, "unknown option '%.*s'", (int)(equals - argv[*at]), argv[*at]);
 	if (!option->parse) {

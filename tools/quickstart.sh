@@ -44,7 +44,7 @@ step "Recording a run: what the guest executes"
 launch --record "$recording"
 
 step "Translating what was executed"
-"$avant" translate --kernel "$kernel" --profile "$recording" --output "$cache"
+"$avant" translate --kernel "$kernel" --initrd "$initrd" --profile "$recording" --output "$cache"
 
 # timed NAME OPTION...: notes in NAME.times how many milliseconds the launch took up to the shell
 timed() {

@@ -179,5 +179,7 @@ int boot_linux(struct vm *vm, struct err *err)
 		return -1;
 	result = load(vm, &image, err);
 	kernel_image_release(&image);
+	if (vm->live)
+		aot_forget_unpacked(vm->live);
 	return result;
 }

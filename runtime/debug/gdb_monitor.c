@@ -60,8 +60,8 @@ static bool tag_page(u64 ntag, unsigned index, u64 *page)
 static bool show_entry(struct gdb_server *s, FILE *to, const struct tlb_entry *entry, unsigned index)
 {
 	u64 read, write, exec;
-	bool r = tag_page(entry->ntag_read, index, &read), w = tag_page(entry->ntag_write, index, &write),
-	     x = tag_page(entry->ntag_exec, index, &exec);
+	bool r = tag_page(entry->ntag_read, index, &read), w = tag_page(tlb_more(entry)->ntag_write, index, &write),
+	     x = tag_page(tlb_more(entry)->ntag_exec, index, &exec);
 	u64 page = r ? read : w ? write : exec;
 	const struct ram *ram = &s->vm->ram;
 	const u8 *host = (const u8 *)(entry->addend + page);

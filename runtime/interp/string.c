@@ -284,10 +284,11 @@ static enum exec run_xlat(struct vcpu *v, const struct string_op *op)
 /* The host address of `length` bytes in one page that the view in force lets be accessed so at once, else NULL. */
 static u8 *at_once(const struct vcpu *v, u64 gva, u64 length, unsigned access)
 {
-	const struct tlb_entry *entry = &v->view->tlb[tlb_index(gva)];
-	u64 offset = gva + (access == ACCESS_WRITE ? entry->ntag_write : entry->ntag_read);
+	const unsigned i = tlb_index(gva);
+	const u64 ntag = access == ACCESS_WRITE ? v->view->tlb_more[i].ntag_write : v->view->tlb[i].ntag_read;
+	const u64 offset = gva + ntag;
 
-	return offset < PAGE_SIZE && length <= PAGE_SIZE - offset ? (u8 *)(gva + entry->addend) : NULL;
+	return offset < PAGE_SIZE && length <= PAGE_SIZE - offset ? (u8 *)(gva + v->view->tlb[i].addend) : NULL;
 }
 
 /* What nearly all REP MOVS and REP STOS of a kernel are: forward, within pages that are in the TLB. False: they are

@@ -1,13 +1,14 @@
 #include "live/aot.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <tcache.h>
 
 #include "cpu/cpu.h"
-#include "live/guest_bytes.h"
+#include "live/aot_index.h"
 #include "translate/fingerprint.h"
 #include "vm.h"
 
@@ -33,9 +34,9 @@ struct aot {
 	const struct tcache_unit *units;
 	const struct tcache_link *links;
 	const u32 *by_code;
+	struct aot_index *index;
 	const struct tcache_pc *host_pcs; /* all; those of a unit are checked when it is bound */
-	u64 *pcs;                         /* of the units, close together: to search in */
-	u32 *code_starts, *link_starts;   /* the same of their code and links, in the order of by_code */
+	u32 *code_starts, *link_starts;   /* of the units' code and links, in the order of by_code, to search in */
 	struct binding *bindings;
 	u64 *cells;           /* private, where the code looks for them */
 	struct insn *decoded; /* private, zeroed: length 0 means not decoded yet */
@@ -44,7 +45,6 @@ struct aot {
 	u32 code;                  /* offset of its code in the live engine's terms */
 	u64 code_size, cells_size; /* bytes mapped */
 	u8 id;
-	bool any_bound; /* since the live tables were emptied */
 };
 
 /* --- opening ----------------------------------------------------------------------------------------------------- */
@@ -55,21 +55,28 @@ static void fingerprint_wanted(const struct live *live, struct tcache_fingerprin
 	tcache_host_features(want->host_features);
 }
 
-/* Guest targets of direct jumps have numbers that the code knows. */
-static int take_targets(struct live *live, struct aot *aot, struct err *err)
+static bool overlap(u64 first, u64 count, u64 other_first, u64 other_count)
+{
+	return first < other_first + other_count && other_first < first + count;
+}
+
+/* Guest targets of direct jumps, and links, have numbers that the code knows. */
+static int take_numbers(struct live *live, struct aot *aot, struct err *err)
 {
 	const u64 *pcs = tcache_targets(aot->file, 0, aot->target_count);
-	u32 first = aot->place->first_target;
+	u32 first = aot->place->first_target, first_link = aot->place->first_link;
 
 	if (aot->target_count && !pcs)
 		return err_set(err, "%s", tcache_error(aot->file));
 	if (first == 0 || first + (u64)aot->target_count > TARGET_SIZE)
 		return err_set(err, "cache '%s' numbers more jump targets than there are", tcache_name(aot->file));
+	if (first_link < AOT_FIRST_LINK)
+		return err_set(err, "cache '%s' numbers its links like live translations", tcache_name(aot->file));
 	for (unsigned i = 0; i < live->aot_count; i++) {
 		const struct aot *other = live->aot[i];
 
-		if (first < other->place->first_target + other->target_count &&
-		    other->place->first_target < first + aot->target_count)
+		if (overlap(first, aot->target_count, other->place->first_target, other->target_count) ||
+		    overlap(first_link, aot->link_count, other->place->first_link, other->link_count))
 			return err_set(err,
 				       "cache '%s' has the same place as '%s': make one of them with another --place",
 				       tcache_name(aot->file), tcache_name(other->file));
@@ -99,19 +106,29 @@ static int map_decoded(struct aot *aot, struct err *err)
 
 static int index_units(struct aot *aot, struct err *err)
 {
+	u64 end = 0;
+
 	aot->bindings = calloc(aot->unit_count, sizeof(*aot->bindings));
-	aot->pcs = malloc(aot->unit_count * sizeof(*aot->pcs));
+	aot->index = aot_index_create(aot->units, aot->unit_count);
 	aot->code_starts = malloc(aot->unit_count * sizeof(u32));
 	aot->link_starts = malloc(aot->unit_count * sizeof(u32));
-	if (!aot->bindings || !aot->pcs || !aot->code_starts || !aot->link_starts)
+	if (!aot->bindings || !aot->index || !aot->code_starts || !aot->link_starts)
 		return err_set(err, "out of memory");
 	for (u32 i = 0; i < aot->unit_count; i++) {
-		const struct tcache_unit *unit = &aot->units[aot->by_code[i]];
+		u32 number = aot->by_code[i];
 
-		aot->pcs[i] = aot->units[i].pc;
+		if (number >= aot->unit_count)
+			return err_set(err, "cache '%s' names a unit that it does not have", tcache_name(aot->file));
+
+		const struct tcache_unit *unit = &aot->units[number];
+
 		aot->code_starts[i] = unit->code_offset;
 		aot->link_starts[i] = unit->link_first;
-		/* find_by_link() relies on it */
+		/* find_unit() and find_by_link() rely on the order */
+		if (unit->code_offset < end)
+			return err_set(err, "cache '%s': code is not in the order that it names",
+				       tcache_name(aot->file));
+		end = (u64)unit->code_offset + unit->code_length;
 		if (i && aot->link_starts[i] < aot->link_starts[i - 1])
 			return err_set(err, "cache '%s': links are not in the order of code", tcache_name(aot->file));
 	}
@@ -140,7 +157,7 @@ static int map_all(struct live *live, struct aot *aot, struct err *err)
 		return err_set(err, "%s", tcache_error(file));
 	if (index_units(aot, err) < 0)
 		return -1;
-	if (take_targets(live, aot, err) < 0 || map_decoded(aot, err) < 0)
+	if (take_numbers(live, aot, err) < 0 || map_decoded(aot, err) < 0)
 		return -1;
 	if (tcache_map_code(file, 0) != TCACHE_OK)
 		return err_set(err, "%s", tcache_error(file));
@@ -189,7 +206,7 @@ void aot_close(struct aot *aot)
 		munmap(aot->decoded, aot->decoded_size);
 	tcache_close(aot->file);
 	free(aot->bindings);
-	free(aot->pcs);
+	aot_index_destroy(aot->index);
 	free(aot->code_starts);
 	free(aot->link_starts);
 	free(aot);
@@ -240,6 +257,16 @@ u64 aot_map_unpacked(const struct live *live, const u8 *data, u64 size, u8 *to)
 	return 0;
 }
 
+void aot_forget_unpacked(const struct live *live)
+{
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		u32 chunk = tcache_find(live->aot[i]->file, TCACHE_TYPE_kernel);
+
+		if (chunk != TCACHE_NO_CHUNK)
+			tcache_forget(live->aot[i]->file, chunk);
+	}
+}
+
 /* --- binding ----------------------------------------------------------------------------------------------------- */
 
 static struct unit *new_unit(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit_view *view)
@@ -248,7 +275,7 @@ static struct unit *new_unit(struct live *live, const struct aot *aot, u32 numbe
 	const struct tcache_unit *from = view->unit;
 	u32 code = aot->code + from->code_offset;
 
-	if (store->unit_count == store->bound_first || store->entry_count + from->entry_count > store->entry_max)
+	if (store->unit_count == store->bound_first || store->entry_count + (u64)from->entry_count > store->entry_max)
 		return NULL;
 	u32 n = --store->bound_first;
 	struct unit *unit = &store->units[n];
@@ -269,7 +296,7 @@ static struct unit *new_unit(struct live *live, const struct aot *aot, u32 numbe
 		.cache_id = aot->id,
 		.instructions = (u16)from->instruction_count,
 		.guest_bytes = (u16)from->guest_length,
-		.origin = from->flags & TCACHE_UNIT_LIFTED ? ORIGIN_AOT_LIFTED : ORIGIN_AOT_COPIED,
+		.origin = ORIGIN_AOT_COPIED, /* lifted parts count by themselves */
 	};
 	for (u32 i = 0; i < from->entry_count; i++)
 		store_add_entry(store, n, from->pc + view->entries[i].guest, code + view->entries[i].code);
@@ -301,7 +328,9 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 		}
 		live_drop_frame(v, live->store.units[binding->unit].gpa);
 	}
-	if (tcache_unit_run_view(aot->file, number, &view) != TCACHE_OK) {
+	/* instructions are decoded when they are first executed: too late to find out that they are damaged */
+	if (tcache_unit_run_view(aot->file, number, &view) != TCACHE_OK ||
+	    !tcache_insns(aot->file, view.unit->insn_first, view.unit->insn_count)) {
 		v->vm->stats.aot_rejected_damage++;
 		binding->rejected = true;
 		return UNIT_NONE;
@@ -317,52 +346,28 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 	reset_cells(aot, binding, view.unit);
 	if (view.unit->pc_count)
 		aot->host_pcs = view.pcs - view.unit->pc_first;
-	binding->bound = aot->any_bound = true;
+	binding->bound = true;
 	binding->unit = live->store.bound_first;
 	v->vm->stats.aot_bound++;
 	return binding->unit;
 }
 
-/* The first unit that begins at pc or beyond. */
-static u32 first_unit(const struct aot *aot, u64 pc)
-{
-	u32 low = 0, high = aot->unit_count;
-
-	while (low < high) {
-		u32 middle = low + (high - low) / 2;
-
-		if (aot->pcs[middle] < pc)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full)
 {
 	struct live *live = v->vm->live;
-	u8 joined[GUEST_BYTES_MAX];
 
 	*full = false;
 	for (unsigned i = 0; i < live->aot_count; i++) {
 		struct aot *aot = live->aot[i];
+		u32 number, cursor = 0;
+		u64 next;
 
-		for (u32 n = first_unit(aot, v->rip); n < aot->unit_count && aot->pcs[n] == v->rip; n++) {
-			const struct tcache_unit *unit = &aot->units[n];
-			const u8 *bytes;
-			u64 hash[2], next;
-
-			if ((unit->mode ^ mode) & unit->mode_mask || aot->bindings[n].rejected)
-				continue;
-			bytes = guest_bytes(v, gpa, unit->guest_length, joined, &next);
-			if (!bytes)
-				continue;
-			tcache_hash(bytes, unit->guest_length, hash);
-			if (hash[0] == unit->hash[0] && hash[1] == unit->hash[1])
-				return bind(v, aot, n, gpa, next, mode, full);
-			v->vm->stats.aot_rejected_bytes++;
+		while ((number = aot_index_find(aot->index, v, gpa, mode, &cursor, &next)) != AOT_INDEX_NONE) {
+			if (!aot->bindings[number].rejected)
+				return bind(v, aot, number, gpa, next, mode, full);
 		}
+		/* or the mode, which is rare */
+		v->vm->stats.aot_rejected_bytes += aot_index_has(aot->index, v->rip);
 	}
 	return UNIT_NONE;
 }
@@ -380,6 +385,22 @@ static bool wanted(const struct aot *aot, u32 n, u32 mode, const u8 *page)
 	return hash[0] == unit->hash[0] && hash[1] == unit->hash[1];
 }
 
+/* The first unit that begins at pc or beyond: they are sorted. */
+static u32 first_unit(const struct aot *aot, u64 pc)
+{
+	u32 low = 0, high = aot->unit_count;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (aot->units[middle].pc < pc)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max)
 {
 	struct live *live = v->vm->live;
@@ -391,12 +412,13 @@ unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned
 	for (unsigned i = 0; page && i < live->aot_count; i++) {
 		struct aot *aot = live->aot[i];
 
-		for (u32 n = first_unit(aot, begin); n < aot->unit_count && aot->pcs[n] - begin < PAGE_SIZE; n++) {
+		for (u32 n = first_unit(aot, begin); n < aot->unit_count && aot->units[n].pc - begin < PAGE_SIZE; n++) {
 			if (!wanted(aot, n, mode, page))
 				continue;
 			if (count == max)
 				return count;
-			u32 number = bind(v, aot, n, PAGE_BASE(gpa) + PAGE_OFFSET(aot->pcs[n]), NO_FRAME, mode, &full);
+			u32 number =
+				bind(v, aot, n, PAGE_BASE(gpa) + PAGE_OFFSET(aot->units[n].pc), NO_FRAME, mode, &full);
 
 			if (full)
 				return count;
@@ -447,14 +469,14 @@ void aot_unbind(struct live *live, const struct unit *unit)
 
 void aot_unbind_all(struct live *live)
 {
-	for (unsigned i = 0; i < live->aot_count; i++) {
-		struct aot *aot = live->aot[i];
+	const struct store *store = &live->store;
 
-		for (u32 n = 0; aot->any_bound && n < aot->unit_count; n++) {
-			aot->bindings[n].bound = false;
-			aot->bindings[n].unit = UNIT_NONE;
-		}
-		aot->any_bound = false;
+	for (u32 i = store->bound_first; i < store->unit_max; i++) {
+		const struct unit *unit = &store->units[i];
+		struct binding *binding = &live->aot[unit->cache_id]->bindings[unit->cached - 1];
+
+		binding->bound = false;
+		binding->unit = UNIT_NONE;
 	}
 }
 
@@ -571,7 +593,7 @@ void aot_set_link(struct live *live, u32 number, u64 host)
 	aot->bindings[find_by_link(aot, number)].dirty = true;
 }
 
-void aot_decode(struct vcpu *v, const struct insn *insn)
+bool aot_decode(struct vcpu *v, const struct insn *insn)
 {
 	struct live *live = v->vm->live;
 
@@ -587,10 +609,18 @@ void aot_decode(struct vcpu *v, const struct insn *insn)
 
 		const struct tcache_insn *bytes = tcache_insns(aot->file, number, 1);
 
-		if (!bytes || insn_decode(&aot->decoded[number], bytes->bytes, bytes->length) < 0)
-			BUG("instruction %u of cache '%s' is damaged", number, tcache_name(aot->file));
+		bool good = bytes && insn_decode(&aot->decoded[number], bytes->bytes, bytes->length) == 0;
+
+		/* its bytes have their digest: whoever made the file meant it so */
+		if (!good) {
+			char text[200];
+
+			snprintf(text, sizeof(text), "instruction %u of cache '%.100s' is none", number,
+				 tcache_name(aot->file));
+			vm_stop_message(v->vm, EXIT_ERROR, text);
+		}
 		vcpu_fpu_get(v);
-		return;
+		return good;
 	}
 	BUG("an instruction record at %p, where there is none", (const void *)insn);
 }

@@ -31,6 +31,9 @@ const u8 *aot_unpacked(const struct live *live, const u8 *file, u64 size, u64 *u
  */
 u64 aot_map_unpacked(const struct live *live, const u8 *data, u64 size, u8 *to);
 
+/* What aot_unpacked() gave has been used: it need not stay in memory. */
+void aot_forget_unpacked(const struct live *live);
+
 /*
  * Binds a unit for v->rip at gpa in this mode. Returns its number in the live tables, UNIT_NONE if no cache has one.
  * *full says that the tables are full: nothing else can be done until they are emptied.
@@ -61,7 +64,10 @@ struct link aot_link(const struct live *live, u32 number);
 /* Lets the link go on at this host address. General registers only. */
 void aot_set_link(struct live *live, u32 number, u64 host);
 
-/* Decodes an instruction record of a cache that was not used before. Keeps the guest's vector state loaded. */
-void aot_decode(struct vcpu *v, const struct insn *insn);
+/*
+ * Decodes an instruction record of a cache that was not used before. Keeps the guest's vector state loaded. False if it
+ * is none, which ends the run.
+ */
+bool aot_decode(struct vcpu *v, const struct insn *insn);
 
 #endif

@@ -26,6 +26,19 @@ void live_stub_link(void);
 void live_stub_poll(void);
 void live_stub_budget(void);
 void live_stub_underflow(void);
+void live_stub_careful(void);
+void live_stub_fill_read1(void);
+void live_stub_fill_read2(void);
+void live_stub_fill_read4(void);
+void live_stub_fill_read8(void);
+void live_stub_fill_read16(void);
+void live_stub_fill_read32(void);
+void live_stub_fill_write1(void);
+void live_stub_fill_write2(void);
+void live_stub_fill_write4(void);
+void live_stub_fill_write8(void);
+void live_stub_fill_write16(void);
+void live_stub_fill_write32(void);
 
 /* Bound at a time; more have the tables emptied. */
 #define AOT_UNITS_MAX 65536u
@@ -118,6 +131,19 @@ static void set_stubs(struct vcpu *v)
 	v->stub[STUB_LINK] = (void *)live_stub_link;
 	v->stub[STUB_POLL] = (void *)live_stub_poll;
 	v->stub[STUB_BUDGET] = (void *)live_stub_budget;
+	v->stub[STUB_CAREFUL] = (void *)live_stub_careful;
+	v->stub[STUB_FILL_READ + 0] = (void *)live_stub_fill_read1;
+	v->stub[STUB_FILL_READ + 1] = (void *)live_stub_fill_read2;
+	v->stub[STUB_FILL_READ + 2] = (void *)live_stub_fill_read4;
+	v->stub[STUB_FILL_READ + 3] = (void *)live_stub_fill_read8;
+	v->stub[STUB_FILL_READ + 4] = (void *)live_stub_fill_read16;
+	v->stub[STUB_FILL_READ + 5] = (void *)live_stub_fill_read32;
+	v->stub[STUB_FILL_WRITE + 0] = (void *)live_stub_fill_write1;
+	v->stub[STUB_FILL_WRITE + 1] = (void *)live_stub_fill_write2;
+	v->stub[STUB_FILL_WRITE + 2] = (void *)live_stub_fill_write4;
+	v->stub[STUB_FILL_WRITE + 3] = (void *)live_stub_fill_write8;
+	v->stub[STUB_FILL_WRITE + 4] = (void *)live_stub_fill_write16;
+	v->stub[STUB_FILL_WRITE + 5] = (void *)live_stub_fill_write32;
 }
 
 /* Two stacks with an unmapped page below each; the top word of each is the sentinel. */
@@ -213,10 +239,10 @@ void live_flush(struct live *live)
 		forget_frames(live, &live->store.units[i]);
 	for (u32 i = live->store.bound_first; i < live->store.unit_max; i++)
 		forget_frames(live, &live->store.units[i]);
+	aot_unbind_all(live);
 	live->store.bound_first = live->store.unit_max;
 	if (live->recorder)
 		recorder_harvest(live->recorder, live);
-	aot_unbind_all(live);
 	live->dropped_code = true;
 	memset(live->hash, 0, sizeof(u32) << ENTRY_HASH_BITS);
 	memset(live->store.target_hash, 0, sizeof(u32) << TARGET_HASH_BITS);
@@ -343,14 +369,27 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 		number = aot_bind(v, gpa, mode, &full);
 	}
 	if (number != UNIT_NONE) {
+		const struct unit *unit = &live->store.units[number];
 		bool fresh = is_fresh(live, gpa); /* a page that has been patched will be again */
 
 		publish(live, number);
+		perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
 		if (fresh)
 			bind_page(v, gpa, mode, number);
 	}
 	v->vm->stats.aot_bind_ns += clock_monotonic_ns() - start;
 	return number;
+}
+
+/* One attempt; UNIT_NONE if something is full. */
+static u32 translate_once(struct live *live, u32 mode)
+{
+	struct translation *t = live->translation;
+	const struct translate_parts *parts = NULL;
+
+	if (live->lift && !(mode & MODE_CAREFUL))
+		parts = live->lift(translation_scan(t), &live->store, mode);
+	return translate_unit_with(t, &live->store, mode, parts);
 }
 
 static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
@@ -361,11 +400,11 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 
 	if (!scan_here(v, translation_scan(live->translation), gpa, mode, &next, fault))
 		return UNIT_NONE;
-	u32 number = translate_unit(live->translation, &live->store, mode);
+	u32 number = translate_once(live, mode);
 
 	if (number == UNIT_NONE) {
 		live_flush(live);
-		number = translate_unit(live->translation, &live->store, mode);
+		number = translate_once(live, mode);
 	}
 	if (number == UNIT_NONE)
 		return UNIT_NONE;

@@ -27,6 +27,13 @@ _Static_assert(VIEW_JUMP == offsetof(struct view, jump), "jump");
 _Static_assert(VIEW_JUMP_PC == offsetof(struct view, jump_pc), "jump_pc");
 _Static_assert(VIEW_SHIFT == JUMP_SHIFT && JUMP_BITS == 16, "jump_index()");
 
+_Static_assert(offsetof(struct view, tlb) == 0 && offsetof(struct tlb_entry, ntag_read) == 0 &&
+		       1 << (PAGE_SHIFT - VIEW_TLB_SHIFT) == sizeof(struct tlb_entry) &&
+		       VIEW_TLB_MASK == (TLB_SIZE - 1) * sizeof(struct tlb_entry) &&
+		       VIEW_TLB_ADDEND == offsetof(struct tlb_entry, addend) &&
+		       VIEW_TLB_WRITE == offsetof(struct view, tlb_more) + offsetof(struct tlb_more, ntag_write),
+	       "what enter.S knows of the TLB");
+
 static void *leave(struct vcpu *v, enum live_exit why, enum exec exec)
 {
 	v->live_exit = why;
@@ -145,8 +152,8 @@ void *live_call_helper(struct vcpu *v, const struct insn *insn, void *back)
 	if (v->vm->live->store.counted)
 		locate(v, back);
 	v->vm->live->dropped_code = false;
-	if (UNLIKELY(!insn->length))
-		aot_decode(v, insn);
+	if (UNLIKELY(!insn->length) && !aot_decode(v, insn))
+		return leave(v, LIVE_EXIT_EXEC, EXEC_STOP);
 	if (insn->class == INSN_STRING)
 		result = interp_string(v, insn);
 	else if (insn->class == INSN_BITSTRING)
@@ -254,6 +261,32 @@ void *live_call_target_miss(struct vcpu *v)
 	if (live->store.counted)
 		live_count_in(v, NULL, 0);
 	return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
+}
+
+/*
+ * The guest's registers are in host registers that v does not have, so nothing may come of this but a TLB entry: a
+ * fault is recorded, and again by the careful translation that executes the instruction.
+ */
+u64 live_call_fill(struct vcpu *v, u64 gva, u64 info)
+{
+	bool write = info & 0x80;
+	u8 *host;
+
+	if (mmu_fill(v, gva, info & 0x7f, write ? ACCESS_WRITE : ACCESS_READ, &host) != EXEC_OK || !host)
+		return 0;
+	if (!write)
+		write = v->view->tlb_more[tlb_index(gva)].ntag_write == 0 - PAGE_BASE(gva);
+	return ((u64)host - gva) | 1 | (u64)write << 1;
+}
+
+void *live_call_careful(struct vcpu *v)
+{
+	v->vm->stats.exits_window++;
+	if (v->vm->live->store.counted)
+		live_count_in(v, NULL, 0);
+	void *code = live_lookup_careful(v);
+
+	return code ? code : leave(v, LIVE_EXIT_CAREFUL, EXEC_OK);
 }
 
 void *live_call_jump_miss(struct vcpu *v)

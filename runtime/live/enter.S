@@ -191,6 +191,91 @@ live_stub_target_miss:
 	jnz live_resume
 	jmp live_leave
 
+/* Jumped to: V_RIP = an instruction for a careful translation. */
+	.globl live_stub_careful
+live_stub_careful:
+	SAVE_GUEST
+	LEAVE_PREDICTIONS 0
+	mov edi, 0x10000000
+	call live_call_careful
+	test rax, rax
+	jnz live_resume
+	jmp live_leave
+
+/*
+ * Called by lifted code: r10 = gva. r10 := addend | 1, | 2 if the page may be written as well, or 0. The view in force
+ * begins with its TLB (mem.h). Guest registers are anywhere: all but r10 are kept.
+ */
+.macro FILL name, size, write
+	.globl live_stub_fill_\name
+live_stub_fill_\name:
+	push rax
+	push rcx
+	mov rax, r10
+	shr rax, VIEW_TLB_SHIFT
+	and eax, VIEW_TLB_MASK
+	mov rcx, gs:[rax + VIEW_TLB_WRITE * \write]
+	add rcx, r10
+	cmp rcx, 4096 - \size
+	ja 1f
+.if \write
+	mov r10d, 3
+.else
+	mov rcx, gs:[rax]
+	xor r10d, r10d
+	cmp rcx, gs:[rax + VIEW_TLB_WRITE]
+	sete r10b
+	lea r10, [r10 * 2 + 1]
+.endif
+	add r10, gs:[rax + VIEW_TLB_ADDEND]
+	pop rcx
+	pop rax
+	ret
+1:	mov eax, \size | \write << 7
+	jmp live_fill_miss
+.endm
+
+	FILL read1, 1, 0
+	FILL read2, 2, 0
+	FILL read4, 4, 0
+	FILL read8, 8, 0
+	FILL read16, 16, 0
+	FILL read32, 32, 0
+	FILL write1, 1, 1
+	FILL write2, 2, 1
+	FILL write4, 4, 1
+	FILL write8, 8, 1
+	FILL write16, 16, 1
+	FILL write32, 32, 1
+
+/* eax = size and kind; rax and rcx are on the stack. */
+live_fill_miss:
+	push rdx
+	push rsi
+	push rdi
+	push r8
+	push r9
+	push r11
+	push rbx
+	mov rbx, rsp
+	mov edi, 0x10000000
+	mov rsi, r10
+	mov edx, eax
+	mov rsp, [V_HOST_SP]
+	call live_call_fill
+	mov r10, rax
+	mov rsp, rbx
+	pop rbx
+	pop r11
+	pop r9
+	pop r8
+	pop rdi
+	pop rsi
+	pop rdx
+	pop rcx
+	pop rax
+	ret
+
 /*
  * Jumped to: a guest return to r10 that was not predicted. Common while a kernel goes through retpolines, so what the
  * jump table knows is good enough. r8 and r9 are free where units are entered; the flags are not.

@@ -14,6 +14,8 @@
 struct vm;
 struct err;
 struct translation;
+struct translate_parts;
+struct scan;
 struct aot;
 struct recorder;
 
@@ -55,6 +57,11 @@ struct live {
 	struct aot *aot[AOT_MAX];        /* caches in use */
 	unsigned aot_count;
 	struct recorder *recorder; /* or NULL */
+	/*
+	 * For tests, else NULL: parts of a unit to be emitted in another way than by copying (valid until it is called
+	 * again), or NULL. Not asked for careful translations.
+	 */
+	const struct translate_parts *(*lift)(const struct scan *scan, const struct store *store, u32 mode);
 };
 
 static inline u32 live_entry_hash(u64 pc)
@@ -121,6 +128,9 @@ void *live_call_tlb_miss(struct vcpu *v, u64 gva, u64 info, void *back);
 void *live_call_window_miss(struct vcpu *v, u64 gva, u64 info, void *back);
 void *live_call_target_miss(struct vcpu *v);
 void *live_call_jump_miss(struct vcpu *v);
+void *live_call_careful(struct vcpu *v);
+/* For lifted code: a look-up that its stub could not make. Returns what the stub does. */
+u64 live_call_fill(struct vcpu *v, u64 gva, u64 info);
 
 /* A prediction stack ran full (v->predictions_full): empties them and closes the reserve again. */
 void live_close_reserve(struct vcpu *v);

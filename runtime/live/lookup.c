@@ -8,13 +8,18 @@
 void live_check_mode(struct vcpu *v)
 {
 	struct live *live = v->vm->live;
-	u32 mode = vcpu_mode(v) & ~1u;
+	u32 mode = vcpu_mode(v) & ~1u, changed = mode ^ live->mode;
 
-	if (mode == live->mode)
+	if (!changed)
 		return;
-	/* links may lead from code that means the same in both modes to code that does not; this happens while booting
-	 */
 	live->mode = mode;
+	if (changed == MODE_TS) {
+		/* kernels that switch vector state lazily do this all the time; units of both modes stay */
+		mmu_clear_jumps(v);
+		v->forget_user = v->forget_kernel = true;
+		return;
+	}
+	/* while booting; a unit of a cache can be bound in one mode only, and is wanted in the new one from now on */
 	vcpu_fpu_put(v);
 	live_flush(live);
 }
@@ -163,9 +168,9 @@ static void poison(struct live *live, const struct unit *unit)
 
 static void drop_target(struct vcpu *v, u64 pc)
 {
-	u32 number = store_find_target(&v->vm->live->store, pc);
+	const struct store *store = &v->vm->live->store;
 
-	if (number)
+	for (u32 number = store_find_target(store, pc); number; number = store_find_target_again(store, number))
 		mmu_drop_target(v, number);
 }
 

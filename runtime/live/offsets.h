@@ -17,10 +17,16 @@
 #define V_INTERP_SP     VA(272)
 #define V_LIVE_EXIT     VA(280)
 
+/* Of a view's TLB, whose tags for reading come first: from an address to the offset of its entry; other fields. */
+#define VIEW_TLB_SHIFT  8
+#define VIEW_TLB_MASK   0x1fff0
+#define VIEW_TLB_ADDEND 8
+#define VIEW_TLB_WRITE  0x20000
+
 #define LIVE_CODE 0x20000000 /* what the offsets in the jump table count from */
 
-#define VIEW_JUMP    0x41000 /* u32 */
-#define VIEW_JUMP_PC 0x81000 /* u64 */
+#define VIEW_JUMP    0x42000 /* u32 */
+#define VIEW_JUMP_PC 0x82000 /* u64 */
 #define VIEW_SHIFT   3       /* of a guest address, whose low 16 bits are the index of both then */
 
 #endif

@@ -15,10 +15,18 @@ struct buffer {
 	u64 size, room;
 };
 
+/* A translation whose counters run. */
+struct pending {
+	u32 record;
+	u32 counters; /* number of the first */
+};
+
 struct recorder {
 	struct buffer records, bytes, counts; /* struct tcache_executed, guest bytes, u64 */
-	u64 harvested;                        /* records whose counters have been taken */
-	bool full;                            /* out of memory: said when writing */
+	struct buffer pending;                /* struct pending */
+	u32 *table;                           /* open hash of the records: 1 + number, or 0 */
+	u64 table_size;                       /* a power of two */
+	bool full; /* out of memory, or of what the file's numbers can say: said when writing */
 };
 
 struct recorder *recorder_create(struct err *err)
@@ -37,6 +45,8 @@ void recorder_destroy(struct recorder *recorder)
 	free(recorder->records.data);
 	free(recorder->bytes.data);
 	free(recorder->counts.data);
+	free(recorder->pending.data);
+	free(recorder->table);
 	free(recorder);
 }
 
@@ -45,7 +55,7 @@ static void *extend(struct recorder *recorder, struct buffer *buffer, u64 size)
 {
 	if (buffer->size + size > buffer->room) {
 		u64 room = (buffer->size + size) * 2 + PAGE_SIZE;
-		u8 *data = realloc(buffer->data, room);
+		u8 *data = buffer->size + size <= UINT32_MAX ? realloc(buffer->data, room) : NULL;
 
 		if (!data) {
 			recorder->full = true;
@@ -61,20 +71,87 @@ static void *extend(struct recorder *recorder, struct buffer *buffer, u64 size)
 	return at;
 }
 
-/* The counters' numbers wait in the counts' place until they are harvested. */
-void recorder_add(struct recorder *recorder, const struct unit *unit, const u8 *bytes)
+static struct tcache_executed *records_of(const struct recorder *recorder)
+{
+	return (struct tcache_executed *)recorder->records.data;
+}
+
+static u64 record_count(const struct recorder *recorder)
+{
+	return recorder->records.size / sizeof(struct tcache_executed);
+}
+
+static bool is_record_of(const struct recorder *recorder, u32 number, const struct unit *unit, const u8 *bytes)
+{
+	const struct tcache_executed *record = &records_of(recorder)[number];
+
+	return record->pc == unit->pc && record->mode == unit->mode && record->guest_length == unit->guest_bytes &&
+	       record->count_count == unit->counters_count &&
+	       !memcmp(recorder->bytes.data + record->bytes_first, bytes, unit->guest_bytes);
+}
+
+static u64 hash_of(u64 pc, u32 mode, const u8 *bytes, unsigned length)
+{
+	u64 hash[2];
+
+	tcache_hash(bytes, length, hash);
+	return (pc ^ (u64)mode << 32 ^ hash[0]) * 0x9e3779b97f4a7c15ULL >> 16;
+}
+
+/* The place of the unit's record in the table; it is free if there is none yet. */
+static u32 *find(const struct recorder *recorder, const struct unit *unit, const u8 *bytes)
+{
+	u64 i = hash_of(unit->pc, unit->mode, bytes, unit->guest_bytes) & (recorder->table_size - 1);
+
+	while (recorder->table[i] && !is_record_of(recorder, recorder->table[i] - 1, unit, bytes))
+		i = (i + 1) & (recorder->table_size - 1);
+	return &recorder->table[i];
+}
+
+/* At most half of the table is used. */
+static bool grow_table(struct recorder *recorder)
+{
+	u64 size = recorder->table_size ? recorder->table_size * 2 : 8192;
+	u32 *table = calloc(size, sizeof(*table));
+
+	if (!table)
+		return false;
+	for (u32 n = 0; n < record_count(recorder); n++) {
+		const struct tcache_executed *record = &records_of(recorder)[n];
+		u64 i = hash_of(record->pc, record->mode, recorder->bytes.data + record->bytes_first,
+				record->guest_length) &
+			(size - 1);
+
+		while (table[i])
+			i = (i + 1) & (size - 1);
+		table[i] = n + 1;
+	}
+	free(recorder->table);
+	recorder->table = table;
+	recorder->table_size = size;
+	return true;
+}
+
+/* Number of the unit's record plus 1, a new one if it was never seen; 0 and recorder->full if there is no room. */
+static u32 enter(struct recorder *recorder, const struct unit *unit, const u8 *bytes)
 {
 	struct tcache_executed *record;
-	u64 *counts;
 	u8 *to;
+	u32 *place;
 
-	if (recorder->full)
-		return;
+	if (record_count(recorder) * 2 >= recorder->table_size && !grow_table(recorder)) {
+		recorder->full = true;
+		return 0;
+	}
+	place = find(recorder, unit, bytes);
+	if (*place)
+		return *place;
 	to = extend(recorder, &recorder->bytes, unit->guest_bytes);
-	counts = extend(recorder, &recorder->counts, unit->counters_count * sizeof(u64));
+	if (!to || (unit->counters_count && !extend(recorder, &recorder->counts, unit->counters_count * sizeof(u64))))
+		return 0;
 	record = extend(recorder, &recorder->records, sizeof(*record));
-	if (!to || !counts || !record)
-		return;
+	if (!record)
+		return 0;
 	memcpy(to, bytes, unit->guest_bytes);
 	*record = (struct tcache_executed){.pc = unit->pc,
 					   .mode = unit->mode,
@@ -83,38 +160,51 @@ void recorder_add(struct recorder *recorder, const struct unit *unit, const u8 *
 					   .count_first =
 						   (u32)(recorder->counts.size / sizeof(u64) - unit->counters_count),
 					   .count_count = unit->counters_count};
-	if (unit->counters_count)
-		*counts = unit->counters;
+	*place = (u32)record_count(recorder);
+	return *place;
+}
+
+/* What was dropped and is translated again, as after a flush, is the same record: its counts are added up. */
+void recorder_add(struct recorder *recorder, const struct unit *unit, const u8 *bytes)
+{
+	struct pending *pending;
+	u32 record;
+
+	if (recorder->full)
+		return;
+	record = enter(recorder, unit, bytes);
+	if (!record || !unit->counters_count)
+		return;
+	pending = extend(recorder, &recorder->pending, sizeof(*pending));
+	if (pending)
+		*pending = (struct pending){.record = record - 1, .counters = unit->counters};
 }
 
 void recorder_harvest(struct recorder *recorder, const struct live *live)
 {
-	const struct tcache_executed *records = (const struct tcache_executed *)recorder->records.data;
-	u64 count = recorder->records.size / sizeof(*records);
+	const struct pending *pending = (const struct pending *)recorder->pending.data;
+	u64 count = recorder->pending.size / sizeof(*pending);
 	u64 *counts = (u64 *)recorder->counts.data;
 
-	for (u64 i = recorder->harvested; i < count; i++) {
-		u64 first;
+	for (u64 i = 0; i < count; i++) {
+		const struct tcache_executed *record = &records_of(recorder)[pending[i].record];
 
-		if (!records[i].count_count)
-			continue;
-		first = counts[records[i].count_first];
-		memcpy(counts + records[i].count_first, live->store.counters + first,
-		       records[i].count_count * sizeof(u64));
+		for (u32 k = 0; k < record->count_count; k++)
+			counts[record->count_first + k] += live->store.counters[pending[i].counters + k];
 	}
-	recorder->harvested = count;
+	recorder->pending.size = 0;
 }
 
 int recorder_write(struct recorder *recorder, const struct live *live, const char *path, struct err *err)
 {
 	struct tcache_write_options options = {0};
 	struct tcache_writer *writer;
+	char error[512];
 
 	translator_fingerprint(&live->store, cpu_model_name(live->vm->config.cpu), &options.fingerprint);
-	char error[256];
-
 	if (recorder->full)
-		return err_set(err, "cannot write '%s': recording ran out of memory", path);
+		return err_set(err, "cannot write '%s': too much was executed for the memory or for one recording",
+			       path);
 	if (tcache_writer_create(path, &options, &writer, error, sizeof(error)) != TCACHE_OK)
 		return err_set(err, "%s", error);
 	tcache_writer_chunk(writer, TCACHE_TYPE_executed, recorder->records.data, recorder->records.size);

@@ -46,7 +46,8 @@ static void check_entry(struct vm *vm, unsigned slot, enum view_kind kind, unsig
 	const struct view *view = slot_view(&vm->mmu, slot, kind);
 	const struct tlb_entry *entry = &view->tlb[index];
 	const u64 invalid = tlb_invalid(index);
-	const bool valid = entry->ntag_read != invalid || entry->ntag_write != invalid || entry->ntag_exec != invalid;
+	const bool valid = entry->ntag_read != invalid || tlb_more(entry)->ntag_write != invalid ||
+			   tlb_more(entry)->ntag_exec != invalid;
 	u64 page = 0;
 
 	REQUIRE(valid == index_set_has(&view->filled, index), "set of filled entries is wrong");
@@ -57,14 +58,14 @@ static void check_entry(struct vm *vm, unsigned slot, enum view_kind kind, unsig
 		page = 0 - entry->ntag_read;
 		check_tag(vm, slot, kind, index, page, ACCESS_READ);
 	}
-	if (entry->ntag_write != invalid) {
-		page = 0 - entry->ntag_write;
-		REQUIRE(entry->ntag_read == entry->ntag_write, "writable, but not readable");
+	if (tlb_more(entry)->ntag_write != invalid) {
+		page = 0 - tlb_more(entry)->ntag_write;
+		REQUIRE(entry->ntag_read == tlb_more(entry)->ntag_write, "writable, but not readable");
 		check_tag(vm, slot, kind, index, page, ACCESS_WRITE);
 	}
-	if (entry->ntag_exec != invalid) {
-		REQUIRE(!page || page == 0 - entry->ntag_exec, "tags of two pages");
-		page = 0 - entry->ntag_exec;
+	if (tlb_more(entry)->ntag_exec != invalid) {
+		REQUIRE(!page || page == 0 - tlb_more(entry)->ntag_exec, "tags of two pages");
+		page = 0 - tlb_more(entry)->ntag_exec;
 		check_tag(vm, slot, kind, index, page, ACCESS_EXEC);
 	}
 }

@@ -68,7 +68,7 @@ static void entry_invalidate(struct view *view, unsigned index)
 {
 	struct tlb_entry *entry = &view->tlb[index];
 
-	entry->ntag_read = entry->ntag_write = entry->ntag_exec = tlb_invalid(index);
+	entry->ntag_read = tlb_more(entry)->ntag_write = tlb_more(entry)->ntag_exec = tlb_invalid(index);
 }
 
 static void entry_drop(struct view *view, unsigned index)
@@ -86,7 +86,7 @@ static u64 entry_page(const struct tlb_entry *entry, unsigned index)
 
 	if (entry->ntag_read != invalid)
 		return 0 - entry->ntag_read;
-	return 0 - (entry->ntag_exec != invalid ? entry->ntag_exec : entry->ntag_write);
+	return 0 - (tlb_more(entry)->ntag_exec != invalid ? tlb_more(entry)->ntag_exec : tlb_more(entry)->ntag_write);
 }
 
 static void view_no_large(struct view *view)
@@ -127,8 +127,19 @@ static void view_clear_jumps(struct view *view)
 	view->jumps_local = view->jumps_low = false;
 }
 
+/* Cells hold what the TLB held once: they must not outlive any flush. Generated code fills them, and says so. */
+static void view_clear_cells(struct view *view)
+{
+	if (!view->cells_used)
+		return;
+	for (unsigned i = 0; i < TLB_CELLS; i++)
+		view->cell[i] = (struct tlb_cell){TLB_CELL_EMPTY, 0};
+	view->cells_used = false;
+}
+
 static void view_clear(struct view *view)
 {
+	view_clear_cells(view);
 	FOR_EACH_WORD (&view->filled, w) {
 		FOR_EACH_INDEX (view->filled.word[w], w, i)
 			entry_invalidate(view, i);
@@ -144,6 +155,7 @@ static void view_clear(struct view *view)
 /* Drops what is not global. */
 static void view_clear_local(struct view *view)
 {
+	view_clear_cells(view);
 	FOR_EACH_WORD (&view->local, w) {
 		const u64 bits = view->local.word[w];
 
@@ -222,7 +234,8 @@ static void view_flush_page(struct view *view, u64 gva)
 	const struct tlb_entry *entry = &view->tlb[index];
 	const u64 ntag = 0 - PAGE_BASE(gva);
 
-	if (entry->ntag_read == ntag || entry->ntag_write == ntag || entry->ntag_exec == ntag)
+	view_clear_cells(view);
+	if (entry->ntag_read == ntag || tlb_more(entry)->ntag_write == ntag || tlb_more(entry)->ntag_exec == ntag)
 		entry_drop(view, index);
 	if (gva >= view->large_low && gva <= view->large_high)
 		view_flush_large(view, gva);
@@ -312,6 +325,8 @@ int mmu_init(struct mmu *mmu, struct err *err)
 		entry_invalidate(&mmu->views[i], 0);
 		view_no_large(&mmu->views[i]);
 		mmu->views[i].pair[0].pc = jump_pair_empty(0);
+		mmu->views[i].cells_used = true;
+		view_clear_cells(&mmu->views[i]);
 	}
 	mmu->slots[0].used = true;
 	return 0;
@@ -453,8 +468,8 @@ static void view_protect(struct view *view, u64 host, unsigned from, unsigned to
 			struct tlb_entry *entry = &view->tlb[i];
 
 			/* an invalid tag that happens to fit is made invalid again: no harm */
-			if (entry->addend - entry->ntag_write == host)
-				entry->ntag_write = tlb_invalid(i);
+			if (entry->addend - tlb_more(entry)->ntag_write == host)
+				tlb_more(entry)->ntag_write = tlb_invalid(i);
 		}
 }
 
@@ -474,8 +489,10 @@ void mmu_protect_frame(struct vcpu *v, u64 gpa)
 			from = ((*frame & FRAME_GROUP) >> FRAME_GROUP_SHIFT) * group_words;
 			to = from + group_words;
 		}
-		FOR_EACH_VIEW (mmu, view)
+		FOR_EACH_VIEW (mmu, view) {
 			view_protect(view, (u64)host, from, to);
+			view_clear_cells(view);
+		}
 	}
 	*frame = FRAME_CODE;
 }

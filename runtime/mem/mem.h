@@ -77,9 +77,13 @@ static inline u64 ram_gpa(const struct ram *ram, const u8 *hva)
  */
 struct tlb_entry {
 	u64 ntag_read;
+	u64 addend;
+};
+
+/* What reading does not need lies elsewhere: so a line of the host's cache serves four pages that are read. */
+struct tlb_more {
 	u64 ntag_write;
 	u64 ntag_exec;
-	u64 addend;
 };
 #define TLB_INVALID_0 (0 - PAGE_SIZE)
 
@@ -114,6 +118,23 @@ INDEX_SET(target_set, TARGET_SIZE);
 #define index_set_remove(set, i) ((set)->word[(i) / 64] &= ~BIT((i) % 64))
 #define index_set_has(set, i)    ((bool)((set)->word[(i) / 64] >> ((i) % 64) & 1))
 
+/*
+ * What an access in generated code found in the TLB, kept for that access (others may share the cell): it needs not
+ * compute an index first, and its addend is there before its address. `ntag` and `addend` as in a TLB entry. Cells with
+ * even numbers are filled from write tags only, those with odd numbers from read tags. Number 0 is the stack's.
+ */
+struct tlb_cell {
+	u64 ntag;
+	u64 addend;
+};
+
+#define TLB_CELLS      256
+/*
+ * The ntag of an empty cell. Every ntag fits some page; this one's is not canonical and nobody's, and with the addend 0
+ * the host's processor raises the #GP that it is owed (for the stack that should be #SS).
+ */
+#define TLB_CELL_EMPTY (0 - 0xb362c4ad8e17a000ULL)
+
 /* Where an indirect jump to the guest address pc goes, with the flags in v->scratch[2]. */
 struct jump_pair {
 	u64 pc;
@@ -135,11 +156,14 @@ static inline u64 jump_pair_empty(unsigned i)
  */
 struct view {
 	struct tlb_entry tlb[TLB_SIZE];
-	struct index_set filled;   /* TLB entries with a valid tag */
-	struct index_set local;    /* those of pages that are not global */
-	struct index_set large;    /* those that are pieces of a 2 MiB or 1 GiB page */
-	u64 large_low, large_high; /* covers every large page seen since the last full flush; empty: low > high */
-	u64 large_mask;            /* size - 1 of the largest of them */
+	struct tlb_more tlb_more[TLB_SIZE]; /* of the same entries */
+	struct index_set filled;            /* TLB entries with a valid tag */
+	struct index_set local;             /* those of pages that are not global */
+	struct index_set large;             /* those that are pieces of a 2 MiB or 1 GiB page */
+	u64 large_low, large_high;       /* covers every large page seen since the last full flush; empty: low > high */
+	u64 large_mask;                  /* size - 1 of the largest of them */
+	struct tlb_cell cell[TLB_CELLS]; /* written by generated code, emptied with anything that the TLB loses */
+	bool cells_used;
 	/*
 	 * Where generated code for a guest address is: offset in the code cache, whose beginning is a jump to where
 	 * misses are looked after, so 0 is an empty entry. The code checks itself whether it is the one wanted.
@@ -162,6 +186,16 @@ struct view {
 	bool jumps_low;              /* some jump entry may be for the lower half of the address space */
 };
 
+/* The other half of an entry of view.tlb. */
+static inline struct tlb_more *tlb_more(const struct tlb_entry *entry)
+{
+	u64 at = (u64)(uintptr_t)entry + offsetof(struct view, tlb_more) - offsetof(struct view, tlb);
+	_Static_assert(sizeof(struct tlb_entry) == sizeof(struct tlb_more), "the same distance for all");
+
+	/* the compiler is not to think that this is still in the array `tlb` */
+	__asm__("" : "+r"(at));
+	return (struct tlb_more *)at;
+}
 #define VIEW_SHARED_SIZE (sizeof(struct view) - offsetof(struct view, jump))
 
 struct slot {
@@ -190,8 +224,8 @@ static inline void view_note_pages(struct view *view, u64 pc, u64 last)
 
 	index_set_add(&view->jump_pages, first_page);
 	view->jumps_low |= (s64)pc >= 0;
-	if (pc + view->tlb[first_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, first_page) ||
-	    last + view->tlb[last_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, last_page))
+	if (pc + view->tlb_more[first_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, first_page) ||
+	    last + view->tlb_more[last_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, last_page))
 		view->jumps_local = true;
 }
 

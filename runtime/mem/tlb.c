@@ -42,8 +42,8 @@ static void fill(struct vcpu *v, struct view *view, u64 gva, u8 *host, unsigned 
 
 	/* the tags share an addend: all valid ones must be of the same page and the same translation */
 	if (entry->addend != addend ||
-	    (entry->ntag_read != ntag && entry->ntag_write != ntag && entry->ntag_exec != ntag)) {
-		entry->ntag_read = entry->ntag_write = entry->ntag_exec = tlb_invalid(index);
+	    (entry->ntag_read != ntag && tlb_more(entry)->ntag_write != ntag && tlb_more(entry)->ntag_exec != ntag)) {
+		entry->ntag_read = tlb_more(entry)->ntag_write = tlb_more(entry)->ntag_exec = tlb_invalid(index);
 		entry->addend = addend;
 		index_set_add(&view->filled, index);
 		index_set_remove(&view->local, index);
@@ -56,12 +56,12 @@ static void fill(struct vcpu *v, struct view *view, u64 gva, u8 *host, unsigned 
 		note_large(view, gva, found->size_mask);
 	}
 	if (access & ACCESS_EXEC) {
-		entry->ntag_exec = ntag;
+		tlb_more(entry)->ntag_exec = ntag;
 		return;
 	}
 	entry->ntag_read = ntag; /* what may be written may be read */
 	if (found->writable && found->dirty && !(*frame & FRAME_CODE)) {
-		entry->ntag_write = ntag;
+		tlb_more(entry)->ntag_write = ntag;
 		note_writable(frame, index);
 	}
 }

@@ -48,7 +48,9 @@ static inline u64 tlb_invalid(unsigned index)
 /* The tag that decides about an access. */
 static inline u64 tlb_tag(const struct tlb_entry *entry, unsigned access)
 {
-	return access & ACCESS_EXEC ? entry->ntag_exec : access & ACCESS_WRITE ? entry->ntag_write : entry->ntag_read;
+	return access & ACCESS_EXEC    ? tlb_more(entry)->ntag_exec
+	       : access & ACCESS_WRITE ? tlb_more(entry)->ntag_write
+				       : entry->ntag_read;
 }
 
 static inline struct view *slot_view(struct mmu *mmu, unsigned slot, enum view_kind kind)

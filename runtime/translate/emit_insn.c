@@ -4,7 +4,7 @@
  *
  * A memory access is
  *
- *	lea S,[ea]; shr S,7; and S,mask        the TLB entry's offset
+ *	lea S,[ea]; shr S,8; and S,mask        the TLB entry's offset
  *	r10 = ea - page                        from the entry's tag
  *	cmp r10, 4096 - size; ja cold          another page, or the access runs over its end
  *	mov S, addend
@@ -18,8 +18,12 @@
 #include "x86/encode.h"
 #include "x86/mode.h"
 
-#define TLB_OFFSET_MASK ((TLB_SIZE - 1) << 5)
-_Static_assert(sizeof(struct tlb_entry) == 32, "the TLB index is computed as gva >> 7");
+#define TLB_OFFSET_MASK ((TLB_SIZE - 1) << 4)
+#define TLB_READ_TAG    (offsetof(struct view, tlb) + offsetof(struct tlb_entry, ntag_read))
+#define TLB_WRITE_TAG   (offsetof(struct view, tlb_more) + offsetof(struct tlb_more, ntag_write))
+#define TLB_ADDEND      ((s32)(offsetof(struct view, tlb) + offsetof(struct tlb_entry, addend)))
+_Static_assert(sizeof(struct tlb_entry) == 16 && sizeof(struct tlb_more) == 16,
+	       "the offset of a TLB entry is computed as gva >> 8");
 
 static void keep_rax(struct translation *t, u8 temp)
 {
@@ -168,24 +172,21 @@ static u16 open_windows(const struct translation *t)
 }
 
 /*
- * The check of `size` bytes at `a`, which is [base + disp], or if base is HOST_R10 r10 already holds the address.
- * Afterwards `s` holds the addend; flags and every guest register are as before. insn_again: the address in r10 is to
- * be computed anew from this instruction's operand, else it is taken back from the check.
+ * Compares the TLB's tag for `size` bytes at `a`, which is [base + disp], or if base is HOST_R10 r10 already holds the
+ * address. Afterwards `s` is the entry's offset and r10 the offset in the page, with the flags of comparing it. Returns
+ * the tag's offset.
  */
-static struct cold *emit_look_up(struct translation *t, u8 s, struct address a, unsigned size, bool write, u8 *retry,
-				 const struct insn *insn_again)
+static s32 emit_tag_check(struct translation *t, u8 s, struct address a, unsigned size, bool write)
 {
 	struct emitter *e = &t->e;
 	bool simple = a.base != HOST_R10;
-	s32 tag = (s32)(offsetof(struct view, tlb) +
-			(write ? offsetof(struct tlb_entry, ntag_write) : offsetof(struct tlb_entry, ntag_read)));
+	s32 tag = (s32)(write ? TLB_WRITE_TAG : TLB_READ_TAG);
 
-	translate_clobber_flags(t, s);
 	if (simple && a.disp)
 		emit_lea(e, s, a);
 	else
 		emit_mov_rr(e, s, a.base);
-	emit_shr(e, s, 7);
+	emit_shr(e, s, 8);
 	emit_rr(e, false, 0x81, 4, s);
 	emit_u32(e, TLB_OFFSET_MASK);
 	if (simple) {
@@ -195,6 +196,22 @@ static struct cold *emit_look_up(struct translation *t, u8 s, struct address a, 
 		emit_rm(e, true, 0x03, HOST_R10, ADDRESS_GS(s, tag));
 	}
 	emit_alu_imm(e, 7, HOST_R10, (s32)(PAGE_SIZE - size));
+	return tag;
+}
+
+/*
+ * The check of `size` bytes at `a`, which is [base + disp], or if base is HOST_R10 r10 already holds the address.
+ * Afterwards `s` holds the addend; flags and every guest register are as before. insn_again: the address in r10 is to
+ * be computed anew from this instruction's operand, else it is taken back from the check.
+ */
+static struct cold *emit_look_up(struct translation *t, u8 s, struct address a, unsigned size, bool write, u8 *retry,
+				 const struct insn *insn_again)
+{
+	struct emitter *e = &t->e;
+	bool simple = a.base != HOST_R10;
+
+	translate_clobber_flags(t, s);
+	s32 tag = emit_tag_check(t, s, a, size, write);
 	struct cold *cold = translate_cold(t, COLD_TLB, emit_jcc(e, CC_A));
 
 	cold->scratch = s;
@@ -209,15 +226,104 @@ static struct cold *emit_look_up(struct translation *t, u8 s, struct address a, 
 		emit_address(t, insn_again); /* not derived from the tag: its load stays out of the critical path */
 	else if (!simple)
 		emit_rm(e, true, 0x2b, HOST_R10, ADDRESS_GS(s, tag));
-	emit_load(e, s, ADDRESS_GS(s, (s32)(offsetof(struct view, tlb) + offsetof(struct tlb_entry, addend))));
+	emit_load(e, s, ADDRESS_GS(s, TLB_ADDEND));
 	return cold;
+}
+
+static struct address cell_field(unsigned cell, size_t field)
+{
+	return ADDRESS_GS(NO_REG, (s32)(offsetof(struct view, cell) + cell * sizeof(struct tlb_cell) + field));
+}
+
+/*
+ * The same by a cell first: nothing depends on the address but the comparison. An address in r10 must be one that
+ * emit_address() can compute again without a scratch register.
+ */
+static struct cold *emit_cell_check(struct translation *t, u8 s, struct address a, unsigned size, bool write, u8 *retry,
+				    u8 cell)
+{
+	struct emitter *e = &t->e;
+	bool simple = a.base != HOST_R10;
+	u8 difference = simple ? HOST_R10 : s;
+
+	translate_clobber_flags(t, s);
+	emit_load(e, difference, cell_field(cell, offsetof(struct tlb_cell, ntag)));
+	emit_lea(e, difference, (struct address){0, difference, a.base, 1, a.disp});
+	emit_alu_imm(e, 7, difference, (s32)(PAGE_SIZE - size));
+	struct cold *cold = translate_cold(t, COLD_CELL, emit_jcc(e, CC_A));
+
+	cold->scratch = s;
+	cold->retry = retry;
+	cold->simple = simple;
+	cold->flags_saved = t->flags_saved;
+	cold->keep = open_windows(t);
+	cold->info = size | (write ? 0x80 : 0);
+	cold->address = a;
+	cold->size = (u16)size;
+	cold->write = write;
+	cold->cell = cell;
+	emit_load(e, s, cell_field(cell, offsetof(struct tlb_cell, addend)));
+	cold->back = e->at;
+	return cold;
+}
+
+void emit_cold_cell(struct translation *t, const struct cold *cold)
+{
+	struct emitter *e = &t->e;
+	u8 s = t->scratch = cold->scratch;
+	s32 tag = emit_tag_check(t, s, cold->address, cold->size, cold->write);
+	struct cold *miss = translate_cold(t, COLD_TLB, emit_jcc(e, CC_A));
+
+	miss->retry = cold->retry;
+	miss->simple = cold->simple;
+	miss->flags_saved = cold->flags_saved;
+	miss->window = cold->window;
+	miss->keep = cold->keep;
+	miss->info = cold->info;
+	miss->tag_offset = tag;
+	miss->address = cold->address;
+	struct address addend = ADDRESS_GS(s, TLB_ADDEND);
+
+	if (cold->write || cold->cell % 2) {
+		emit_load(e, HOST_R10, ADDRESS_GS(s, tag));
+		emit_store(e, cell_field(cold->cell, offsetof(struct tlb_cell, ntag)), HOST_R10);
+		emit_load(e, s, addend);
+		emit_store(e, cell_field(cold->cell, offsetof(struct tlb_cell, addend)), s);
+		emit_rm(e, false, 0xc6, 0, ADDRESS_GS(NO_REG, (s32)offsetof(struct view, cells_used)));
+		emit_u8(e, 1);
+	} else {
+		emit_load(e, s, addend);
+	}
+	if (!cold->simple)
+		emit_address(t, &t->item->insn);
+	emit_patch(emit_jmp(e), cold->back);
+}
+
+/* The cell for an access of the current item off these guest registers, or NO_CELL if it would not help. */
+#define NO_CELL 0xff
+static u8 choose_cell(const struct translation *t, u8 base, u8 index, bool write)
+{
+	unsigned here = (unsigned)(t->item - t->scan->item);
+
+	if (base == RSP && index == INSN_NO_REG)
+		return 0;
+	if (!locality_stays(&t->locality, t->scan, here, base, index))
+		return NO_CELL;
+	u8 hash = (u8)(((t->scan->pc + t->item->offset) * 0x9e3779b97f4a7c15ULL) >> 57);
+
+	if (write)
+		return (u8)(hash ? 2 * hash : 2);
+	return (u8)(hash < 127 ? 2 * hash + 1 : 1);
 }
 
 /* One access by a look-up of its own, with t->scratch. Returns the host address. */
 static struct address emit_check(struct translation *t, struct address a, unsigned size, bool write, u8 *retry,
-				 const struct insn *insn_again)
+				 const struct insn *insn_again, u8 cell)
 {
-	emit_look_up(t, t->scratch, a, size, write, retry, insn_again);
+	if (cell != NO_CELL)
+		emit_cell_check(t, t->scratch, a, size, write, retry, cell);
+	else
+		emit_look_up(t, t->scratch, a, size, write, retry, insn_again);
 	a.index = t->scratch;
 	return a;
 }
@@ -243,9 +349,8 @@ static struct address emit_constant_check(struct translation *t, u64 gva, unsign
 	u8 s = t->scratch, *retry = e->at;
 	bool small = (s64)gva == (s32)gva;
 	u64 ntag = 0 - PAGE_BASE(gva);
-	s32 entry = (s32)(offsetof(struct view, tlb) + tlb_index(gva) * sizeof(struct tlb_entry));
-	struct address tag = ADDRESS_GS(NO_REG, entry + (s32)(write ? offsetof(struct tlb_entry, ntag_write)
-								    : offsetof(struct tlb_entry, ntag_read)));
+	s32 entry = (s32)(tlb_index(gva) * sizeof(struct tlb_entry));
+	struct address tag = ADDRESS_GS(NO_REG, entry + (s32)(write ? TLB_WRITE_TAG : TLB_READ_TAG));
 
 	translate_clobber_flags(t, HOST_R10);
 	if ((s64)ntag == (s32)ntag) {
@@ -264,7 +369,7 @@ static struct address emit_constant_check(struct translation *t, u64 gva, unsign
 	cold->flags_saved = t->flags_saved;
 	cold->keep = open_windows(t);
 	cold->info = size | (write ? 0x80 : 0);
-	emit_load(e, s, ADDRESS_GS(NO_REG, entry + (s32)offsetof(struct tlb_entry, addend)));
+	emit_load(e, s, ADDRESS_GS(NO_REG, entry + TLB_ADDEND));
 	if (small)
 		return ADDRESS_BASE(s, (s32)gva);
 	emit_mov_imm(e, HOST_R10, gva);
@@ -282,9 +387,12 @@ void emit_window_checks(struct translation *t)
 		if (w->check != here || w->reg == 0xff)
 			continue;
 		struct address low = ADDRESS_BASE(host_of(w->base), w->low);
-		struct cold *cold = emit_look_up(t, w->reg, low, (unsigned)(w->high - w->low), w->write, t->e.at, NULL);
+		unsigned length = (unsigned)(w->high - w->low);
+		u8 cell = choose_cell(t, w->base, INSN_NO_REG, w->write);
+		struct cold *cold = cell == NO_CELL ? emit_look_up(t, w->reg, low, length, w->write, t->e.at, NULL)
+						    : emit_cell_check(t, w->reg, low, length, w->write, t->e.at, cell);
 
-		cold->kind = COLD_WINDOW;
+		cold->window = true;
 		cold->info = (u32)(w->high - w->low) | (w->write ? 0x8000 : 0);
 		t->window_open[i] = true;
 	}
@@ -344,7 +452,7 @@ static struct address emit_stack_check(struct translation *t, u8 base, s32 disp,
 
 	if (number != WINDOW_NONE)
 		return window_address(t, number, ADDRESS_BASE(base, disp));
-	return emit_check(t, ADDRESS_BASE(base, disp), 8, write, t->e.at, NULL);
+	return emit_check(t, ADDRESS_BASE(base, disp), 8, write, t->e.at, NULL, base == HOST_RSP ? 0 : NO_CELL);
 }
 
 static struct address emit_operand_check(struct translation *t, const struct insn *insn)
@@ -365,7 +473,10 @@ static struct address emit_operand_check(struct translation *t, const struct ins
 	bool scratch_free = insn->seg != SEG_FS && insn->seg != SEG_GS &&
 			    !(in_memory(t, insn->index) && (in_memory(t, insn->base) || insn->base == INSN_RIP));
 
-	return emit_check(t, a, insn->mem_size, insn->mem_write, retry, scratch_free ? insn : NULL);
+	u8 cell =
+		scratch_free || a.base != HOST_R10 ? choose_cell(t, insn->base, insn->index, insn->mem_write) : NO_CELL;
+
+	return emit_check(t, a, insn->mem_size, insn->mem_write, retry, scratch_free ? insn : NULL, cell);
 }
 
 /* Guest registers that are in v->gpr at this moment. */
@@ -779,18 +890,19 @@ void emit_stub_call(struct translation *t, enum stub stub)
 		t->ended = false;
 }
 
-void emit_insn_by_interp(struct translation *t)
+void translate_close_windows(struct translation *t, unsigned here)
 {
-	unsigned here = (unsigned)(t->item - t->scan->item);
-
-	/* the call loses the addends of windows, and windows that were to begin here have not: later accesses look up
-	 */
 	for (unsigned i = 0; i < t->plan.count; i++) {
 		struct window *w = &t->plan.window[i];
 
 		if (w->check <= here && here <= w->last)
 			w->reg = 0xff;
 	}
+}
+
+void emit_insn_by_interp(struct translation *t)
+{
+	translate_close_windows(t, (unsigned)(t->item - t->scan->item));
 	emit_stub_call(t, STUB_INTERP);
 }
 

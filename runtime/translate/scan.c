@@ -41,13 +41,13 @@ static bool is_direct_branch(const struct insn *insn)
 
 /* Offsets that forward branches want; kept small, the nearest is looked for. */
 struct wanted {
-	u16 offset[SCAN_MAX];
+	u16 offset[SCAN_ROOM];
 	unsigned count;
 };
 
 static void want(struct wanted *wanted, s64 offset, unsigned in_page)
 {
-	if (offset > 0 && offset < in_page && wanted->count < SCAN_MAX)
+	if (offset > 0 && offset < in_page && wanted->count < SCAN_ROOM)
 		wanted->offset[wanted->count++] = (u16)offset;
 }
 
@@ -143,7 +143,7 @@ static u16 live_before(const struct scan *scan, unsigned i)
 		out = FLAGS_ARITH;
 		break;
 	}
-	return (u16)((out & ~item->insn.flags_kill) | item->insn.flags_read);
+	return insn_live_flags(&item->insn, out);
 }
 
 /* Backward data flow to the fixed point. */

@@ -7,7 +7,8 @@
 
 #include "x86/insn.h"
 
-#define SCAN_MAX 64 /* instructions in a unit */
+#define SCAN_MAX  64  /* instructions in a unit that the live engine makes */
+#define SCAN_ROOM 192 /* … in any: long ones hold loops as a whole, for the build step to lift */
 
 struct scan_item {
 	struct insn insn;
@@ -26,13 +27,13 @@ struct scan {
 	unsigned count;
 	unsigned bytes; /* from pc to the end of the last instruction */
 	bool straddles; /* the only instruction reaches into the next page */
-	struct scan_item item[SCAN_MAX];
+	struct scan_item item[SCAN_ROOM];
 };
 
 struct scan_options {
 	bool calls_end;   /* nothing after a call belongs to the unit */
 	bool exact_flags; /* all flags are always live */
-	unsigned max;     /* instructions, ≤ SCAN_MAX */
+	unsigned max;     /* instructions, ≤ SCAN_ROOM */
 };
 
 /*

@@ -42,6 +42,15 @@ u32 store_find_target(const struct store *store, u64 pc)
 	return i;
 }
 
+u32 store_find_target_again(const struct store *store, u32 number)
+{
+	u32 i = store->targets[number].next;
+
+	while (i && store->targets[i].pc != store->targets[number].pc)
+		i = store->targets[i].next;
+	return i;
+}
+
 void store_set_target(struct store *store, u32 number, u64 pc)
 {
 	u32 *head = &store->target_hash[target_hash(pc)];

@@ -33,7 +33,12 @@ enum stub {
 	STUB_LINK,        /* jmp; v->exit_info = link number */
 	STUB_POLL,        /* jmp; v->rip = where to go on */
 	STUB_BUDGET,      /* jmp; counted mode: v->rip = block start, budget used up */
-	STUB_COUNT
+	STUB_CAREFUL,     /* jmp; v->rip = an instruction that lifted code leaves to a careful translation */
+	/* call, from lifted code: r10 = gva; r10 := addend | 1 (| 2: may be written), or 0. Keeps all other registers.
+	 */
+	STUB_FILL_READ,                       /* + log2 of the size */
+	STUB_FILL_WRITE = STUB_FILL_READ + 6, /* likewise */
+	STUB_COUNT = STUB_FILL_WRITE + 6
 };
 
 /* Who made a translation: what --count tells apart. */
@@ -172,6 +177,8 @@ void store_add_landing(struct store *store, u32 code);
 bool store_add_entry(struct store *store, u32 unit, u64 pc, u32 code);
 /* The number of a target of direct jumps, 0 if it has none. General registers only. */
 u32 store_find_target(const struct store *store, u64 pc);
+/* Another number of the same target, 0 if there is none: each cache gives its own. General registers only. */
+u32 store_find_target_again(const struct store *store, u32 number);
 /* The same, new if need be; 0 if no number is left. */
 u32 store_target(struct store *store, u64 pc);
 /* Gives target `number`, which must be the next one or beyond, to pc. */

@@ -239,8 +239,6 @@ void translate_goto(struct translation *t, u64 pc, bool call)
 {
 	struct emitter *e = &t->e;
 
-	if (t->store->cells)
-		translate_need_flags(t, R9); /* caches know one way into a unit only */
 	if (PAGE_BASE(pc) == PAGE_BASE(t->scan->pc) && !t->scan->straddles) {
 		struct link *link = store_add_link(t->store);
 
@@ -374,7 +372,7 @@ static void emit_cold_tlb(struct translation *t, struct cold *cold)
 	emit_u8(e, 0x68); /* push imm32 */
 	emit_u32(e, cold->info);
 	translate_record(t, 0);
-	emit_call_mem(e, ADDRESS_ABS(&t->v->stub[cold->kind == COLD_TLB ? STUB_TLB_MISS : STUB_WINDOW_MISS]));
+	emit_call_mem(e, ADDRESS_ABS(&t->v->stub[cold->window ? STUB_WINDOW_MISS : STUB_TLB_MISS]));
 	load_registers(t, t->resident);
 	move_windows(t, cold->keep, false);
 	emit_patch(emit_jmp(e), cold->retry);
@@ -454,8 +452,10 @@ static void emit_cold(struct translation *t, struct cold *cold)
 		translate_exit(t, cold->pc);
 		break;
 	case COLD_TLB:
-	case COLD_WINDOW:
 		emit_cold_tlb(t, cold);
+		break;
+	case COLD_CELL:
+		emit_cold_cell(t, cold);
 		break;
 	}
 }
@@ -463,18 +463,14 @@ static void emit_cold(struct translation *t, struct cold *cold)
 /* --- a unit ------------------------------------------------------------------------------------------------------ */
 
 /* Marks the items that lie between the target of a backward branch and the branch. */
-static u64 items_in_loops(const struct scan *scan)
+static void items_in_loops(const struct scan *scan, bool loops[SCAN_ROOM])
 {
-	u64 mask = 0;
-	_Static_assert(SCAN_MAX <= 64, "a bit each");
-
+	for (unsigned i = 0; i < scan->count; i++)
+		loops[i] = false;
 	for (unsigned i = 0; i < scan->count; i++) {
-		s16 target = scan->item[i].target;
-
-		if (target >= 0 && (unsigned)target <= i)
-			mask |= (~0ULL >> (63 - (i - (unsigned)target))) << target;
+		for (int n = scan->item[i].target; n >= 0 && n <= (int)i; n++)
+			loops[n] = true;
 	}
-	return mask;
 }
 
 /* Register operands of `mask`, not counting address parts. */
@@ -497,15 +493,16 @@ static unsigned operands_of(const struct insn *insn, u16 mask)
 static u16 choose_resident(const struct scan *scan, u16 named)
 {
 	const unsigned in_loop = 8;
-	u64 loops = items_in_loops(scan);
+	bool loops[SCAN_ROOM];
 	unsigned uses[GPR_COUNT] = {0}, boundaries = 2;
 	u16 resident = 0;
 
 	if (!named)
 		return 0;
+	items_in_loops(scan, loops);
 	for (unsigned i = 0; i < scan->count; i++) {
 		const struct insn *insn = &scan->item[i].insn;
-		unsigned weight = loops >> i & 1 ? in_loop : 1;
+		unsigned weight = loops[i] ? in_loop : 1;
 
 		/* what emit_copy() would have to leave to the single-instruction path */
 		if (operands_of(insn, MEMORY_HOME | BIT(R10) | BIT(R11)) > (insn->has_mem ? 1 : 2))
@@ -545,9 +542,11 @@ static void choose_registers(struct translation *t)
 	while (count < ARRAY_SIZE(candidates) && (candidates[count] = translate_pick_scratch(used)) != NO_REG)
 		used |= (u16)BIT(candidates[count++]);
 	/* the first candidate is for loose accesses, unless there are none */
-	window_plan(&t->plan, scan, candidates, t->careful ? 0 : count, t->in_memory);
+	bool windows = !t->careful && !(t->parts && t->parts->no_windows);
+
+	window_plan(&t->plan, scan, candidates, windows ? count : 0, t->in_memory);
 	if (t->plan.loose && count)
-		window_plan(&t->plan, scan, candidates + 1, t->careful ? 0 : count - 1, t->in_memory);
+		window_plan(&t->plan, scan, candidates + 1, windows ? count - 1 : 0, t->in_memory);
 	t->reg_count = 0;
 	t->home = MEMORY_HOME & (u16)~t->resident;
 	t->loose_reg = t->plan.loose && count ? candidates[0] : NO_REG;
@@ -573,6 +572,11 @@ static void emit_item(struct translation *t, unsigned i)
 		translate_need_flags(t, HOST_R10); /* every way into a block brings them in the host's register */
 	t->item = item;
 	t->host[i] = t->e.at;
+	if (t->parts && t->parts->item(t->parts, t, i)) {
+		translate_close_windows(t, i);
+		t->flags_saved = t->ended = false;
+		return;
+	}
 	if (item->block) {
 		if (i == 0 || item->loop_head)
 			poll(t, item->live_in && !t->flags_saved);
@@ -643,6 +647,7 @@ static void emit_unit(struct translation *t, struct unit *unit)
 
 	t->item = &t->scan->item[0];
 	choose_registers(t);
+	locality_find(&t->locality, scan);
 	t->flags_saved = false;
 	if (!store_add_entry(t->store, t->unit, scan->pc, store_offset(t->store, e->at)))
 		e->overflow = true;
@@ -652,6 +657,8 @@ static void emit_unit(struct translation *t, struct unit *unit)
 	translate_spill(t);
 	for (unsigned i = 0; i < scan->count && !e->overflow; i++)
 		emit_item(t, i);
+	if (t->parts && !e->overflow)
+		t->parts->end(t->parts, t);
 	fix_branches(t);
 	for (unsigned i = 0; i < t->cold_count && !e->overflow; i++)
 		emit_cold(t, &t->cold[i]);
@@ -727,6 +734,7 @@ struct unit *translate_begin(struct translation *t, struct store *store, u32 mod
 	t->careful = mode & MODE_CAREFUL;
 	t->unit = store->unit_count;
 	t->e = (struct emitter){store->code_rw, store->code_rw + store->used, store->code_rw + store->size, false};
+	t->parts = NULL;
 	t->ended = false;
 	t->branch_count = t->cold_count = 0;
 	return unit;
@@ -764,10 +772,16 @@ u32 translate_finish(struct translation *t)
 
 u32 translate_unit(struct translation *t, struct store *store, u32 mode)
 {
+	return translate_unit_with(t, store, mode, NULL);
+}
+
+u32 translate_unit_with(struct translation *t, struct store *store, u32 mode, const struct translate_parts *parts)
+{
 	struct unit *unit = translate_begin(t, store, mode);
 
 	if (!unit)
 		return UNIT_NONE;
+	t->parts = parts;
 	emit_unit(t, unit);
 	return translate_finish(t);
 }

@@ -3,6 +3,7 @@
 #define AVANT_TRANSLATE_TRANSLATE_H
 
 #include "translate/emit.h"
+#include "translate/locality.h"
 #include "translate/scan.h"
 #include "translate/store.h"
 #include "translate/window.h"
@@ -25,7 +26,7 @@
 
 enum cold_kind {
 	COLD_TLB,      /* a TLB check failed */
-	COLD_WINDOW,   /* the check of a window failed */
+	COLD_CELL,     /* the check of a cell failed: look up in the TLB */
 	COLD_MISMATCH, /* v->rip is not this place's; guest rcx in r9 */
 	COLD_LANDING,  /* r10 is not this landing's address; guest rcx in r9 */
 	COLD_STALE,    /* where the body leads when the unit has been dropped */
@@ -45,16 +46,37 @@ struct cold {
 	u16 item;
 	u8 *from; /* displacement of the jump that leads here */
 	u8 scratch;
-	/* COLD_TLB */
+	/* COLD_TLB and COLD_CELL */
 	u8 *retry;
 	bool simple, constant, flags_saved; /* constant: the address is `pc` */
+	bool window;                        /* the look-up is that of a window */
 	u16 keep;                           /* registers that hold addends of open windows */
 	u32 info;                           /* size | write << 7; window: length | write << 15 */
 	s32 tag_offset;
 	struct address address;
+	/* COLD_CELL */
+	u8 *back;
+	u16 size;
+	bool write;
+	u8 cell;
 	/* others */
 	u32 link;
 	u64 pc;
+};
+
+struct translation;
+
+/* Code for some of a unit's items that does not come from emit_insn(): see translate_unit_with(). */
+struct translate_parts {
+	/*
+	 * Is asked for each item in turn, with t->item set and registers as they are within the unit. Emits it and
+	 * returns true; or returns false, and the item is copied. The flags may be saved (t->flags_saved); ways into a
+	 * block bring them in the host's register.
+	 */
+	bool (*item)(const struct translate_parts *parts, struct translation *t, unsigned i);
+	/* Emits what all items have been emitted before. */
+	void (*end)(const struct translate_parts *parts, struct translation *t);
+	bool no_windows; /* parts of basic blocks are replaced, across which no look-up may be kept */
 };
 
 struct translation {
@@ -62,7 +84,8 @@ struct translation {
 	struct store *store;
 	u32 mode; /* MODE_*, without MODE_CAREFUL */
 	struct scan *scan;
-	bool careful; /* no windows */
+	bool careful;                        /* no windows */
+	const struct translate_parts *parts; /* or NULL */
 	u32 unit;
 	struct emitter e;
 	struct scan_item *item; /* being emitted */
@@ -78,12 +101,13 @@ struct translation {
 	u8 scratch;    /* register to use as scratch now */
 	bool flags_saved; /* the guest's flags are in v->scratch[2]; the host's mean nothing */
 	struct window_plan plan;
+	struct locality locality;
 	bool window_open[WINDOW_MAX];
-	u8 *host[SCAN_MAX];
+	u8 *host[SCAN_ROOM];
 	struct {
 		u8 *from;
 		u16 item;
-	} branch[SCAN_MAX * 2];
+	} branch[SCAN_ROOM * 2];
 	unsigned branch_count;
 	struct cold cold[COLD_MAX];
 	unsigned cold_count;
@@ -107,6 +131,8 @@ u32 translate_mode_mask(const struct scan *scan);
  * the store has no room for it, and then it is as it was.
  */
 u32 translate_unit(struct translation *t, struct store *store, u32 mode);
+/* The same with parts that come from elsewhere; parts may be NULL. */
+u32 translate_unit_with(struct translation *t, struct store *store, u32 mode, const struct translate_parts *parts);
 /* The frame of translate_unit(), for whoever fills a unit in another way: begin, emit, finish. */
 struct unit *translate_begin(struct translation *t, struct store *store, u32 mode);
 u32 translate_finish(struct translation *t);
@@ -151,11 +177,15 @@ void translate_exit(struct translation *t, u64 pc);
 
 /* Does what item i emits begin with the check of an access? */
 bool emit_checks_first(const struct translation *t, unsigned i);
+/* What is emitted for item `here` loses the addends of windows (and does not open any): later accesses look up. */
+void translate_close_windows(struct translation *t, unsigned here);
 /* Emits the look-ups that are due before t->item. */
 void emit_window_checks(struct translation *t);
 /* Emits t->item; false if this instruction must be executed by emit_insn_by_interp(). */
 bool emit_insn(struct translation *t);
 void emit_insn_by_interp(struct translation *t);
+/* The look-up in the TLB behind a cell that did not fit, and the way back. */
+void emit_cold_cell(struct translation *t, const struct cold *cold);
 /* Calls a stub for t->item, with every register in place. */
 void emit_stub_call(struct translation *t, enum stub stub);
 

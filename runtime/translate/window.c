@@ -61,7 +61,7 @@ static bool stack_access(const struct insn *insn, struct access *access)
 }
 
 /* How far the instruction moves RSP, if that is a constant. */
-static bool constant_rsp_change(const struct insn *insn, s32 *change)
+static bool constant_rsp_change(const struct insn *insn, s64 *change)
 {
 	u8 opcode = insn->bytes[insn->opcode_at];
 
@@ -81,7 +81,7 @@ static bool constant_rsp_change(const struct insn *insn, s32 *change)
 
 		if (which != 0 && which != 5)
 			return false;
-		*change = which ? -(s32)insn->imm : (s32)insn->imm;
+		*change = which ? -(s64)(s32)insn->imm : (s32)insn->imm;
 		return true;
 	}
 	if (opcode == 0x8d && insn->base == RSP && insn->index == INSN_NO_REG) {
@@ -108,33 +108,39 @@ static bool closes_all(const struct insn *insn)
 struct finder {
 	struct window_plan *plan;
 	u8 open[GPR_COUNT];          /* window open for a base register */
-	s32 offset[GPR_COUNT];       /* the register's value now minus that at the window's first access */
+	s64 offset[GPR_COUNT];       /* the register's value now minus that at the window's first access */
 	bool past_branch[GPR_COUNT]; /* a conditional branch lies between the first access and here */
 };
 
+static bool fits(s64 low, s64 high)
+{
+	return low == (s32)low && high == (s32)high;
+}
+
+/* All sums in 64 bits: displacements come from the guest, and a range that wrapped would pass for a small one. */
 static u8 add_access(struct finder *f, unsigned item, const struct access *access)
 {
 	struct window_plan *plan = f->plan;
 	u8 base = access->base;
 	u8 number = f->open[base];
-	s32 low = f->offset[base] + access->disp, high = low + access->size;
+	s64 low = f->offset[base] + access->disp, high = low + access->size;
 
 	if (number != WINDOW_NONE) {
 		struct window *w = &plan->window[number];
-		s32 new_low = low < w->low ? low : w->low, new_high = high > w->high ? high : w->high;
+		s64 new_low = low < w->low ? low : w->low, new_high = high > w->high ? high : w->high;
 
 		/* a write that may not happen must not make a read fail */
-		if (new_high - new_low <= WINDOW_BYTES && w->count < 255 &&
+		if (new_high - new_low <= WINDOW_BYTES && fits(new_low, new_high) && w->count < 255 &&
 		    !(access->write && !w->write && f->past_branch[base])) {
-			w->low = new_low;
-			w->high = new_high;
+			w->low = (s32)new_low;
+			w->high = (s32)new_high;
 			w->write |= access->write;
 			w->count++;
 			w->last = (u16)item;
 			return number;
 		}
 	}
-	if (plan->count == WINDOW_MAX) {
+	if (plan->count == WINDOW_MAX || !fits(access->disp, (s64)access->disp + access->size)) {
 		plan->loose++;
 		return WINDOW_NONE;
 	}
@@ -169,7 +175,7 @@ static void find_windows(struct window_plan *plan, const struct scan *scan, u16 
 		const struct scan_item *item = &scan->item[i];
 		const struct insn *insn = &item->insn;
 		struct access access;
-		s32 change;
+		s64 change;
 
 		if (i && (item->label || !scan->item[i - 1].falls))
 			close_all(&f);
@@ -200,7 +206,7 @@ static void find_windows(struct window_plan *plan, const struct scan *scan, u16 
 }
 
 /* May the look-up for `base` be made before this item rather than after it? *change is how the item moves the base. */
-static bool may_pass(const struct insn *insn, u8 base, s32 *change)
+static bool may_pass(const struct insn *insn, u8 base, s64 *change)
 {
 	*change = 0;
 	if (closes_all(insn) || insn->class == INSN_JCC || insn->class == INSN_JRCXZ)
@@ -213,13 +219,15 @@ static bool may_pass(const struct insn *insn, u8 base, s32 *change)
 /* Saving and restoring flags costs more than a look-up: move it up to where none is live, within the basic block. */
 static void place_check(struct window *w, const struct scan *scan)
 {
-	s32 shift = 0, change;
+	s64 shift = 0, change;
 
 	for (unsigned at = w->first;; at--) {
 		if (!scan->item[at].live_in) {
+			if (!fits(w->low + shift, w->high + shift))
+				return;
 			w->check = (u16)at;
-			w->low += shift;
-			w->high += shift;
+			w->low = (s32)(w->low + shift);
+			w->high = (s32)(w->high + shift);
 			return;
 		}
 		if (at == 0 || scan->item[at].block || !scan->item[at - 1].falls ||

@@ -34,9 +34,9 @@ struct access {
 struct window_plan {
 	struct window window[WINDOW_MAX];
 	unsigned count;
-	unsigned loose;       /* accesses that are in no window */
-	u8 operand[SCAN_MAX]; /* by item: window of its operand's access, or WINDOW_NONE */
-	u8 stack[SCAN_MAX];   /* … of its stack access */
+	unsigned loose;        /* accesses that are in no window */
+	u8 operand[SCAN_ROOM]; /* by item: window of its operand's access, or WINDOW_NONE */
+	u8 stack[SCAN_ROOM];   /* … of its stack access */
 };
 
 /*

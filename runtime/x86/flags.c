@@ -4,6 +4,7 @@
 /* All of them may survive: old values pass through. */
 static void may_survive(struct insn *insn, u16 flags)
 {
+	insn->flags_survive |= insn->flags_write & flags & (u16)~insn->flags_read;
 	insn->flags_read |= insn->flags_write & flags;
 	insn->flags_kill &= (u16)~flags;
 }
@@ -16,7 +17,7 @@ static void shift_flags(struct insn *insn)
 	if (insn->op[last].kind != OPERAND_IMM) {
 		may_survive(insn, FLAGS_ARITH);
 	} else if (!(insn->imm & (insn->opsize == 8 ? 63 : 31))) {
-		insn->flags_read = insn->flags_write = insn->flags_kill = 0;
+		insn->flags_read = insn->flags_write = insn->flags_kill = insn->flags_survive = 0;
 	} else if (insn->imm != 1 && !(insn->flags_write & FLAG_ZF)) {
 		may_survive(insn, FLAG_OF); /* a rotate: undefined, and kept by some processors */
 	}

@@ -140,6 +140,7 @@ struct insn {
 	u16 flags_write; /* bits that may be changed */
 	u16 flags_kill;  /* bits whose old value is certainly gone, whatever the data, if the instruction does not fault
 			  */
+	u16 flags_survive; /* of flags_read those that matter only as what the flag may be afterwards too */
 };
 
 /*
@@ -154,6 +155,12 @@ void insn_format(const struct insn *insn, u64 address, char *text, unsigned size
 
 /* The memory operand's index is a vector register (VSIB: the gathers). */
 bool insn_has_vsib(const struct insn *insn);
+
+/* The flags that are live before an instruction if `out` are live behind it. */
+static inline u16 insn_live_flags(const struct insn *insn, u16 out)
+{
+	return (u16)((out & ~insn->flags_kill) | (insn->flags_read & ~insn->flags_survive));
+}
 
 static inline bool insn_ends_flow(const struct insn *insn)
 {

@@ -411,7 +411,7 @@ def main(arguments=None):
         live = next(config for config in configs if config.name not in (NATIVE, TCG))
         caches = make_caches(campaign, live)
         configs.insert(configs.index(live) + 1, aot_config(live, caches))
-    runs, machines, boots = {config.name: [] for config in configs}, {}, {}
+    runs, machines, boots = {config.name: [] for config in configs}, {config.name: [] for config in configs}, {}
     if options.rows != "none":
         runs, machines = run_rows(campaign, configs, settings, options.rounds)
     if options.boot_rounds:
@@ -422,9 +422,9 @@ def main(arguments=None):
         with open(options.markdown, "w", encoding="utf-8") as file:
             file.write(text)
     if options.json:
+        data = as_json(options, configs, caches, rows, runs, machines, boots, campaign.launches, comparison, problems)
         with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(as_json(options, configs, caches, rows, runs, machines, boots, campaign.launches, comparison,
-                              problems), file, indent=1)
+            json.dump(data, file, indent=1)
             file.write("\n")
     return 1 if problems else 0
 

@@ -207,6 +207,15 @@ exec {out}/bench --rows fib,stat --ms 1"""
         self.assertEqual(done.returncode, 1)
         self.assertIn("run.py: no complete training run (rows): training on avant, rows: exited", done.stderr)
 
+    def test_boots_only(self):
+        path = os.path.join(self.out, "result.json")
+        done = self.command("echo Linux version 6.1; echo BOOT shell ready", "--rows", "none", "--json", path)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+        self.assertEqual([len(boots) for boots in data["boots_s"].values()], [1])
+        self.assertEqual(data["runs"], {"native": [], "Avant": []})
+
     def test_wrong_checksum_fails(self):
         done = self.command(f"{self.out}/bench --rows fib,stat --ms 1 | sed 's/^\\(SUM fib .*\\).$/\\1e/'")
         self.assertEqual(done.returncode, 1)

@@ -43,7 +43,7 @@ translate --profile "$work/boot.rec" --output "$work/plain.tcache"
 translate --profile "$work/boot.rec" --counted --output "$work/counted.tcache"
 translate --profile "$work/boot.rec" --counted --output "$work/again.tcache"
 cmp "$work/counted.tcache" "$work/again.tcache" || fail "two translations of the same input differ"
-"$avant" cache verify "$work/plain.tcache" "$work/counted.tcache" >"$work/verify.out" || fail "cache verify: $(cat "$work/verify.out")"
+"$avant" cache verify --retranslate --retranslate "$work/plain.tcache" "$work/counted.tcache" >"$work/verify.out" || fail "cache verify: $(cat "$work/verify.out")"
 
 # the ordinary launch
 boot --engine aot --cache "$work/plain.tcache" --stats "$work/aot.json" >"$work/aot.out" || fail "boot from the cache"

@@ -184,6 +184,18 @@ insn_cases:
 	CASE "mov byte ptr [0xfff], al"
 	CASE "mov eax, [rip + 0x100]; inc dword ptr [rip + 0x100]; dec dword ptr [rip + 0x100]; mov rbx, 0x08000800; mov [rbx], rax; add [rbx], rbx"
 
+/* accesses off one base further apart than 32 bits with a sign tell */
+	CASE "mov eax, [rbx + 8]; mov ecx, [rbx + 0x7ffffff0]; mov edx, [rbx - 0x70000000]"
+	CASE "mov eax, [rbx + 8]; mov ecx, [rbx - 0x70000000]; mov edx, [rbx + 0x7ffffff0]"
+	CASE "mov rbx, rsi; sub rbx, 0x70000000; mov eax, [rbx + 0x70000000]; mov ecx, [rbx - 0x70000000]"
+	CASE "lea rbx, [rsi + 0x70000000]; lea rbx, [rbx + 0x10000000]; mov eax, [rbx - 0x80000000]; mov [rbx + 0x60000000], eax"
+	CASE "lea rbx, [rsi + 0x40000000]; mov eax, [rbx - 0x40000000]; mov ecx, [rbx + 0x7fffffff]; mov edx, [rbx - 0x40000000 + 64]"
+	CASE "lea rbx, [rsi - 0x7ffffffc]; mov rax, [rbx + 0x7ffffffc]; mov cl, [rbx + 0x7fffffff]; mov ax, [rbx + 0x7ffffffe]"
+	CASE "mov rax, [rsp]; sub rsp, 0x60000000; add rsp, 0x60000000; push rax; mov rcx, [rsp + 0x10]"
+	CASE "mov rax, [rsp]; sub rsp, 0x7fffff00; mov rcx, [rsp + 0x7fffff00]; sub rsp, 0x7fffff00; mov rdx, [rsp + 0x7fffff00]"
+	CASE "lea rsp, [rsp + 0x7fffff00]; lea rsp, [rsp - 0x7fffff00]; pop rax; lea rsp, [rsp + 0x7fffff00]; lea rsp, [rsp + 0x7fffff00]; pop rcx"
+	CASE "cmp eax, [rbx + 8]; adc [rbx - 0x70000000], ecx; sbb edx, [rbx + 0x50000000]"
+
 /* --- code that writes to its own page, and to itself ------------------------------------------------------------ */
 
 	CASE "mov byte ptr [rip + 2f + 1], 0x55; 2: mov al, 0x11"

@@ -66,7 +66,7 @@ static u64 live_flags(const struct insn_case *c, const struct outcome *out)
 			break;
 	}
 	while (count-- > 0)
-		live = (live & ~(u64)insn[count].flags_kill) | insn[count].flags_read;
+		live = insn_live_flags(&insn[count], (u16)live);
 	return live;
 }
 
@@ -267,6 +267,9 @@ static bool known_difference(const struct variant *variant, const struct outcome
 		return true;
 	if (got->vector != VEC_PF)
 		return false;
+	/* a large bit offset reaches, natively, what this process itself has there */
+	if (insn.class == INSN_BITSTRING && got->cr2 - VCPU_ADDRESS < 0x70000000)
+		return true;
 	if (insn.unit == UNIT_X87 && insn.mem_write)
 		return want->vectors.fsw & 0x80 && want->rip > got->rip;
 	return variant->live && want->vector == VEC_GP && want->rip == got->rip && insn.mem_size >= 16;
@@ -432,6 +435,8 @@ static unsigned check_batch(unsigned count)
 	for (unsigned i = 0; i < count; i++)
 		native_run(&batch[i].c, &batch[i].native);
 	for (unsigned variant = 0; variant < VARIANTS; variant++) {
+		if (variants[variant].live && variants[variant].lifted != !!machine_lift)
+			continue;
 		machine_select(&variants[variant]);
 		for (unsigned i = 0; i < count; i++) {
 			unsigned run = 0, last = variants[variant].live ? RUNS : 2;

@@ -43,14 +43,20 @@
 #define PTE_NX BIT(63)
 
 const struct variant variants[VARIANTS] = {
-	{"interp", false, false, false, false},
-	{"live", true, false, false, false},
-	{"live table", true, true, false, false},
-	{"live exact", true, false, true, false},
-	{"live table exact", true, true, true, false},
-	{"live counted", true, false, false, true},
-	{"live table exact counted", true, true, true, true},
+	{.name = "interp"},
+	{.name = "live", .live = true},
+	{.name = "live table", .live = true, .table = true},
+	{.name = "live exact", .live = true, .exact = true},
+	{.name = "live table exact", .live = true, .table = true, .exact = true},
+	{.name = "live counted", .live = true, .counted = true},
+	{.name = "live table exact counted", .live = true, .table = true, .exact = true, .counted = true},
+	{.name = "lifted", .live = true, .lifted = true},
+	{.name = "lifted exact", .live = true, .exact = true, .lifted = true},
+	{.name = "lifted table counted", .live = true, .table = true, .counted = true, .lifted = true},
+	{.name = "lifted exact counted", .live = true, .exact = true, .counted = true, .lifted = true},
 };
+
+const struct translate_parts *(*machine_lift)(const struct scan *scan, const struct store *store, u32 mode);
 
 static struct vm *vm;
 static struct live *live; /* vm->live, or not for the variant selected */
@@ -251,6 +257,7 @@ void machine_select(const struct variant *variant)
 	vm->counted = live->store.counted = variant->counted;
 	live->store.exact_flags = variant->exact;
 	live->store.returns_host = !variant->table;
+	live->lift = variant->lifted ? machine_lift : NULL;
 	live_flush(live);
 	if (!variant->live)
 		vm->live = NULL;

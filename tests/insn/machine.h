@@ -6,11 +6,17 @@
 
 struct variant {
 	const char *name;
-	bool live, table, exact, counted;
+	bool live, table, exact, counted, lifted;
 };
 
-#define VARIANTS 7u
+#define VARIANTS 11u
 extern const struct variant variants[VARIANTS];
+
+struct translate_parts;
+struct scan;
+struct store;
+/* live.lift for the variants that are lifted; without it they are left out, with it the other live ones are. */
+extern const struct translate_parts *(*machine_lift)(const struct scan *scan, const struct store *store, u32 mode);
 
 /* One machine at a time: the vCPU has a fixed address. Exits on failure. */
 void machine_create(void);

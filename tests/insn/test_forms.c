@@ -9,6 +9,9 @@
 #include "check.h"
 #include "generate.h"
 #include "machine.h"
+#ifdef INSN_LIFTED
+#include "lift_engine.h"
+#endif
 #include "native.h"
 
 static unsigned samples = 5;
@@ -41,6 +44,9 @@ int main(int argc, char **argv)
 	image_set_template(2);
 	native_init();
 	machine_create();
+#ifdef INSN_LIFTED
+	lift_engine_install();
+#endif
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
 	machine_destroy();

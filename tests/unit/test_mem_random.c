@@ -275,7 +275,7 @@ static void access_fill(void)
 		ram = NULL;
 	assert_ptr_equal(hva, ram);
 	if (hva) {
-		assert_true(gva + (access & ACCESS_WRITE ? entry->ntag_write : entry->ntag_read) < PAGE_SIZE);
+		assert_true(gva + (access & ACCESS_WRITE ? tlb_more(entry)->ntag_write : entry->ntag_read) < PAGE_SIZE);
 		assert_ptr_equal(gva + entry->addend, hva);
 	}
 }

@@ -15,7 +15,10 @@ static bool hits(u64 gva, unsigned access)
 {
 	const struct tlb_entry *e = &cpu->view->tlb[tlb_index(gva)];
 
-	return gva + (access == EX ? e->ntag_exec : access == WR ? e->ntag_write : e->ntag_read) < PAGE_SIZE;
+	return gva + (access == EX   ? tlb_more(e)->ntag_exec
+		      : access == WR ? tlb_more(e)->ntag_write
+				     : e->ntag_read) <
+	       PAGE_SIZE;
 }
 
 #define assert_hits(gva, r, w, x)                                                                                      \
@@ -673,6 +676,51 @@ static void test_targets(void **state)
 	assert_int_equal(jump_of(KERNEL_PAGE), 0);
 }
 
+/* As generated code does. */
+static void use_cell(u64 gva)
+{
+	const struct tlb_entry *entry = &cpu->view->tlb[tlb_index(gva)];
+
+	cpu->view->cell[2] = (struct tlb_cell){tlb_more(entry)->ntag_write, entry->addend};
+	cpu->view->cells_used = true;
+}
+
+/* Whatever the TLB loses, cells lose, also when another page has the entry by then. */
+static void test_cells(void **state)
+{
+	const u64 gva = KERNEL_PAGE, rival = KERNEL_PAGE + TLB_SIZE * PAGE_SIZE;
+	struct tlb_cell *cell;
+
+	(void)state;
+	map(cpu->cr3, gva, FRAME, P | RW | G);
+	map(cpu->cr3, rival, FRAME + PAGE_SIZE, P | RW);
+	cell = &cpu->view->cell[2];
+	for (unsigned how = 0; how < 5; how++) {
+		fill(gva, WR);
+		use_cell(gva);
+		mmu_flush_page(cpu, gva + PAGE_SIZE); /* any flush of the view will do */
+		assert_true(cell->ntag == TLB_CELL_EMPTY && cell->addend == 0);
+		use_cell(gva);
+		assert_true(gva + cell->ntag == 0 && gva + cell->addend == (u64)ram_at(&vm->ram, FRAME));
+		fill(rival, WR);
+		if (how == 0)
+			mmu_flush_page(cpu, gva);
+		else if (how == 1)
+			load_cr3(cpu->cr3, false);
+		else if (how == 2)
+			mmu_flush_all(cpu);
+		else if (how == 3)
+			mmu_flush_pcid(cpu, 0);
+		else
+			mmu_protect_frame(cpu, FRAME);
+		assert_true(cell->ntag == TLB_CELL_EMPTY && cell->addend == 0);
+		assert_false(cpu->view->cells_used);
+	}
+	assert_false(vcpu_canonical(0 - TLB_CELL_EMPTY));
+	for (unsigned i = 0; i < TLB_SLOTS * VIEW_KINDS; i++)
+		assert_true(vm->mmu.views[i].cell[0].ntag == TLB_CELL_EMPTY);
+}
+
 /* Address 0 must not find an empty pair. */
 static void test_pair_of_zero(void **state)
 {
@@ -690,6 +738,7 @@ int main(void)
 		MEM_TEST(test_targets),
 		MEM_TEST(test_shared_jumps),
 		MEM_TEST(test_pair_of_zero),
+		MEM_TEST(test_cells),
 		MEM_TEST(test_fill_by_access),
 		MEM_TEST(test_supervisor_writes_without_wp),
 		MEM_TEST(test_fill_declines),

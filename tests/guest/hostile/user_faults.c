@@ -5,14 +5,17 @@
  */
 #include <setjmp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/reboot.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -21,7 +24,7 @@
 #define ROUNDS 200
 
 enum { ERROR_PRESENT = 1, ERROR_WRITE = 2, ERROR_USER = 4, ERROR_FETCH = 16 };
-enum { TRAP_DE = 0, TRAP_UD = 6, TRAP_GP = 13, TRAP_PF = 14 };
+enum { TRAP_DE = 0, TRAP_UD = 6, TRAP_GP = 13, TRAP_PF = 14, TRAP_AC = 17 };
 
 static sigjmp_buf back;
 static volatile int seen_signal, seen_code;
@@ -43,8 +46,12 @@ static void give_up(const char *what, int line)
 	_exit(1);
 }
 
+static void set_ac(int on);
+
 static void on_signal(int number, siginfo_t *info, void *context)
 {
+	set_ac(0);
+
 	const greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
 
 	seen_signal = number;
@@ -404,6 +411,92 @@ static void test_stack_overflow(void)
 	}
 }
 
+static void set_ac(int on)
+{
+	unsigned long flags;
+
+	/* past the red zone */
+	__asm__ volatile("sub $128, %%rsp\n\tpushfq\n\tpop %0\n\tadd $128, %%rsp" : "=r"(flags));
+	flags = on ? flags | 0x40000 : flags & ~0x40000ul;
+	__asm__ volatile("sub $128, %%rsp\n\tpush %0\n\tpopfq\n\tadd $128, %%rsp" : : "r"(flags) : "cc");
+}
+
+/* Linux sets CR0.AM: a program that sets RFLAGS.AC has its accesses checked. */
+static void test_alignment(void)
+{
+	static _Alignas(64) uint8_t data[64];
+
+	for (int i = 0; i < 3; i++) {
+		read_at((uintptr_t)data + 1);
+		set_ac(1);
+		read_at((uintptr_t)data + 8);
+		set_ac(0);
+		FAULTS(set_ac(1); read_at((uintptr_t)data + 4));
+		CHECK(seen_signal == SIGBUS && seen_trap == TRAP_AC && seen_code == BUS_ADRALN);
+		FAULTS(set_ac(1); write_at((uintptr_t)data + 1));
+		CHECK(seen_signal == SIGBUS && seen_trap == TRAP_AC);
+	}
+}
+
+static volatile uint32_t watched[2];
+
+static __attribute__((noinline)) void note(uint32_t value)
+{
+	watched[1] = value;
+	__asm__ volatile("" : : : "memory");
+}
+
+static void poke(pid_t child, unsigned number, unsigned long value)
+{
+	CHECK(ptrace(PTRACE_POKEUSER, child, offsetof(struct user, u_debugreg[number]), value) == 0);
+}
+
+static unsigned long peek(pid_t child, size_t offset)
+{
+	return (unsigned long)ptrace(PTRACE_PEEKUSER, child, offset, 0);
+}
+
+static void expect_trap(pid_t child, unsigned long cause)
+{
+	int status;
+
+	CHECK(ptrace(PTRACE_CONT, child, 0, 0) == 0);
+	CHECK(waitpid(child, &status, 0) == child);
+	CHECK(WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP);
+	CHECK((peek(child, offsetof(struct user, u_debugreg[6])) & 15) == cause);
+	poke(child, 6, 0);
+}
+
+/* What gdb makes hardware watchpoints and breakpoints of. */
+static void test_debug_registers(void)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		for (uint32_t i = 1; i <= 3; i++) {
+			note(i);
+			watched[0] = i;
+		}
+		_exit(5);
+	}
+	CHECK(waitpid(child, &status, 0) == child && WIFSTOPPED(status));
+	poke(child, 0, (uintptr_t)&watched[0]);
+	poke(child, 1, (uintptr_t)note);
+	poke(child, 7, 1 | 1 << 2 | 0xdul << 16); /* writes of 4 bytes; execution */
+	for (uint32_t i = 1; i <= 3; i++) {
+		expect_trap(child, 2);
+		CHECK(peek(child, offsetof(struct user, regs.rip)) == (uintptr_t)note);
+		CHECK((uint32_t)ptrace(PTRACE_PEEKDATA, child, &watched[1], 0) == i - 1);
+		expect_trap(child, 1);
+		CHECK((uint32_t)ptrace(PTRACE_PEEKDATA, child, &watched[0], 0) == i);
+	}
+	CHECK(ptrace(PTRACE_CONT, child, 0, 0) == 0);
+	CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 5);
+}
+
 int main(void)
 {
 	static uint8_t signal_stack[65536];
@@ -426,6 +519,8 @@ int main(void)
 	test_aliases();
 	test_two_processes();
 	test_stack_overflow();
+	test_alignment();
+	test_debug_registers();
 	printf("HOSTILE ok\n");
 	return 0;
 }

@@ -1,0 +1,56 @@
+/* Which loops of a unit can be lifted. */
+#include <string.h>
+
+#include "lift.h"
+
+static bool possible(const struct scan *scan, u32 mode, unsigned first, unsigned last)
+{
+	for (unsigned i = first; i <= last; i++) {
+		if (!lift_possible(&scan->item[i].insn, mode))
+			return false;
+	}
+	return true;
+}
+
+static void describe(const struct scan *scan, struct lift_loop *loop)
+{
+	loop->accesses = 0;
+	loop->instructions = (u16)(loop->last - loop->first + 1);
+	for (unsigned i = loop->first; i <= loop->last; i++) {
+		const struct insn *insn = &scan->item[i].insn;
+
+		loop->accesses =
+			(u16)(loop->accesses + (insn->has_mem && insn->mem_size) + (insn->class == INSN_STACK));
+	}
+}
+
+unsigned lift_find_loops(const struct scan *scan, u32 mode, struct lift_loop loops[SCAN_ROOM])
+{
+	s16 last[SCAN_ROOM]; /* by first item: the last one of the largest loop that begins there, or -1 */
+	unsigned count = 0;
+
+	if (scan->straddles)
+		return 0;
+	memset(last, -1, sizeof(last));
+	for (unsigned i = 0; i < scan->count; i++) {
+		int head = scan->item[i].target;
+
+		if (head >= 0 && head <= (int)i && possible(scan, mode, (unsigned)head, i))
+			last[head] = (s16)i;
+	}
+	for (unsigned i = 0; i < scan->count; i++) {
+		if (last[i] < 0)
+			continue;
+		struct lift_loop *before = count ? &loops[count - 1] : NULL;
+
+		if (before && i <= before->last) { /* within it, or reaching over its end */
+			if (last[i] > before->last)
+				before->last = (u16)last[i];
+			describe(scan, before);
+			continue;
+		}
+		loops[count] = (struct lift_loop){.first = (u16)i, .last = (u16)last[i]};
+		describe(scan, &loops[count++]);
+	}
+	return count;
+}

@@ -1,0 +1,248 @@
+#include "lift_units.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cpu/vcpu.h"
+#include "lift/lift.h"
+#include "x86/mode.h"
+
+struct choice {
+	size_t want;
+	u64 weight; /* instructions executed in its loops */
+	u32 instructions;
+	bool items[SCAN_ROOM]; /* to be lifted */
+	struct lifted *lifted;
+};
+
+struct lift_units {
+	const struct plan *plan;
+	const struct store *store;
+	struct choice *choices; /* in the order of the plan */
+	size_t count, room;
+	u32 *by_want; /* 1 + number of the choice, or 0 */
+	/* the threads */
+	atomic_size_t next, done;
+	atomic_bool stop;
+};
+
+/* Executions of each item, from those of its basic block. */
+static void count_items(const struct scan *scan, const struct want *want, u64 executed[SCAN_ROOM])
+{
+	u32 block = 0;
+
+	for (unsigned i = 0; i < scan->count; i++) {
+		block += scan->item[i].block;
+		executed[i] = block && block <= want->count_count ? want->counts[block - 1] : 0;
+	}
+}
+
+/* Marks the items of hot loops; returns how many instructions were executed in them. */
+static u64 find_hot_loops(const struct scan *scan, const struct want *want, u64 least, bool items[SCAN_ROOM])
+{
+	struct lift_loop loops[SCAN_ROOM];
+	u64 executed[SCAN_ROOM], total = 0;
+	unsigned count = lift_find_loops(scan, want->mode, loops);
+
+	memset(items, 0, SCAN_ROOM * sizeof(*items));
+	count_items(scan, want, executed);
+	for (unsigned n = 0; n < count; n++) {
+		u64 weight = 0;
+
+		for (unsigned i = loops[n].first; i <= loops[n].last; i++)
+			weight += executed[i];
+		if (weight < least || !lift_worth(scan, &loops[n], executed))
+			continue;
+		for (unsigned i = loops[n].first; i <= loops[n].last; i++)
+			items[i] = true;
+		total += weight;
+	}
+	return total;
+}
+
+static int consider(struct lift_units *units, size_t number, u64 least, struct err *err)
+{
+	const struct want *want = plan_at(units->plan, number);
+	struct choice choice = {.want = number};
+	struct scan scan;
+
+	if (!want->count_count || want->mode & MODE_CAREFUL)
+		return 0;
+	if (!plan_scan(units->store, &scan, want->pc, want->mode, want->bytes, want->length) || scan.straddles)
+		return 0;
+	choice.weight = find_hot_loops(&scan, want, least, choice.items);
+	if (!choice.weight)
+		return 0;
+	choice.instructions = scan.count;
+	if (units->count == units->room) {
+		size_t room = units->room * 2 + 256;
+		struct choice *choices = realloc(units->choices, room * sizeof(*choices));
+
+		if (!choices)
+			return err_set(err, "out of memory");
+		units->choices = choices;
+		units->room = room;
+	}
+	units->choices[units->count++] = choice;
+	return 0;
+}
+
+static int by_weight(const void *a, const void *b)
+{
+	const struct choice *x = a, *y = b;
+
+	if (x->weight != y->weight)
+		return x->weight > y->weight ? -1 : 1;
+	return x->want < y->want ? -1 : x->want > y->want;
+}
+
+static int by_want(const void *a, const void *b)
+{
+	const struct choice *x = a, *y = b;
+
+	return x->want < y->want ? -1 : x->want > y->want;
+}
+
+/* The hottest ones, as many as may be compiled. */
+static void limit(struct lift_units *units, u64 most)
+{
+	u64 sum = 0;
+	size_t kept = 0;
+
+	qsort(units->choices, units->count, sizeof(*units->choices), by_weight);
+	while (kept < units->count && sum + units->choices[kept].instructions <= most)
+		sum += units->choices[kept++].instructions;
+	units->count = kept;
+	qsort(units->choices, units->count, sizeof(*units->choices), by_want);
+}
+
+struct lift_units *lift_units_choose(const struct plan *plan, const struct store *store, const struct lift_rule *rule,
+				     struct err *err)
+{
+	struct lift_units *units = calloc(1, sizeof(*units));
+
+	if (units)
+		units->by_want = calloc(plan_count(plan) + 1, sizeof(*units->by_want));
+	if (!units || !units->by_want) {
+		free(units);
+		err_set(err, "out of memory");
+		return NULL;
+	}
+	units->plan = plan;
+	units->store = store;
+	for (size_t i = 0; i < plan_count(plan); i++) {
+		if (consider(units, i, rule->least, err) < 0) {
+			lift_units_destroy(units);
+			return NULL;
+		}
+	}
+	limit(units, rule->most);
+	for (size_t i = 0; i < units->count; i++)
+		units->by_want[units->choices[i].want] = (u32)i + 1;
+	return units;
+}
+
+void lift_units_destroy(struct lift_units *units)
+{
+	if (!units)
+		return;
+	for (size_t i = 0; i < units->count; i++)
+		lift_free(units->choices[i].lifted);
+	free(units->choices);
+	free(units->by_want);
+	free(units);
+}
+
+size_t lift_units_count(const struct lift_units *units)
+{
+	return units->count;
+}
+
+/* --- compiling --------------------------------------------------------------------------------------------------- */
+
+static void compile(struct lift_units *units, struct lift_worker *worker, struct choice *choice)
+{
+	const struct want *want = plan_at(units->plan, choice->want);
+	struct vcpu *v = (struct vcpu *)VCPU_ADDRESS;
+	struct lift_options options = {.counted = units->store->counted};
+	const char *reason;
+	struct scan scan;
+
+	if (units->store->counted)
+		options.tally = (u64)(uintptr_t)&v->tally[ORIGIN_AOT_LIFTED][!!(want->mode & MODE_USER)];
+	if (plan_scan(units->store, &scan, want->pc, want->mode, want->bytes, want->length))
+		choice->lifted = lift_compile(worker, &scan, choice->items, &options, &reason);
+}
+
+struct thread {
+	struct lift_units *units;
+	struct lift_worker *worker;
+	pthread_t id;
+	bool runs;
+};
+
+static void *run_thread(void *opaque)
+{
+	struct thread *thread = opaque;
+	struct lift_units *units = thread->units;
+	size_t number;
+
+	while (!atomic_load(&units->stop) && (number = atomic_fetch_add(&units->next, 1)) < units->count) {
+		compile(units, thread->worker, &units->choices[number]);
+		atomic_fetch_add(&units->done, 1);
+	}
+	return NULL;
+}
+
+static void wait_for_threads(struct lift_units *units, void (*progress)(void *opaque, size_t done), void *opaque)
+{
+	const struct timespec pause = {.tv_nsec = 20000000};
+	size_t done;
+
+	while ((done = atomic_load(&units->done)) < units->count) {
+		if (progress)
+			progress(opaque, done);
+		nanosleep(&pause, NULL);
+	}
+}
+
+int lift_units_compile(struct lift_units *units, unsigned threads, void (*progress)(void *opaque, size_t done),
+		       void *opaque, struct err *err)
+{
+	struct thread *thread = calloc(threads, sizeof(*thread));
+	int result = thread ? 0 : err_set(err, "out of memory");
+
+	atomic_store(&units->next, 0);
+	atomic_store(&units->done, 0);
+	atomic_store(&units->stop, false);
+	for (unsigned i = 0; i < threads && result == 0; i++) {
+		thread[i].units = units;
+		thread[i].worker = lift_worker_create(err);
+		if (!thread[i].worker)
+			result = -1;
+		else if (pthread_create(&thread[i].id, NULL, run_thread, &thread[i]))
+			result = err_set(err, "cannot start a thread");
+		else
+			thread[i].runs = true;
+	}
+	if (result == 0)
+		wait_for_threads(units, progress, opaque);
+	atomic_store(&units->stop, result < 0);
+	for (unsigned i = 0; thread && i < threads; i++) {
+		if (thread[i].runs)
+			pthread_join(thread[i].id, NULL);
+		lift_worker_destroy(thread[i].worker);
+	}
+	free(thread);
+	return result;
+}
+
+const struct lifted *lift_units_result(const struct lift_units *units, size_t number)
+{
+	u32 choice = units->by_want[number];
+
+	return choice ? units->choices[choice - 1].lifted : NULL;
+}

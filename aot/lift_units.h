@@ -1,0 +1,41 @@
+/* Which of the planned units have loops worth LLVM's time, and their lifting by several threads. */
+#ifndef AVANT_AOT_LIFT_UNITS_H
+#define AVANT_AOT_LIFT_UNITS_H
+
+#include "plan.h"
+
+struct lifted;
+struct lift_units;
+
+/*
+ * The cost rule. A loop is lifted if training runs executed at least `least` instructions in it, and if its accesses
+ * outweigh what entering it costs (lift_worth()). Loops that execute most come first; when the instructions of the
+ * chosen units exceed `most`, the rest is copied. Decided by counts alone: equal input gives equal caches.
+ */
+struct lift_rule {
+	u64 least; /* executed instructions */
+	u64 most;  /* instructions to be compiled */
+};
+
+#define LIFT_LEAST      20000u
+/* Instructions that LLVM compiles in a minute of processor time, low enough for slow machines. */
+#define LIFT_PER_MINUTE 60000u
+
+/* Makes the choice. NULL with a message in err. */
+struct lift_units *lift_units_choose(const struct plan *plan, const struct store *store, const struct lift_rule *rule,
+				     struct err *err);
+void lift_units_destroy(struct lift_units *units);
+
+size_t lift_units_count(const struct lift_units *units);
+
+/*
+ * Compiles all of them with so many threads. `progress` (or NULL) is called now and then, from the calling thread, with
+ * the number done. Returns 0, or -1 with a message in err.
+ */
+int lift_units_compile(struct lift_units *units, unsigned threads, void (*progress)(void *opaque, size_t done),
+		       void *opaque, struct err *err);
+
+/* What became of the planned unit with this number: NULL if it is to be copied. */
+const struct lifted *lift_units_result(const struct lift_units *units, size_t number);
+
+#endif

@@ -1,0 +1,29 @@
+/*
+ * Retranslates the copied units of a cache from the guest bytes that it keeps, and compares: code that the translator
+ * of this program would not have made at that place is found, whatever the file's digests say.
+ */
+#ifndef AVANT_AOT_RETRANSLATE_H
+#define AVANT_AOT_RETRANSLATE_H
+
+#include "util/err.h"
+#include "util/types.h"
+
+struct tcache;
+struct tcache_unit;
+
+struct retranslation {
+	u64 equal, different; /* copied units */
+	u64 lifted;           /* skipped: another tool makes them */
+};
+
+/* `what` about unit `number` is not as it should be. */
+typedef void retranslate_report(void *opaque, u32 number, const struct tcache_unit *unit, const char *what);
+
+/*
+ * The cache has passed tcache_verify_all(). Uses the addresses that the cache was linked to; a VM in the same process
+ * is in the way. Returns 0 and the result; or -1 with a message in err that names the file: it cannot be compared.
+ */
+int retranslate(struct tcache *cache, retranslate_report *report, void *opaque, struct retranslation *result,
+		struct err *err);
+
+#endif

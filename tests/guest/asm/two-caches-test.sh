@@ -1,0 +1,33 @@
+#!/bin/sh
+# Runs a guest with two caches, made from recorded runs of two other guests that have half of its code each:
+#   two-caches-test.sh AVANT GUEST HALF HALF
+set -u
+
+avant=$1 guest=$2 first=$3 second=$4
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# run KERNEL OPTION...
+run() {
+	kernel=$1
+	shift
+	status=0
+	"$avant" run --kernel "$kernel" --memory 64M --debug-exit --timeout 20 "$@" </dev/null || status=$?
+	[ $status = 43 ] && return
+	echo "$kernel with $*: status $status, not 43"
+	exit 1
+}
+
+run "$first" --record "$work/0.rec"
+run "$second" --record "$work/1.rec"
+for place in 0 1; do
+	"$avant" translate --kernel "$guest" --profile "$work/$place.rec" --only-recorded --place $place \
+		--output "$work/$place.tcache" >/dev/null || exit 1
+done
+run "$guest" --engine aot --cache "$work/0.tcache" --cache "$work/1.tcache" --stats "$work/stats.json"
+run "$guest" --engine aot --cache "$work/1.tcache" --cache "$work/0.tcache" --stats "$work/stats.json"
+grep -q '"units_translated": 0,' "$work/stats.json" || {
+	echo "not all code came from the caches:"
+	cat "$work/stats.json"
+	exit 1
+}
