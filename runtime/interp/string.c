@@ -281,8 +281,47 @@ static enum exec run_xlat(struct vcpu *v, const struct string_op *op)
 	return EXEC_OK;
 }
 
+/* The host address of `length` bytes in one page that the view in force lets be accessed so at once, else NULL. */
+static u8 *at_once(const struct vcpu *v, u64 gva, u64 length, unsigned access)
+{
+	const unsigned i = tlb_index(gva);
+	const u64 ntag = access == ACCESS_WRITE ? v->view->tlb_more[i].ntag_write : v->view->tlb[i].ntag_read;
+	const u64 offset = gva + ntag;
+
+	return offset < PAGE_SIZE && length <= PAGE_SIZE - offset ? (u8 *)(gva + v->view->tlb[i].addend) : NULL;
+}
+
+/* What nearly all REP MOVS and REP STOS of a kernel are: forward, within pages that are in the TLB. False: they are
+ * not. */
+static bool transfer_at_once(struct vcpu *v, const struct insn *insn, bool moves)
+{
+	const u64 count = v->gpr[RCX], length = count * insn->opsize;
+
+	if (!insn->rep || insn->addrsize != 8 || insn->seg != SEG_DS || count - 1 >= PAGE_SIZE || v->observe ||
+	    (v->rflags & (FLAG_DF | FLAG_TF)))
+		return false;
+	u8 *to = at_once(v, v->gpr[RDI], length, ACCESS_WRITE);
+	const u8 *from = moves ? at_once(v, v->gpr[RSI], length, ACCESS_READ) : NULL;
+
+	if (!to || (moves && !from))
+		return false;
+	if (moves) {
+		host_move(to, from, count, insn->opsize);
+		v->gpr[RSI] += length;
+	} else {
+		host_fill(to, v->gpr[RAX], count, insn->opsize);
+	}
+	v->gpr[RDI] += length;
+	v->gpr[RCX] = 0;
+	return true;
+}
+
 enum exec interp_string(struct vcpu *v, const struct insn *insn)
 {
+	const u8 opcode = insn->bytes[insn->opcode_at];
+
+	if (((opcode & 0xfe) == 0xa4 || (opcode & 0xfe) == 0xaa) && transfer_at_once(v, insn, opcode < 0xaa))
+		return EXEC_OK;
 	struct string_op op = {
 		.insn = insn,
 		.size = insn->opsize,
@@ -299,7 +338,7 @@ enum exec interp_string(struct vcpu *v, const struct insn *insn)
 	/* with a count of 0 the upper half of rcx is cleared nevertheless */
 	if (insn->rep && insn->addrsize == 4 && !count_left(v, &op))
 		v->gpr[RCX] = 0;
-	switch (insn->bytes[insn->opcode_at]) {
+	switch (opcode) {
 	case 0xa4:
 	case 0xa5:
 		return run_transfer(v, &op, true);
