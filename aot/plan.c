@@ -8,6 +8,10 @@
 
 #define PLAN_MAX (1u << 24) /* units */
 
+/* Code that is written anew all the time is the live translator's. */
+#define VERSIONS_MAX 64
+#define VERSION_BITS 20
+
 /* Memory that lives as long as the plan: bytes and counts do not move. */
 struct block {
 	struct block *next;
@@ -21,7 +25,9 @@ struct plan {
 	u32 *table; /* open hash by pc, mode, hash: 1 + number, or 0 */
 	size_t table_size;
 	struct block *blocks;
+	struct want ignored;
 	const struct store *store;
+	u8 versions[1 << VERSION_BITS];
 	struct scan scan; /* of the record being added */
 };
 
@@ -113,7 +119,16 @@ static int grow(struct plan *plan)
 	return 0;
 }
 
-/* The plan's own record of the want, new or known; NULL if memory is short. */
+/* How many versions of code at one address are planned, by a hash of the address. */
+static u8 *versions_at(struct plan *plan, u64 pc)
+{
+	return &plan->versions[(pc * 0x9e3779b97f4a7c15ULL) >> (64 - VERSION_BITS)];
+}
+
+/*
+ * The plan's own record of the want, new or known; &plan->ignored if its address has had too many versions already;
+ * NULL if memory is short.
+ */
 static struct want *enter(struct plan *plan, struct want want)
 {
 	if (plan->count == plan->room && (plan->count >= PLAN_MAX || grow(plan) < 0))
@@ -123,9 +138,12 @@ static struct want *enter(struct plan *plan, struct want want)
 
 	if (*place)
 		return &plan->wants[*place - 1];
+	if (*versions_at(plan, want.pc) == VERSIONS_MAX)
+		return &plan->ignored;
 	want.bytes = keep(plan, want.bytes, want.length);
 	if (!want.bytes)
 		return NULL;
+	++*versions_at(plan, want.pc);
 	plan->wants[plan->count] = want;
 	*place = (u32)++plan->count;
 	return &plan->wants[plan->count - 1];
@@ -178,6 +196,8 @@ static int add_record(struct plan *plan, struct tcache *file, const struct tcach
 					 .mode_mask = mask,
 					 .bytes = bytes,
 					 .length = (u16)record->guest_length});
+	if (want == &plan->ignored)
+		return 0;
 	if (!want || (record->count_count && add_counts(plan, want, counts, record->count_count) < 0))
 		return err_set(err, "out of memory");
 	return 0;
