@@ -29,17 +29,6 @@ struct lift_units {
 	atomic_bool stop;
 };
 
-/* Executions of each item, from those of its basic block. */
-static void count_items(const struct scan *scan, const struct want *want, u64 executed[SCAN_ROOM])
-{
-	u32 block = 0;
-
-	for (unsigned i = 0; i < scan->count; i++) {
-		block += scan->item[i].block;
-		executed[i] = block && block <= want->count_count ? want->counts[block - 1] : 0;
-	}
-}
-
 /* Marks the items of hot loops; returns how many instructions were executed in them. */
 static u64 find_hot_loops(const struct scan *scan, const struct want *want, u64 least, bool items[SCAN_ROOM])
 {
@@ -48,7 +37,7 @@ static u64 find_hot_loops(const struct scan *scan, const struct want *want, u64 
 	unsigned count = lift_find_loops(scan, want->mode, loops);
 
 	memset(items, 0, SCAN_ROOM * sizeof(*items));
-	count_items(scan, want, executed);
+	plan_count_items(scan, want, executed);
 	for (unsigned n = 0; n < count; n++) {
 		u64 weight = 0;
 

@@ -149,6 +149,16 @@ static struct want *enter(struct plan *plan, struct want want)
 	return &plan->wants[plan->count - 1];
 }
 
+void plan_count_items(const struct scan *scan, const struct want *want, u64 executed[SCAN_ROOM])
+{
+	u32 block = 0;
+
+	for (unsigned i = 0; i < scan->count; i++) {
+		block += scan->item[i].block;
+		executed[i] = block && block <= want->count_count ? want->counts[block - 1] : 0;
+	}
+}
+
 int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, struct err *err)
 {
 	u32 mask = translate_mode_mask(scan);
@@ -173,6 +183,23 @@ static int add_counts(struct plan *plan, struct want *want, const u64 *counts, u
 	/* equal bytes have equal blocks, unless somebody made the file up */
 	for (u32 i = 0; i < count && i < want->count_count; i++)
 		((u64 *)want->counts)[i] += counts[i];
+	return 0;
+}
+
+int plan_add_counted(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 *counts,
+		     u32 count, struct err *err)
+{
+	u32 mask = translate_mode_mask(scan);
+	struct want *want = enter(plan, (struct want){.pc = scan->pc,
+						      .mode = mode & mask,
+						      .mode_mask = mask,
+						      .bytes = bytes,
+						      .length = (u16)scan->bytes});
+
+	if (want == &plan->ignored || (want && want->count_count))
+		return 0;
+	if (!want || add_counts(plan, want, counts, count) < 0)
+		return err_set(err, "out of memory");
 	return 0;
 }
 

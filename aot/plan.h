@@ -40,6 +40,16 @@ int plan_add_recording(struct plan *plan, const char *path, struct err *err);
  * memory. */
 int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, struct err *err);
 
+/*
+ * Adds code that was executed so often, by basic block; unless it is there already with counts of its own. -1: out of
+ * memory.
+ */
+int plan_add_counted(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 *counts,
+		     u32 count, struct err *err);
+
+/* Executions of each item, from those of its basic block. */
+void plan_count_items(const struct scan *scan, const struct want *want, u64 executed[SCAN_ROOM]);
+
 /* Scans exactly these bytes; false if they are not one unit. */
 bool plan_scan(const struct store *store, struct scan *scan, u64 pc, u32 mode, const u8 *bytes, unsigned length);
 

@@ -3,6 +3,7 @@
 
 #include "build.h"
 #include "lift_units.h"
+#include "loop_heads.h"
 #include "plan.h"
 #include "progress.h"
 #include "scan_image.h"
@@ -122,7 +123,7 @@ static int read_inputs(struct job *job, struct err *err)
 		if (plan_add_recording(job->plan, options->profiles[i], err) < 0)
 			return -1;
 	}
-	return 0;
+	return plan_add_loop_heads(job->plan, build_store(job->build), HOT_COUNT, err);
 }
 
 /* Kernel code as it will be when the kernel has booted comes first: it gets the numbers of jump targets. */
@@ -155,11 +156,11 @@ static int scan_programs(struct job *job, struct err *err)
 {
 	const struct translate_options *o = job->options;
 
-	if (!o->initrd_path || o->only_recorded)
+	if (!o->initrd_path)
 		return 0;
-	if (discover_archive(o->initrd_path, &job->programs, err) < 0)
+	if (discover_archive(o->initrd_path, &job->programs, err) < 0) /* for names, if nothing else */
 		return -1;
-	for (u32 i = 0; i < job->programs.count; i++) {
+	for (u32 i = 0; i < job->programs.count && !o->only_recorded; i++) {
 		const struct archive_program *program = &job->programs.program[i];
 
 		if (program->verdict == PROGRAM_FIXED &&
