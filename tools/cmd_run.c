@@ -276,6 +276,8 @@ static int check_options(const struct command *command, struct run_options *run)
 					   "--record needs a run without caches: what they serve is not recorded");
 	if (config->record_path && config->engine == ENGINE_INTERP)
 		return command_usage_error(command, "--record needs the live engine");
+	if (config->trust_cache && config->cache_count)
+		warn("caches are used whoever owns them and may write to them");
 	config->cpu = cpu_model_find(run->cpu_name);
 	if (!config->cpu)
 		return command_usage_error(command, "--cpu: unknown model '%s'; '--cpu help' lists them",

@@ -232,12 +232,32 @@ void aot_number_targets(struct live *live)
 	}
 }
 
+/* Says so if the cache was made for kernels, and this is none of them. */
+static void check_kernel(struct tcache *file, const u8 digest[TCACHE_DIGEST_SIZE])
+{
+	u64 count = tcache_images_count(file);
+	const struct tcache_image *images = tcache_images(file, 0, count), *other = NULL;
+
+	for (u64 i = 0; images && i < count; i++) {
+		if (images[i].kind != TCACHE_IMAGE_KERNEL)
+			continue;
+		if (!memcmp(images[i].digest, digest, TCACHE_DIGEST_SIZE))
+			return;
+		other = &images[i];
+	}
+	if (other)
+		warn("'%s' was made for another kernel, '%s': only code that is the same in both is used",
+		     tcache_name(file), tcache_string(file, other->name) ?: "");
+}
+
 const u8 *aot_unpacked(const struct live *live, const u8 *file, u64 size, u64 *unpacked_size)
 {
 	u8 digest[TCACHE_DIGEST_SIZE];
 	const void *data;
 
 	tcache_image_digest(file, size, digest);
+	for (unsigned i = 0; i < live->aot_count; i++)
+		check_kernel(live->aot[i]->file, digest);
 	for (unsigned i = 0; i < live->aot_count; i++) {
 		if (tcache_unpacked(live->aot[i]->file, digest, &data, unpacked_size) == TCACHE_OK)
 			return data;

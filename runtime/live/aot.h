@@ -22,7 +22,10 @@ u64 aot_units(const struct live *live);
 /* Gives the numbered targets of all caches back to the live tables, which have been emptied. */
 void aot_number_targets(struct live *live);
 
-/* What some cache keeps as unpacked from the image file with these contents, checked; NULL if none does. */
+/*
+ * What some cache keeps as unpacked from the kernel file with these contents, checked; NULL if none does. Warns of
+ * caches that were made for another kernel.
+ */
 const u8 *aot_unpacked(const struct live *live, const u8 *file, u64 size, u64 *unpacked_size);
 
 /*

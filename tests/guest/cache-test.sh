@@ -101,9 +101,22 @@ if [ "$(id -u)" = 0 ]; then
 	refused foreign belongs
 	boot_repeatable trusted --engine aot --trust-cache --cache "$work/foreign.tcache"
 	cmp "$work/live.out" "$work/trusted.out" || fail "--trust-cache: the console differs"
+	grep -q "whoever owns them" "$work/trusted.err" || fail "--trust-cache does not say so"
 fi
 cp "$work/boot.rec" "$work/recording.tcache"
 refused recording ''
+
+# a good cache, but another kernel's: used where code is the same, and said so
+other=$(sh "$here/fetch-kernel.sh" linux-image-amd64) && {
+	"$avant" run --kernel "$other" --initrd "$work/initrd.img" --timeout 100 --clock instructions \
+		--append 'console=ttyS0 quiet panic=-1 avant.run="uname -r"' </dev/null >"$work/other-live.out"
+	"$avant" run --kernel "$other" --initrd "$work/initrd.img" --timeout 100 --clock instructions \
+		--append 'console=ttyS0 quiet panic=-1 avant.run="uname -r"' --cache "$work/counted.tcache" \
+		</dev/null >"$work/swapped.out" 2>"$work/swapped.err" || fail "swapped: exit status $?"
+	cmp "$work/other-live.out" "$work/swapped.out" || fail "swapped: the console differs"
+	[ "$(grep -c warning "$work/swapped.err")" = 1 ] && grep -q "counted.tcache.*another kernel" "$work/swapped.err" ||
+		fail "swapped: not one warning: $(cat "$work/swapped.err")"
+}
 
 # damage that is only found when a unit is wanted: it is translated instead
 cp "$work/counted.tcache" "$work/damaged.tcache"
