@@ -3,6 +3,7 @@
 #include "live/guest_bytes.h"
 #include "live/live.h"
 #include "live/record.h"
+#include "live/scan_cache.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -178,6 +179,7 @@ struct live *live_create(struct vm *vm, struct err *err)
 		return NULL;
 	}
 	live->vm = vm;
+	live->scans = scan_cache_create();
 	live->store.size = vm->config.code_cache_size;
 	live->frame_count = vm->ram.size >> PAGE_SHIFT;
 	live->store.bmi2 = __builtin_cpu_supports("bmi2");
@@ -218,6 +220,7 @@ void live_destroy(struct live *live)
 	for (unsigned i = 0; i < live->aot_count; i++)
 		aot_close(live->aot[i]);
 	recorder_destroy(live->recorder);
+	scan_cache_destroy(live->scans);
 	translation_destroy(live->translation);
 	free(live);
 }
@@ -302,8 +305,15 @@ static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, u32 mode, u64 
 	*next = NO_FRAME;
 	if (!bytes)
 		return false;
-	if (scan_unit(scan, v->rip, bytes, in_page, in_page, &options) == 0)
+	bool noted = (mode & (MODE_USER | MODE_CAREFUL)) == MODE_USER;
+
+	if (noted && scan_cache_find(live->scans, scan, v->rip, bytes, in_page, &options))
 		return true;
+	if (scan_unit(scan, v->rip, bytes, in_page, in_page, &options) == 0) {
+		if (noted)
+			scan_cache_note(live->scans, scan, bytes, &options);
+		return true;
+	}
 	if (mmu_fetch(v, v->rip + in_page, next) != EXEC_OK) {
 		*fault = true;
 		return false;

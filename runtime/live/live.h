@@ -18,6 +18,7 @@ struct translate_parts;
 struct scan;
 struct aot;
 struct recorder;
+struct scan_cache;
 
 /* In the low 2 GiB, as all that generated code names. */
 #define PREDICTION_ADDRESS 0x18000000UL /* the two stacks that generated code runs on */
@@ -56,6 +57,7 @@ struct live {
 	struct translation *translation; /* work area */
 	struct aot *aot[AOT_MAX];        /* caches in use */
 	unsigned aot_count;
+	struct scan_cache *scans;  /* or NULL */
 	struct recorder *recorder; /* or NULL */
 	/*
 	 * For tests, else NULL: parts of a unit to be emitted in another way than by copying (valid until it is called

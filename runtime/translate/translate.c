@@ -544,12 +544,15 @@ static void choose_registers(struct translation *t)
 	/* the first candidate is for loose accesses, unless there are none */
 	bool windows = !t->careful && !(t->parts && t->parts->no_windows);
 
-	window_plan(&t->plan, scan, candidates, windows ? count : 0, t->in_memory);
-	if (t->plan.loose && count)
-		window_plan(&t->plan, scan, candidates + 1, windows ? count - 1 : 0, t->in_memory);
+	window_find(&t->plan, scan, t->in_memory);
+	bool loose = window_assign(&t->plan, scan, candidates, windows ? count : 0);
+
+	if (loose && count)
+		window_assign(&t->plan, scan, candidates + 1, windows ? count - 1 : 0);
+	window_settle(&t->plan, scan);
 	t->reg_count = 0;
 	t->home = MEMORY_HOME & (u16)~t->resident;
-	t->loose_reg = t->plan.loose && count ? candidates[0] : NO_REG;
+	t->loose_reg = loose && count ? candidates[0] : NO_REG;
 	for (unsigned i = 0; i < count; i++) {
 		bool wanted = candidates[i] == t->loose_reg;
 

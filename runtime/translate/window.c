@@ -269,21 +269,37 @@ static void assign_registers(struct window_plan *plan, const u8 *regs, unsigned 
 	}
 }
 
-void window_plan(struct window_plan *plan, const struct scan *scan, const u8 *regs, unsigned reg_count, u16 in_memory)
+void window_find(struct window_plan *plan, const struct scan *scan, u16 in_memory)
 {
 	plan->count = plan->loose = 0;
 	find_windows(plan, scan, in_memory);
 	for (unsigned i = 0; i < plan->count; i++)
 		place_check(&plan->window[i], scan);
+}
+
+static bool is_loose(const struct window_plan *plan, u8 number)
+{
+	return number != WINDOW_NONE && plan->window[number].reg == 0xff;
+}
+
+unsigned window_assign(struct window_plan *plan, const struct scan *scan, const u8 *regs, unsigned reg_count)
+{
+	unsigned loose = plan->loose;
+
+	for (unsigned i = 0; i < plan->count; i++)
+		plan->window[i].reg = 0xff;
 	assign_registers(plan, regs, reg_count);
+	for (unsigned i = 0; i < scan->count; i++)
+		loose += is_loose(plan, plan->operand[i]) + is_loose(plan, plan->stack[i]);
+	return loose;
+}
+
+void window_settle(struct window_plan *plan, const struct scan *scan)
+{
 	for (unsigned i = 0; i < scan->count; i++) {
-		if (plan->operand[i] != WINDOW_NONE && plan->window[plan->operand[i]].reg == 0xff) {
+		if (is_loose(plan, plan->operand[i]))
 			plan->operand[i] = WINDOW_NONE;
-			plan->loose++;
-		}
-		if (plan->stack[i] != WINDOW_NONE && plan->window[plan->stack[i]].reg == 0xff) {
+		if (is_loose(plan, plan->stack[i]))
 			plan->stack[i] = WINDOW_NONE;
-			plan->loose++;
-		}
 	}
 }

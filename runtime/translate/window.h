@@ -45,7 +45,13 @@ struct window_plan {
  */
 bool window_simple_operand(const struct insn *insn, u16 in_memory);
 
-/* Finds windows and gives them registers out of `regs`; accesses for which none is left are loose. */
-void window_plan(struct window_plan *plan, const struct scan *scan, const u8 *regs, unsigned reg_count, u16 in_memory);
+/* Finds windows. They have no registers yet. */
+void window_find(struct window_plan *plan, const struct scan *scan, u16 in_memory);
+
+/* Gives them registers out of `regs`, anew each time; returns how many accesses are loose for lack of one. */
+unsigned window_assign(struct window_plan *plan, const struct scan *scan, const u8 *regs, unsigned reg_count);
+
+/* No more registers will be given: accesses by windows without one are loose. */
+void window_settle(struct window_plan *plan, const struct scan *scan);
 
 #endif
