@@ -35,9 +35,6 @@ bool lift_possible(const struct insn *insn, u32 mode);
 struct lift_options {
 	bool counted; /* blocks take their instructions off vcpu.budget */
 	u64 tally;    /* address (low 2 GiB) of a u64 to which blocks add their instructions, or 0 */
-	/* The arithmetic flags that code at guest address pc may read, for direct exits; NULL: all of them. */
-	u16 (*live_flags)(void *opaque, u64 pc);
-	void *opaque;
 };
 
 /* How lifted code is left: by a jump to a stub that place.c emits. Flags that are live are in r10. */

@@ -61,7 +61,8 @@ void translate_restore_flags(struct translation *t, u8 temp)
 	take_rax_back(t, temp);
 }
 
-void translate_clobber_flags(struct translation *t, u8 temp)
+/* A sequence that destroys flags follows. */
+static void clobber_flags(struct translation *t, u8 temp)
 {
 	if (!t->item->live_in) {
 		t->flags_saved = false;
@@ -210,7 +211,7 @@ static struct cold *emit_look_up(struct translation *t, u8 s, struct address a, 
 	struct emitter *e = &t->e;
 	bool simple = a.base != HOST_R10;
 
-	translate_clobber_flags(t, s);
+	clobber_flags(t, s);
 	s32 tag = emit_tag_check(t, s, a, size, write);
 	struct cold *cold = translate_cold(t, COLD_TLB, emit_jcc(e, CC_A));
 
@@ -246,7 +247,7 @@ static struct cold *emit_cell_check(struct translation *t, u8 s, struct address 
 	bool simple = a.base != HOST_R10;
 	u8 difference = simple ? HOST_R10 : s;
 
-	translate_clobber_flags(t, s);
+	clobber_flags(t, s);
 	emit_load(e, difference, cell_field(cell, offsetof(struct tlb_cell, ntag)));
 	emit_lea(e, difference, (struct address){0, difference, a.base, 1, a.disp});
 	emit_alu_imm(e, 7, difference, (s32)(PAGE_SIZE - size));
@@ -352,7 +353,7 @@ static struct address emit_constant_check(struct translation *t, u64 gva, unsign
 	s32 entry = (s32)(tlb_index(gva) * sizeof(struct tlb_entry));
 	struct address tag = ADDRESS_GS(NO_REG, entry + (s32)(write ? TLB_WRITE_TAG : TLB_READ_TAG));
 
-	translate_clobber_flags(t, HOST_R10);
+	clobber_flags(t, HOST_R10);
 	if ((s64)ntag == (s32)ntag) {
 		emit_rm(e, true, 0x81, 7, tag);
 		emit_u32(e, (u32)ntag);

@@ -2,8 +2,8 @@
  * The guest code that one unit will cover: decoded instructions in address order, which of them are jumped to, and
  * which flags are live before each. Knows the guest's bytes only, no VMM state, so that aot can use it too.
  */
-#ifndef AVANT_LIVE_SCAN_H
-#define AVANT_LIVE_SCAN_H
+#ifndef AVANT_TRANSLATE_SCAN_H
+#define AVANT_TRANSLATE_SCAN_H
 
 #include "x86/insn.h"
 

@@ -125,7 +125,7 @@ struct store {
 	u8 *code;    /* the address that it runs at */
 	u64 size;    /* bytes */
 	u64 used;
-	/* tables; element 0 of each is not used, except for offline links */
+	/* tables; element 0 of each is not used, except for links and instructions of an offline store */
 	struct unit *units;
 	struct pc_entry *pcs;
 	struct entry *entries;
@@ -158,12 +158,6 @@ struct store {
 static inline u32 store_offset(const struct store *store, const u8 *writable)
 {
 	return (u32)(writable - store->code_rw);
-}
-
-/* Offset in the live engine's terms of an offset in this store's buffer. */
-static inline u32 store_live_offset(const struct store *store, u32 offset)
-{
-	return (u32)((u64)(uintptr_t)store->code - LIVE_CODE_ADDRESS) + offset;
 }
 
 /* New elements; NULL (false) when the table is full. */
