@@ -65,7 +65,7 @@ static int carve_tables(struct build *build, struct err *err)
 
 	store->unit_max = store->bound_first = 1u << 20;
 	store->pc_max = 1u << 25;
-	store->entry_max = store->landing_max = 1u << 23;
+	store->entry_max = 1u << 23;
 	store->link_max = CELLS_SIZE / sizeof(u64);
 	store->insn_max = INSNS_SIZE / sizeof(struct insn);
 	store->target_max = first_target(build) + PLACE_TARGETS;
@@ -79,7 +79,6 @@ static int carve_tables(struct build *build, struct err *err)
 		{(void **)&build->lifted, store->unit_max * sizeof(bool)},
 		{(void **)&store->pcs, store->pc_max * sizeof(struct pc_entry)},
 		{(void **)&store->entries, store->entry_max * sizeof(struct entry)},
-		{(void **)&store->landings, store->landing_max * sizeof(u32)},
 		{(void **)&store->links, store->link_max * sizeof(struct link)},
 		{(void **)&store->targets, TARGET_SIZE * sizeof(struct target)},
 		{(void **)&store->target_hash, sizeof(u32) << TARGET_HASH_BITS},
@@ -123,7 +122,7 @@ struct build *build_create(const struct build_options *options, struct err *err)
 		return NULL;
 	}
 	store->size = CODE_SIZE;
-	store->unit_count = store->pc_count = store->entry_count = store->landing_count = 1;
+	store->unit_count = store->pc_count = store->entry_count = 1;
 	store->target_count = first_target(build);
 	store->first_link = AOT_FIRST_LINK + options->place * PLACE_LINKS;
 	store->bmi2 = true;

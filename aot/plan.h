@@ -11,8 +11,6 @@
 #include "util/err.h"
 #include "util/types.h"
 
-#define WANT_BYTES_MAX 4112u /* of one unit: a page, or an instruction that reaches into the next one */
-
 struct want {
 	u64 pc;
 	u64 hash[2];       /* of the bytes */

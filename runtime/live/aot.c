@@ -19,6 +19,8 @@ _Static_assert(offsetof(struct pc_entry, guest) == offsetof(struct tcache_pc, gu
 _Static_assert(offsetof(struct pc_entry, home) == offsetof(struct tcache_pc, home), "layout");
 _Static_assert(offsetof(struct pc_entry, left) == offsetof(struct tcache_pc, left), "layout");
 
+_Static_assert(AOT_MAX == VM_CACHES_MAX, "as many as can be named");
+
 /* What is kept of each of the cache's units. */
 struct binding {
 	u32 unit; /* number in the live tables that it has, or had; UNIT_NONE if none since these were emptied */

@@ -131,7 +131,7 @@ struct store {
 	struct entry *entries;
 	struct link *links;
 	struct insn *insns;
-	u32 *landings; /* offsets; live only */
+	u32 *landings; /* offsets; live only, else landing_max is 0 */
 	u64 *counters; /* how often a block was entered, when recording */
 	u64 *cells;    /* by link; offline only, else NULL */
 	struct target *targets;
@@ -165,7 +165,7 @@ struct pc_entry *store_add_pc(struct store *store);
 struct link *store_add_link(struct store *store);
 struct insn *store_add_insn(struct store *store);
 u64 *store_add_counter(struct store *store);
-/* A place that host returns come back to. */
+/* A place that host returns come back to; nothing in an offline store. */
 void store_add_landing(struct store *store, u32 code);
 /* A place (offset) that is entered with v->rip == pc. */
 bool store_add_entry(struct store *store, u32 unit, u64 pc, u32 code);

@@ -86,7 +86,7 @@ head -c 1000000 "$work/counted.tcache" >"$work/truncated.tcache"
 refused truncated 'bytes'
 cp "$work/counted.tcache" "$work/header.tcache"
 poke "$work/header.tcache" 100 '\377'
-refused header ''
+refused header 'malformed text'
 cp "$work/counted.tcache" "$work/version.tcache"
 poke "$work/version.tcache" 8 '\377'
 refused version version
@@ -103,7 +103,7 @@ if [ "$(id -u)" = 0 ]; then
 	cmp "$work/live.out" "$work/trusted.out" || fail "--trust-cache: the console differs"
 fi
 cp "$work/boot.rec" "$work/recording.tcache"
-refused recording ''
+refused recording 'does not say where its code belongs'
 
 # damage that is only found when a unit is wanted: it is translated instead
 cp "$work/counted.tcache" "$work/damaged.tcache"
