@@ -103,7 +103,7 @@ if [ "$(id -u)" = 0 ]; then
 	cmp "$work/live.out" "$work/trusted.out" || fail "--trust-cache: the console differs"
 fi
 cp "$work/boot.rec" "$work/recording.tcache"
-refused recording 'does not say where its code belongs'
+refused recording 'made with other options'
 
 # damage that is only found when a unit is wanted: it is translated instead
 cp "$work/counted.tcache" "$work/damaged.tcache"
