@@ -18,11 +18,11 @@
 #define CELLS_SIZE    0x02000000UL /* 32 MiB: 4 million links */
 #define INSNS_SIZE    (PLACE_SIZE - CODE_SIZE - CELLS_SIZE)
 #define PLACE_LINKS   (1u << 24)
-/* Numbers of targets: what is left is the live translator's. */
+/* Numbers of targets: what is left is the live engine's. */
 #define PLACE_TARGETS 24576u
 
 _Static_assert(AOT_ADDRESS + PLACES * PLACE_SIZE <= AOT_END, "places lie in the area for caches");
-_Static_assert(PLACES *PLACE_TARGETS < TARGET_SIZE, "the live translator has numbers, too");
+_Static_assert(PLACES *PLACE_TARGETS < TARGET_SIZE, "the live engine has numbers, too");
 _Static_assert(CELLS_SIZE / sizeof(u64) <= PLACE_LINKS, "links of different places have different numbers");
 
 struct build {
@@ -35,6 +35,12 @@ struct build {
 	u64 tables_size;
 	u64 address;
 };
+
+/* The first number that the place may give to a target; 0 is none. */
+static u32 first_target(const struct build *build)
+{
+	return 1 + build->options.place * PLACE_TARGETS;
+}
 
 struct store *build_store(struct build *build)
 {
@@ -59,10 +65,10 @@ static int carve_tables(struct build *build, struct err *err)
 
 	store->unit_max = store->bound_first = 1u << 20;
 	store->pc_max = 1u << 25;
-	store->entry_max = store->landing_max = 1u << 23;
+	store->entry_max = 1u << 23;
 	store->link_max = CELLS_SIZE / sizeof(u64);
 	store->insn_max = INSNS_SIZE / sizeof(struct insn);
-	store->target_max = 1 + (build->options.place + 1) * PLACE_TARGETS;
+	store->target_max = first_target(build) + PLACE_TARGETS;
 
 	struct {
 		void **table;
@@ -73,7 +79,6 @@ static int carve_tables(struct build *build, struct err *err)
 		{(void **)&build->lifted, store->unit_max * sizeof(bool)},
 		{(void **)&store->pcs, store->pc_max * sizeof(struct pc_entry)},
 		{(void **)&store->entries, store->entry_max * sizeof(struct entry)},
-		{(void **)&store->landings, store->landing_max * sizeof(u32)},
 		{(void **)&store->links, store->link_max * sizeof(struct link)},
 		{(void **)&store->targets, TARGET_SIZE * sizeof(struct target)},
 		{(void **)&store->target_hash, sizeof(u32) << TARGET_HASH_BITS},
@@ -117,8 +122,8 @@ struct build *build_create(const struct build_options *options, struct err *err)
 		return NULL;
 	}
 	store->size = CODE_SIZE;
-	store->unit_count = store->pc_count = store->entry_count = store->landing_count = 1;
-	store->target_count = 1 + options->place * PLACE_TARGETS;
+	store->unit_count = store->pc_count = store->entry_count = 1;
+	store->target_count = first_target(build);
 	store->first_link = AOT_FIRST_LINK + options->place * PLACE_LINKS;
 	store->bmi2 = true;
 	store->counted = options->counted;
@@ -256,10 +261,8 @@ static void write_tables(struct writing *w)
 	}
 	tcache_writer_end(writer);
 	tcache_writer_chunk(writer, TCACHE_TYPE_cells, store->cells, store->link_count * sizeof(u64));
-	u32 first_target = 1 + w->build->options.place * PLACE_TARGETS;
-
 	tcache_writer_begin(writer, TCACHE_TYPE_targets);
-	for (u32 i = first_target; i < store->target_count; i++)
+	for (u32 i = first_target(w->build); i < store->target_count; i++)
 		tcache_writer_append(writer, &store->targets[i].pc, sizeof(u64));
 	tcache_writer_end(writer);
 	write_insns(w);
@@ -285,7 +288,6 @@ static struct tcache_unit unit_record(struct writing *w, u32 n, build_namer *nam
 		.flags = w->build->lifted[n] ? TCACHE_UNIT_LIFTED : TCACHE_UNIT_COPIED,
 		.guest_length = want->length,
 		.instruction_count = unit->instructions,
-		.image = 0,
 		.code_offset = unit->code,
 		.code_length = unit->code_end - unit->code,
 		.body_offset = unit->body - unit->code,
@@ -355,7 +357,7 @@ static void write_placement(struct writing *w)
 		.cells_address = build->address + CODE_SIZE,
 		.insns_address = build->address + CODE_SIZE + CELLS_SIZE,
 		.insn_size = sizeof(struct insn),
-		.first_target = 1 + build->options.place * PLACE_TARGETS,
+		.first_target = first_target(build),
 		.first_link = build->store.first_link,
 	};
 

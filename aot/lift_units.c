@@ -188,6 +188,16 @@ static void *run_thread(void *opaque)
 	return NULL;
 }
 
+static int start(struct thread *thread, struct err *err)
+{
+	int error = pthread_create(&thread->id, NULL, run_thread, thread);
+
+	if (error)
+		return err_set(err, "cannot start a thread: %s", strerror(error));
+	thread->runs = true;
+	return 0;
+}
+
 static void wait_for_threads(struct lift_units *units, void (*progress)(void *opaque, size_t done), void *opaque)
 {
 	const struct timespec pause = {.tv_nsec = 20000000};
@@ -214,10 +224,8 @@ int lift_units_compile(struct lift_units *units, unsigned threads, void (*progre
 		thread[i].worker = lift_worker_create(err);
 		if (!thread[i].worker)
 			result = -1;
-		else if (pthread_create(&thread[i].id, NULL, run_thread, &thread[i]))
-			result = err_set(err, "cannot start a thread");
 		else
-			thread[i].runs = true;
+			result = start(&thread[i], err);
 	}
 	if (result == 0)
 		wait_for_threads(units, progress, opaque);

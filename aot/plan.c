@@ -211,7 +211,8 @@ static int add_record(struct plan *plan, struct tcache *file, const struct tcach
 
 	if (!bytes || !counts)
 		return err_set(err, "%s", tcache_error(file));
-	if (record->guest_length == 0 || record->guest_length > WANT_BYTES_MAX || record->count_count > PAGE_SIZE)
+	if (record->guest_length == 0 || record->guest_length > TCACHE_MAX_GUEST_LENGTH ||
+	    record->count_count > PAGE_SIZE)
 		return err_set(err, "recording '%s' holds code of %u bytes with %u blocks: it is damaged",
 			       tcache_name(file), record->guest_length, record->count_count);
 	if (!plan_scan(plan->store, &plan->scan, record->pc, record->mode, bytes, record->guest_length))

@@ -1,7 +1,7 @@
 /*
  * What is to be translated: guest code as units, each with its address, mode, bytes, and how often its basic blocks ran
- * in training runs. Fed by recordings (avant run --record) and by the pre-scan; order is that of first mention, which
- * is also the order of code in the cache.
+ * in training runs. Fed by recordings (avant run --record) and by the pre-scan; order is that of first mention, in
+ * which cmd_translate.c goes through the hot ones, the others that were executed, and the rest.
  */
 #ifndef AVANT_AOT_PLAN_H
 #define AVANT_AOT_PLAN_H
@@ -10,8 +10,6 @@
 #include "translate/store.h"
 #include "util/err.h"
 #include "util/types.h"
-
-#define WANT_BYTES_MAX 4112u /* of one unit: a page, or an instruction that reaches into the next one */
 
 struct want {
 	u64 pc;
@@ -26,7 +24,7 @@ struct want {
 
 struct plan;
 
-/* scan_options(mode): how translations for this mode are scanned. */
+/* `store` says how translations are scanned, and must outlive the plan. NULL with a message in err. */
 struct plan *plan_create(const struct store *store, struct err *err);
 void plan_destroy(struct plan *plan);
 
@@ -36,8 +34,9 @@ void plan_destroy(struct plan *plan);
  */
 int plan_add_recording(struct plan *plan, const char *path, struct err *err);
 
-/* Adds code that nobody has seen executed, `bytes` of what was scanned, unless it is there already. -1: out of
- * memory. */
+/*
+ * Adds code that nobody has seen executed, `bytes` of what was scanned, unless it is there already. -1: out of memory.
+ */
 int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, struct err *err);
 
 /*

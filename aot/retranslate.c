@@ -111,18 +111,17 @@ static int prepare_store(struct work *w, struct err *err)
 	store->units = w->units;
 	store->unit_max = store->bound_first = 2;
 	store->pc_max = UNIT_PCS;
-	store->entry_max = store->landing_max = UNIT_ENTRIES;
+	store->entry_max = UNIT_ENTRIES;
 	store->bmi2 = true;
 	store->origin = ORIGIN_AOT_COPIED;
 	store->pcs = calloc(UNIT_PCS, sizeof(*store->pcs));
 	store->entries = calloc(UNIT_ENTRIES, sizeof(*store->entries));
-	store->landings = calloc(UNIT_ENTRIES, sizeof(*store->landings));
 	store->links = calloc(store->link_max + 1, sizeof(*store->links));
 	store->targets = calloc(TARGET_SIZE, sizeof(*store->targets));
 	store->target_hash = calloc(1u << TARGET_HASH_BITS, sizeof(*store->target_hash));
 	w->translation = translation_create();
-	if (!store->pcs || !store->entries || !store->landings || !store->links || !store->targets ||
-	    !store->target_hash || !w->translation)
+	if (!store->pcs || !store->entries || !store->links || !store->targets || !store->target_hash ||
+	    !w->translation)
 		return err_set(err, "out of memory");
 	for (u32 i = 0; i < targets; i++)
 		store_set_target(store, place->first_target + i, pcs[i]);
@@ -139,7 +138,6 @@ static void release(struct work *w)
 	}
 	free(w->store.pcs);
 	free(w->store.entries);
-	free(w->store.landings);
 	free(w->store.links);
 	free(w->store.targets);
 	free(w->store.target_hash);
@@ -160,7 +158,7 @@ static const char *make_again(struct work *w, const struct tcache_unit_view *vie
 	if (translate_mode_mask(scan) != unit->mode_mask)
 		return "mode mask differs";
 	store->unit_count = 1;
-	store->pc_count = store->entry_count = store->landing_count = 1;
+	store->pc_count = store->entry_count = 1;
 	store->link_count = unit->link_first;
 	store->insn_count = unit->insn_first;
 	store->used = unit->code_offset;

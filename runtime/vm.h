@@ -83,7 +83,7 @@ struct vm {
 	struct acpi_pm *pm;
 	struct boot_timer *boot_timer;
 	struct console *console;
-	struct live *live;     /* the live translator's code cache and tables */
+	struct live *live;     /* the live engine's code cache and tables */
 	struct interp *interp; /* decode cache of the single-instruction path */
 	struct vm_stats stats;
 	void *signal_stack;

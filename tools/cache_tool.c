@@ -94,7 +94,8 @@ struct hex_text chunk_type_text(u32 type)
 	return name;
 }
 
-struct hex_text address_text(u64 address)
+/* "0x…" */
+static struct hex_text address_text(u64 address)
 {
 	struct hex_text hex;
 

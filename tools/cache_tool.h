@@ -35,8 +35,6 @@ struct hex_text {
 struct hex_text hex_text(const void *data, size_t size);
 /* "IMGS", or hexadecimal if it is not printable. */
 struct hex_text chunk_type_text(u32 type);
-/* "0x…" */
-struct hex_text address_text(u64 address);
 
 /* "lifted" or "copied", with ",cold"; "?" for what no good file has. */
 const char *unit_kind_text(u32 flags);

@@ -85,7 +85,6 @@ static const struct option_spec option_specs[] = {
 };
 
 struct job {
-	const struct command *command;
 	const struct translate_options *options;
 	struct plan *plan;
 	struct build *build;
@@ -96,7 +95,9 @@ struct job {
 	u64 kernel_size;
 	struct lift_units *lift;
 	struct progress progress;
-	u64 copied, lifted, skipped, left_out;
+	u64 units, lifted; /* translated, and those of them with lifted loops */
+	u64 left_out;      /* no room, or more than --unseen */
+	u64 skipped;       /* recorded bytes that are not one unit */
 };
 
 static int read_file(const char *path, const char *what, u8 **data, u64 *size, struct err *err)
@@ -126,7 +127,7 @@ static int read_inputs(struct job *job, struct err *err)
 	return plan_add_loop_heads(job->plan, build_store(job->build), HOT_COUNT, err);
 }
 
-/* Kernel code as it will be when the kernel has booted comes first: it gets the numbers of jump targets. */
+/* Kernel code as it will be when the kernel has booted goes before code as linked, if there is no room for both. */
 static int scan_kernel(struct job *job, struct err *err)
 {
 	const struct translate_options *o = job->options;
@@ -139,7 +140,7 @@ static int scan_kernel(struct job *job, struct err *err)
 		/* not Linux as it is known here: what has been executed can be translated all the same, without names
 		 */
 		if (!o->profile_count)
-			return err_set(err, "%s", why.text);
+			return err_set(err, "cannot scan '%s': %s", o->kernel_path, why.text);
 		if (!o->only_recorded)
 			warn("'%s' is not scanned: %s", o->kernel_path, why.text);
 		return 0;
@@ -212,10 +213,7 @@ static enum build_result translate_one(struct job *job, size_t number)
 	const struct want *want = plan_at(job->plan, number);
 	const struct lifted *lifted = lift_units_result(job->lift, number);
 
-	if (!lifted)
-		return build_copy(job->build, want);
-	job->lifted++;
-	return build_lifted(job->build, want, lifted);
+	return lifted ? build_lifted(job->build, want, lifted) : build_copy(job->build, want);
 }
 
 /*
@@ -248,7 +246,8 @@ static void translate_heat(struct job *job, enum heat heat, u64 limit)
 		}
 		switch (translate_one(job, i)) {
 		case BUILD_OK:
-			job->copied++;
+			job->units++;
+			job->lifted += lift_units_result(job->lift, i) != NULL;
 			break;
 		case BUILD_SKIPPED:
 			job->skipped++;
@@ -273,6 +272,58 @@ static void translate_all(struct job *job)
 	}
 }
 
+static void log_report(FILE *log, const char *name, const struct report *report)
+{
+	if (report->text)
+		fprintf(log, "--- %s\n%s", name, report->text);
+}
+
+/* The build log: what was found, what was not, and what became of it. The caller frees it; NULL: out of memory. */
+static char *make_log(const struct job *job)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *log = open_memstream(&text, &size);
+
+	if (!log)
+		return NULL;
+	log_report(log, "kernel, patched", &job->patched.report);
+	log_report(log, "kernel, as linked", &job->linked.report);
+	log_report(log, "initrd", &job->programs.report);
+	for (u32 i = 0; i < job->programs.count; i++)
+		log_report(log, job->programs.program[i].image.name, &job->programs.program[i].image.report);
+	fprintf(log,
+		"--- units\n%zu planned, %llu translated, %llu of these with lifted loops, %llu left out, %llu not "
+		"valid\n",
+		plan_count(job->plan), (unsigned long long)job->units, (unsigned long long)job->lifted,
+		(unsigned long long)job->left_out, (unsigned long long)job->skipped);
+	if (fclose(log) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+static int write_cache(struct job *job, struct err *err)
+{
+	const struct translate_options *options = job->options;
+	struct build_image kernel = {.path = options->kernel_path,
+				     .kind = TCACHE_IMAGE_KERNEL,
+				     .file = job->kernel_file,
+				     .file_size = job->kernel_size};
+	char *log = make_log(job);
+	int result;
+
+	if (!log)
+		return err_set(err, "out of memory");
+	if (job->kernel.unpacked.data) {
+		kernel.data = job->kernel.elf;
+		kernel.data_size = job->kernel.elf_size;
+	}
+	result = build_write(job->build, options->output, &kernel, 1, name_of, job, log, err);
+	free(log);
+	return result;
+}
+
 static int run_job(struct job *job, struct err *err)
 {
 	const struct translate_options *options = job->options;
@@ -281,7 +332,6 @@ static int run_job(struct job *job, struct err *err)
 					      .exact_flags = options->exact_flags,
 					      .returns_host = !options->table,
 					      .guest_cpu = cpu_model_name(cpu_model_find(options->cpu_name))};
-	struct build_image images[] = {{.path = options->kernel_path, .kind = TCACHE_IMAGE_KERNEL}};
 
 	job->build = build_create(&build_options, err);
 	if (!job->build)
@@ -291,19 +341,13 @@ static int run_job(struct job *job, struct err *err)
 	    lift_loops(job, err) < 0)
 		return -1;
 	translate_all(job);
-	images[0].file = job->kernel_file;
-	images[0].file_size = job->kernel_size;
-	if (job->kernel.unpacked.data) {
-		images[0].data = job->kernel.elf;
-		images[0].data_size = job->kernel.elf_size;
-	}
-	return build_write(job->build, options->output, images, ARRAY_SIZE(images), name_of, job, "", err);
+	return write_cache(job, err);
 }
 
 static int translate_main(const struct command *command, void *parsed)
 {
 	struct translate_options *options = parsed;
-	struct job job = {.command = command, .options = options};
+	struct job job = {.options = options};
 	struct err err = ERR_INIT;
 	int status = STATUS_OK;
 
@@ -317,9 +361,8 @@ static int translate_main(const struct command *command, void *parsed)
 	if (run_job(&job, &err) < 0)
 		status = command_error(command, "%s", err.text);
 	else
-		printf("%s: %llu units, %llu of them with lifted loops; %llu left out for lack of room\n",
-		       options->output, (unsigned long long)job.copied, (unsigned long long)job.lifted,
-		       (unsigned long long)job.left_out);
+		printf("%s: %llu units, %llu of them with lifted loops; %llu left out\n", options->output,
+		       (unsigned long long)job.units, (unsigned long long)job.lifted, (unsigned long long)job.left_out);
 	lift_units_destroy(job.lift);
 	build_destroy(job.build);
 	plan_destroy(job.plan);

@@ -29,7 +29,7 @@ enum entry_source {
 	ENTRY_POINTER = BIT(5),    /* data or an immediate holds this address (the kernel's relocations say where) */
 	ENTRY_PLT = BIT(6),        /* slot of a procedure linkage table */
 	ENTRY_INIT = BIT(7),       /* .init_array, .fini_array and the like */
-	ENTRY_CALL = BIT(8),       /* target of a direct call (units_next(), image_add_calls()) */
+	ENTRY_CALL = BIT(8),       /* target of a direct call (units_note_entries()) */
 	ENTRY_JUMP_TABLE = BIT(9), /* target of an indirect jump through a table */
 	ENTRY_SOURCES = 10,
 };

@@ -41,7 +41,6 @@ static void read_sections(struct elf_file *elf, const Elf64_Ehdr *header)
 		part->address = sh.sh_addr;
 		part->offset = sh.sh_type == SHT_NOBITS ? 0 : sh.sh_offset;
 		part->size = sh.sh_type == SHT_NOBITS ? 0 : sh.sh_size;
-		part->memory_size = sh.sh_size;
 		part->entry_size = sh.sh_entsize;
 		part->link = sh.sh_link;
 		note_end(elf, part->offset + part->size);
@@ -77,7 +76,6 @@ static int read_segments(struct elf_file *elf, const Elf64_Ehdr *header, const c
 			.address = ph.p_vaddr,
 			.offset = ph.p_offset,
 			.size = ph.p_filesz,
-			.memory_size = ph.p_memsz,
 		};
 		note_end(elf, ph.p_offset + ph.p_filesz);
 	}

@@ -67,7 +67,7 @@ void features_of(const struct cpu_model *cpu, unsigned bug_word, bool newer, str
 {
 	if (!cpu)
 		cpu = cpu_model_at(0);
-	*features = (struct features){.bug_word = bug_word};
+	*features = (struct features){0};
 	for (unsigned i = 0; i < FEATURE_COUNT; i++) {
 		const struct cpu_feature_bit *feature = &cpu_feature_bits[i];
 

@@ -49,8 +49,7 @@ struct elf_part {
 	u32 type;
 	u64 flags;
 	u64 address, offset;
-	u64 size;        /* bytes in the file: 0 for SHT_NOBITS; within the file, else the part does not exist */
-	u64 memory_size; /* of a segment */
+	u64 size; /* bytes in the file: 0 for SHT_NOBITS; within the file, else the part does not exist */
 	u64 entry_size;
 	u32 link;
 };
@@ -105,7 +104,7 @@ struct kallsyms {
 	struct collector symbols; /* name: offset into names, until the arena has stopped growing */
 	char *names;              /* zero-terminated */
 	u64 names_size;
-	u64 token_table, token_index, name_table, markers, offsets, relative_base; /* addresses, for the report */
+	u64 token_table, token_index, name_table, markers, offsets; /* addresses, for the report */
 	u32 count;
 };
 
@@ -154,11 +153,11 @@ static inline u64 table_relative(const struct table *table, u64 offset)
 
 struct features {
 	u32 word[FEATURE_WORDS];
-	unsigned bug_word; /* the first word of bugs (Linux' NCAPINTS) */
 };
 
 /*
- * What Linux' boot_cpu_data will hold on this model when it applies alternatives. `newer`: a kernel with the newer
+ * What Linux' boot_cpu_data will hold on this model when it applies alternatives. `bug_word`: the first word of bugs
+ * (Linux' NCAPINTS). `newer`: a kernel with the newer
  * layout of alternatives, which has some bits of its own elsewhere.
  */
 void features_of(const struct cpu_model *cpu, unsigned bug_word, bool newer, struct features *features);

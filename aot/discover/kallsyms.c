@@ -328,7 +328,6 @@ bool kallsyms_read(struct kallsyms *kallsyms, const u8 *bytes, u64 size, u64 add
 		kallsyms->name_table = address + t.names;
 		kallsyms->markers = address + t.markers;
 		kallsyms->offsets = address + addresses.table;
-		kallsyms->relative_base = addresses.form == FORM_ABSOLUTE ? 0 : address + addresses.base_at;
 		return true;
 	}
 	return false;

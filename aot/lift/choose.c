@@ -3,8 +3,6 @@
  * first look-up of each stream); an access in it saves about six each time. So a loop must run its accesses often
  * enough for each time that it is entered, which only a profile can tell.
  */
-#include <string.h>
-
 #include "lift.h"
 
 #define ACCESSES_MIN 14 /* for each time that the loop is entered */

@@ -1,7 +1,7 @@
 /*
  * General-purpose instructions, one small function for each family, and the table that says which mnemonic is whose.
  * Results are IR; so are flags where a formula is short. Flags that have none, or that the manuals leave undefined,
- * come from executing the instruction itself on register operands (operate() in host_insn.c), so they are what this
+ * come from executing the instruction itself on register operands (host_insn.c), so they are what this
  * kind of processor does.
  */
 #include <Zydis/Zydis.h>

@@ -65,8 +65,8 @@ struct lift {
 	const struct lift_options *options;
 	const bool *lifted; /* by item */
 	unsigned prof_kind, invariant_kind;
-	LLVMValueRef likely, unlikely, empty_node; /* metadata */
-	const char *reason;                        /* why the unit is given up, or NULL */
+	LLVMValueRef unlikely, empty_node; /* metadata */
+	const char *reason;                /* why the unit is given up, or NULL */
 	/* the unit */
 	u16 written;  /* registers that some lifted instruction may change */
 	u16 named;    /* … or read */

@@ -17,12 +17,12 @@ struct err;
 /* A loop that can be lifted: it makes no calls, and all of its instructions are known to the lifter. */
 struct lift_loop {
 	u16 first, last; /* items; all in between belong to it */
-	u16 accesses;    /* memory accesses in them */
-	u16 instructions;
 };
 
-/* Finds the largest such loops (none is within another) in the order of their first items; returns how many. mode:
- * MODE_* of the unit. */
+/*
+ * Finds the largest such loops (none is within another) in the order of their first items; returns how many. mode:
+ * MODE_* of the unit.
+ */
 unsigned lift_find_loops(const struct scan *scan, u32 mode, struct lift_loop loops[SCAN_ROOM]);
 /*
  * Is it faster lifted than copied, when the items were executed so often? It must run its memory accesses often enough
@@ -35,9 +35,6 @@ bool lift_possible(const struct insn *insn, u32 mode);
 struct lift_options {
 	bool counted; /* blocks take their instructions off vcpu.budget */
 	u64 tally;    /* address (low 2 GiB) of a u64 to which blocks add their instructions, or 0 */
-	/* The arithmetic flags that code at guest address pc may read, for direct exits; NULL: all of them. */
-	u16 (*live_flags)(void *opaque, u64 pc);
-	void *opaque;
 };
 
 /* How lifted code is left: by a jump to a stub that place.c emits. Flags that are live are in r10. */

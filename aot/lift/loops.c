@@ -12,18 +12,6 @@ static bool possible(const struct scan *scan, u32 mode, unsigned first, unsigned
 	return true;
 }
 
-static void describe(const struct scan *scan, struct lift_loop *loop)
-{
-	loop->accesses = 0;
-	loop->instructions = (u16)(loop->last - loop->first + 1);
-	for (unsigned i = loop->first; i <= loop->last; i++) {
-		const struct insn *insn = &scan->item[i].insn;
-
-		loop->accesses =
-			(u16)(loop->accesses + (insn->has_mem && insn->mem_size) + (insn->class == INSN_STACK));
-	}
-}
-
 unsigned lift_find_loops(const struct scan *scan, u32 mode, struct lift_loop loops[SCAN_ROOM])
 {
 	s16 last[SCAN_ROOM]; /* by first item: the last one of the largest loop that begins there, or -1 */
@@ -46,11 +34,9 @@ unsigned lift_find_loops(const struct scan *scan, u32 mode, struct lift_loop loo
 		if (before && i <= before->last) { /* within it, or reaching over its end */
 			if (last[i] > before->last)
 				before->last = (u16)last[i];
-			describe(scan, before);
 			continue;
 		}
-		loops[count] = (struct lift_loop){.first = (u16)i, .last = (u16)last[i]};
-		describe(scan, &loops[count++]);
+		loops[count++] = (struct lift_loop){.first = (u16)i, .last = (u16)last[i]};
 	}
 	return count;
 }

@@ -176,11 +176,6 @@ LLVMBasicBlockRef lift_plain(struct lift *l)
 	return block;
 }
 
-static u16 flags_at(const struct lift *l, u64 pc)
-{
-	return l->options->live_flags ? l->options->live_flags(l->options->opaque, pc) : (u16)FLAGS_ARITH;
-}
-
 static u64 next_pc(const struct lift *l, unsigned i)
 {
 	return l->scan->pc + l->scan->item[i].offset + l->scan->item[i].insn.length;
@@ -191,7 +186,7 @@ static struct lift_exit way_out(const struct lift *l, int to, u64 pc)
 {
 	if (to >= 0)
 		return (struct lift_exit){.kind = LIFT_EXIT_ITEM, .item = (u16)to, .flags = l->scan->item[to].live_in};
-	return (struct lift_exit){.kind = LIFT_EXIT_GOTO, .pc = pc, .flags = flags_at(l, pc)};
+	return (struct lift_exit){.kind = LIFT_EXIT_GOTO, .pc = pc, .flags = FLAGS_ARITH};
 }
 
 /* The block of an item, or one that leaves for it (or for pc). */

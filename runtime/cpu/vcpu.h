@@ -273,11 +273,6 @@ static inline bool vcpu_canonical(u64 address)
 	return (u64)((s64)(address << 16) >> 16) == address;
 }
 
-static inline bool vcpu_long_code(const struct vcpu *v)
-{
-	return v->seg[SEG_CS].attr & SEG_ATTR_L;
-}
-
 /*
  * Moves the guest's vector state out of the host's registers into xsave[] if it is there. Must precede any call into
  * code that is not compiled for general registers only (libc's string functions, Zydis, printf, malloc).

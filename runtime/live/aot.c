@@ -19,6 +19,8 @@ _Static_assert(offsetof(struct pc_entry, guest) == offsetof(struct tcache_pc, gu
 _Static_assert(offsetof(struct pc_entry, home) == offsetof(struct tcache_pc, home), "layout");
 _Static_assert(offsetof(struct pc_entry, left) == offsetof(struct tcache_pc, left), "layout");
 
+_Static_assert(AOT_MAX == VM_CACHES_MAX, "as many as can be named");
+
 /* What is kept of each of the cache's units. */
 struct binding {
 	u32 unit; /* number in the live tables that it has, or had; UNIT_NONE if none since these were emptied */
@@ -41,7 +43,7 @@ struct aot {
 	u64 *cells;           /* private, where the code looks for them */
 	struct insn *decoded; /* private, zeroed: length 0 means not decoded yet */
 	u64 decoded_size;
-	u32 unit_count, link_count, insn_count, target_count;
+	u32 unit_count, link_count, target_count;
 	u32 code;                  /* offset of its code in the live engine's terms */
 	u64 code_size, cells_size; /* bytes mapped */
 	u8 id;
@@ -145,7 +147,6 @@ static int map_all(struct live *live, struct aot *aot, struct err *err)
 		return err_set(err, "%s", tcache_error(file));
 	aot->unit_count = (u32)tcache_units_count(file);
 	aot->link_count = (u32)tcache_links_count(file);
-	aot->insn_count = (u32)tcache_insns_count(file);
 	aot->target_count = (u32)tcache_targets_count(file);
 	aot->place = tcache_place(file);
 	if (!aot->place)
@@ -405,22 +406,6 @@ static bool wanted(const struct aot *aot, u32 n, u32 mode, const u8 *page)
 	return hash[0] == unit->hash[0] && hash[1] == unit->hash[1];
 }
 
-/* The first unit that begins at pc or beyond: they are sorted. */
-static u32 first_unit(const struct aot *aot, u64 pc)
-{
-	u32 low = 0, high = aot->unit_count;
-
-	while (low < high) {
-		u32 middle = low + (high - low) / 2;
-
-		if (aot->units[middle].pc < pc)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max)
 {
 	struct live *live = v->vm->live;
@@ -432,7 +417,8 @@ unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned
 	for (unsigned i = 0; page && i < live->aot_count; i++) {
 		struct aot *aot = live->aot[i];
 
-		for (u32 n = first_unit(aot, begin); n < aot->unit_count && aot->units[n].pc - begin < PAGE_SIZE; n++) {
+		for (u32 n = aot_index_first(aot->index, begin);
+		     n < aot->unit_count && aot->units[n].pc - begin < PAGE_SIZE; n++) {
 			if (!wanted(aot, n, mode, page))
 				continue;
 			if (count == max)

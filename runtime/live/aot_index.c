@@ -57,8 +57,7 @@ void aot_index_destroy(struct aot_index *index)
 	free(index);
 }
 
-/* The first unit that begins at pc or beyond. */
-static u32 first_unit(const struct aot_index *index, u64 pc)
+u32 aot_index_first(const struct aot_index *index, u64 pc)
 {
 	u32 low = 0, high = index->count;
 
@@ -75,7 +74,7 @@ static u32 first_unit(const struct aot_index *index, u64 pc)
 
 bool aot_index_has(const struct aot_index *index, u64 pc)
 {
-	u32 first = first_unit(index, pc);
+	u32 first = aot_index_first(index, pc);
 
 	return first < index->count && index->pcs[first] == pc;
 }
@@ -186,7 +185,7 @@ static u32 find_among_few(const struct aot_index *index, struct vcpu *v, u64 gpa
 
 u32 aot_index_find(struct aot_index *index, struct vcpu *v, u64 gpa, u32 mode, u32 *cursor, u64 *next)
 {
-	u32 first = first_unit(index, v->rip);
+	u32 first = aot_index_first(index, v->rip);
 	struct crowd *crowd = NULL;
 
 	if (first + (u64)FEW < index->count && index->pcs[first + FEW] == v->rip)

@@ -21,6 +21,9 @@ void aot_index_destroy(struct aot_index *index);
  */
 u32 aot_index_find(struct aot_index *index, struct vcpu *v, u64 gpa, u32 mode, u32 *cursor, u64 *next);
 
+/* The first unit that begins at pc or beyond; their count if there is none. */
+u32 aot_index_first(const struct aot_index *index, u64 pc);
+
 /* Is there any unit that begins at pc? */
 bool aot_index_has(const struct aot_index *index, u64 pc);
 

@@ -44,7 +44,7 @@ void live_stub_fill_write32(void);
 /* Bound at a time; more have the tables emptied. */
 #define AOT_UNITS_MAX 65536u
 
-/* Splits the metadata region into tables; how many elements a byte of code needs at most is measured (README). */
+/* Splits the metadata region into tables; how many elements a byte of code needs at most is measured. */
 static int carve_tables(struct live *live, struct err *err)
 {
 	struct store *store = &live->store;
@@ -327,19 +327,11 @@ static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, u32 mode, u64 
 	return scan_unit(scan, v->rip, joined, in_page + INSN_MAX, in_page, &options) == 0;
 }
 
-static u64 clock_host_ns(void)
+static u64 host_ns(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
-}
-
-static u64 clock_monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
 }
 
@@ -370,7 +362,7 @@ static bool is_fresh(const struct live *live, u64 gpa)
 static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 {
 	struct live *live = v->vm->live;
-	u64 start = clock_monotonic_ns();
+	u64 start = host_ns(CLOCK_MONOTONIC);
 	bool full;
 	u32 number = aot_bind(v, gpa, mode, &full);
 
@@ -388,7 +380,7 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 		if (fresh && !(mode & MODE_CAREFUL))
 			bind_page(v, gpa, mode, number);
 	}
-	v->vm->stats.aot_bind_ns += clock_monotonic_ns() - start;
+	v->vm->stats.aot_bind_ns += host_ns(CLOCK_MONOTONIC) - start;
 	return number;
 }
 
@@ -407,7 +399,7 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 {
 	struct live *live = v->vm->live;
 	struct vm_stats *stats = &v->vm->stats;
-	u64 next, start = clock_host_ns();
+	u64 next, start = host_ns(CLOCK_THREAD_CPUTIME_ID);
 
 	if (!scan_here(v, translation_scan(live->translation), gpa, mode, &next, fault))
 		return UNIT_NONE;
@@ -428,7 +420,7 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 	stats->units_translated++;
 	stats->instructions_translated += unit->instructions;
 	stats->code_bytes += unit->code_end - unit->code;
-	stats->translate_ns += clock_host_ns() - start;
+	stats->translate_ns += host_ns(CLOCK_THREAD_CPUTIME_ID) - start;
 	if (live->recorder) {
 		u8 joined[GUEST_BYTES_MAX];
 

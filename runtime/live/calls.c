@@ -253,9 +253,8 @@ void *live_call_target_miss(struct vcpu *v)
 		const struct unit *unit = &live->store.units[found];
 		u8 *body = live->store.code + unit->body;
 
-		if (!saved || unit->saved)
-			view_set_target(v->view, number, v->rip, unit->pc + unit->guest_bytes - 1,
-					saved ? live->store.code + unit->saved : body);
+		view_set_target(v->view, number, v->rip, unit->pc + unit->guest_bytes - 1,
+				saved ? live->store.code + unit->saved : body);
 		return body;
 	}
 	if (live->store.counted)

@@ -1,5 +1,5 @@
 /*
- * The live translator: code cache, units, and the entry into generated code. README.md in this folder tells the story.
+ * The live engine: code cache, units, and the entry into generated code. README.md in this folder tells the story.
  */
 #ifndef AVANT_LIVE_LIVE_H
 #define AVANT_LIVE_LIVE_H

@@ -8,7 +8,7 @@
 void live_check_mode(struct vcpu *v)
 {
 	struct live *live = v->vm->live;
-	u32 mode = vcpu_mode(v) & ~1u, changed = mode ^ live->mode;
+	u32 mode = vcpu_mode(v) & ~MODE_USER, changed = mode ^ live->mode;
 
 	if (!changed)
 		return;
@@ -70,7 +70,7 @@ void *live_lookup(struct vcpu *v)
 
 	/* other entries than the unit's first are landings, which returns find by themselves */
 	view_set_jump(v->view, v->rip, unit->pc + unit->guest_bytes - 1, entry->code,
-		      unit->pc == v->rip && unit->saved ? live->store.code + unit->saved : NULL);
+		      unit->pc == v->rip ? live->store.code + unit->saved : NULL);
 	return live->store.code + entry->code;
 }
 
@@ -79,8 +79,7 @@ void *live_note_unit(struct vcpu *v, u32 number)
 	struct live *live = v->vm->live;
 	const struct unit *unit = &live->store.units[number];
 
-	view_set_jump(v->view, v->rip, unit->pc + unit->guest_bytes - 1, unit->code,
-		      unit->saved ? live->store.code + unit->saved : NULL);
+	view_set_jump(v->view, v->rip, unit->pc + unit->guest_bytes - 1, unit->code, live->store.code + unit->saved);
 	return live->store.code + unit->code;
 }
 

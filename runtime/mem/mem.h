@@ -355,7 +355,7 @@ int phys_read(struct vm *vm, u64 gpa, void *buffer, u64 length);
 int phys_write(struct vm *vm, u64 gpa, const void *buffer, u64 length);
 
 /*
- * Implemented by the live translator. [gpa, gpa+length), within one page that has FRAME_CODE, is about to be written:
+ * Implemented by the live engine. [gpa, gpa+length), within one page that has FRAME_CODE, is about to be written:
  * drops the translations concerned, and FRAME_CODE when none is left. General registers only.
  */
 void smc_write(struct vcpu *v, u64 gpa, unsigned length);

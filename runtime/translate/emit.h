@@ -2,8 +2,8 @@
  * A minimal assembler for the instructions that the translator adds around copied ones. Register arguments are host
  * register numbers. Nothing here knows the guest.
  */
-#ifndef AVANT_LIVE_EMIT_H
-#define AVANT_LIVE_EMIT_H
+#ifndef AVANT_TRANSLATE_EMIT_H
+#define AVANT_TRANSLATE_EMIT_H
 
 #include "util/types.h"
 

@@ -61,7 +61,8 @@ void translate_restore_flags(struct translation *t, u8 temp)
 	take_rax_back(t, temp);
 }
 
-void translate_clobber_flags(struct translation *t, u8 temp)
+/* A sequence that destroys flags follows. */
+static void clobber_flags(struct translation *t, u8 temp)
 {
 	if (!t->item->live_in) {
 		t->flags_saved = false;
@@ -199,6 +200,22 @@ static s32 emit_tag_check(struct translation *t, u8 s, struct address a, unsigne
 	return tag;
 }
 
+/* Goes to a cold path of this kind unless the comparison has found the access within its page. */
+static struct cold *unless_within_page(struct translation *t, enum cold_kind kind, u8 s, struct address a,
+				       unsigned size, bool write, u8 *retry)
+{
+	struct cold *cold = translate_cold(t, kind, emit_jcc(&t->e, CC_A));
+
+	cold->scratch = s;
+	cold->retry = retry;
+	cold->simple = a.base != HOST_R10;
+	cold->flags_saved = t->flags_saved;
+	cold->keep = open_windows(t);
+	cold->info = size | (write ? 0x80 : 0);
+	cold->address = a;
+	return cold;
+}
+
 /*
  * The check of `size` bytes at `a`, which is [base + disp], or if base is HOST_R10 r10 already holds the address.
  * Afterwards `s` holds the addend; flags and every guest register are as before. insn_again: the address in r10 is to
@@ -210,18 +227,11 @@ static struct cold *emit_look_up(struct translation *t, u8 s, struct address a, 
 	struct emitter *e = &t->e;
 	bool simple = a.base != HOST_R10;
 
-	translate_clobber_flags(t, s);
+	clobber_flags(t, s);
 	s32 tag = emit_tag_check(t, s, a, size, write);
-	struct cold *cold = translate_cold(t, COLD_TLB, emit_jcc(e, CC_A));
+	struct cold *cold = unless_within_page(t, COLD_TLB, s, a, size, write, retry);
 
-	cold->scratch = s;
-	cold->retry = retry;
-	cold->simple = simple;
-	cold->flags_saved = t->flags_saved;
-	cold->keep = open_windows(t);
-	cold->info = size | (write ? 0x80 : 0);
 	cold->tag_offset = tag;
-	cold->address = a;
 	if (!simple && insn_again)
 		emit_address(t, insn_again); /* not derived from the tag: its load stays out of the critical path */
 	else if (!simple)
@@ -246,19 +256,12 @@ static struct cold *emit_cell_check(struct translation *t, u8 s, struct address 
 	bool simple = a.base != HOST_R10;
 	u8 difference = simple ? HOST_R10 : s;
 
-	translate_clobber_flags(t, s);
+	clobber_flags(t, s);
 	emit_load(e, difference, cell_field(cell, offsetof(struct tlb_cell, ntag)));
 	emit_lea(e, difference, (struct address){0, difference, a.base, 1, a.disp});
 	emit_alu_imm(e, 7, difference, (s32)(PAGE_SIZE - size));
-	struct cold *cold = translate_cold(t, COLD_CELL, emit_jcc(e, CC_A));
+	struct cold *cold = unless_within_page(t, COLD_CELL, s, a, size, write, retry);
 
-	cold->scratch = s;
-	cold->retry = retry;
-	cold->simple = simple;
-	cold->flags_saved = t->flags_saved;
-	cold->keep = open_windows(t);
-	cold->info = size | (write ? 0x80 : 0);
-	cold->address = a;
 	cold->size = (u16)size;
 	cold->write = write;
 	cold->cell = cell;
@@ -352,7 +355,7 @@ static struct address emit_constant_check(struct translation *t, u64 gva, unsign
 	s32 entry = (s32)(tlb_index(gva) * sizeof(struct tlb_entry));
 	struct address tag = ADDRESS_GS(NO_REG, entry + (s32)(write ? TLB_WRITE_TAG : TLB_READ_TAG));
 
-	translate_clobber_flags(t, HOST_R10);
+	clobber_flags(t, HOST_R10);
 	if ((s64)ntag == (s32)ntag) {
 		emit_rm(e, true, 0x81, 7, tag);
 		emit_u32(e, (u32)ntag);

@@ -8,12 +8,13 @@
 #include "translate/scan.h"
 
 struct locality {
-	u8 first[SCAN_MAX], last[SCAN_MAX]; /* the innermost loop around an item, or the whole unit */
-	bool loop[SCAN_MAX];
-	u16 steps[SCAN_MAX]; /* registers that the item moves by a small constant */
-	u16 bytes[SCAN_MAX]; /* registers that it leaves below 256 */
+	u8 first[SCAN_ROOM], last[SCAN_ROOM]; /* the innermost loop around an item, or the whole unit */
+	bool loop[SCAN_ROOM];
+	u16 steps[SCAN_ROOM]; /* registers that the item moves by a small constant */
+	u16 bytes[SCAN_ROOM]; /* registers that it leaves below 256 */
 };
 
+/* Looks at all items of the scan. */
 void locality_find(struct locality *locality, const struct scan *scan);
 
 /* Is an access of item i, off these registers (INSN_NO_REG for none), likely to find the page it found before? */

@@ -2,8 +2,8 @@
  * The guest code that one unit will cover: decoded instructions in address order, which of them are jumped to, and
  * which flags are live before each. Knows the guest's bytes only, no VMM state, so that aot can use it too.
  */
-#ifndef AVANT_LIVE_SCAN_H
-#define AVANT_LIVE_SCAN_H
+#ifndef AVANT_TRANSLATE_SCAN_H
+#define AVANT_TRANSLATE_SCAN_H
 
 #include "x86/insn.h"
 
@@ -37,9 +37,9 @@ struct scan_options {
 };
 
 /*
- * Scans from pc on; `bytes` are the guest's from pc to the end of its page (`length` ≤ 4096). With more than one page
- * wanted, i.e. when the very first instruction straddles, returns -1 and the caller calls again with `length` extended
- * into the next page: then exactly that one instruction is scanned. Else 0.
+ * Scans from pc on; `bytes` are the guest's from pc to the end of its page, which is `in_page` bytes away; `length` is
+ * the same. With more than one page wanted, i.e. when the very first instruction straddles, returns -1 and the caller
+ * calls again with `length` extended into the next page: then exactly that one instruction is scanned. Else 0.
  */
 int scan_unit(struct scan *scan, u64 pc, const u8 *bytes, unsigned length, unsigned in_page,
 	      const struct scan_options *options);

@@ -12,7 +12,7 @@ TABLE_ADD(link, struct link)
 TABLE_ADD(insn, struct insn)
 TABLE_ADD(counter, u64)
 
-/* There is room: no unit has more landings than entries, of which there are as many at most. */
+/* A live store has room: no unit has more landings than entries, of which there are as many at most. */
 void store_add_landing(struct store *store, u32 code)
 {
 	if (store->landing_count < store->landing_max)

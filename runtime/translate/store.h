@@ -125,13 +125,13 @@ struct store {
 	u8 *code;    /* the address that it runs at */
 	u64 size;    /* bytes */
 	u64 used;
-	/* tables; element 0 of each is not used, except for offline links */
+	/* tables; element 0 of each is not used, except for links and instructions of an offline store */
 	struct unit *units;
 	struct pc_entry *pcs;
 	struct entry *entries;
 	struct link *links;
 	struct insn *insns;
-	u32 *landings; /* offsets; live only */
+	u32 *landings; /* offsets; live only, else landing_max is 0 */
 	u64 *counters; /* how often a block was entered, when recording */
 	u64 *cells;    /* by link; offline only, else NULL */
 	struct target *targets;
@@ -160,18 +160,12 @@ static inline u32 store_offset(const struct store *store, const u8 *writable)
 	return (u32)(writable - store->code_rw);
 }
 
-/* Offset in the live engine's terms of an offset in this store's buffer. */
-static inline u32 store_live_offset(const struct store *store, u32 offset)
-{
-	return (u32)((u64)(uintptr_t)store->code - LIVE_CODE_ADDRESS) + offset;
-}
-
 /* New elements; NULL (false) when the table is full. */
 struct pc_entry *store_add_pc(struct store *store);
 struct link *store_add_link(struct store *store);
 struct insn *store_add_insn(struct store *store);
 u64 *store_add_counter(struct store *store);
-/* A place that host returns come back to. */
+/* A place that host returns come back to; nothing in an offline store. */
 void store_add_landing(struct store *store, u32 code);
 /* A place (offset) that is entered with v->rip == pc. */
 bool store_add_entry(struct store *store, u32 unit, u64 pc, u32 code);

@@ -85,6 +85,14 @@ void translate_unspill(struct translation *t)
 	}
 }
 
+/* Goes to a cold path if rcx is not 0; touches no flag. */
+static void unless_rcx_is_zero(struct translation *t, enum cold_kind kind)
+{
+	emit_u8(&t->e, 0xe3); /* jrcxz over the jump */
+	emit_u8(&t->e, 5);
+	translate_cold(t, kind, emit_jmp(&t->e));
+}
+
 /*
  * Goes to a cold path if v->rip is not `pc`: the check at every place that is reached through rip. It touches no flag,
  * whether flags are live here or not: if this is not the place that was meant, they are those of another one.
@@ -102,9 +110,7 @@ static void check_rip(struct translation *t, u64 pc)
 		emit_mov_imm(e, HOST_R10, minus);
 		emit_lea(e, RCX, (struct address){0, RCX, HOST_R10, 1, 0});
 	}
-	emit_u8(e, 0xe3); /* jrcxz over the jump */
-	emit_u8(e, 5);
-	translate_cold(t, COLD_MISMATCH, emit_jmp(e));
+	unless_rcx_is_zero(t, COLD_MISMATCH);
 	emit_mov_rr(e, RCX, R9);
 }
 
@@ -120,9 +126,7 @@ static void poll(struct translation *t, bool flags_live)
 	}
 	emit_mov_rr(e, HOST_R10, RCX);
 	emit_rm(e, false, 0x0fb6, RCX, ADDRESS_ABS(&t->v->poll));
-	emit_u8(e, 0xe3);
-	emit_u8(e, 5);
-	translate_cold(t, COLD_POLL_RCX, emit_jmp(e));
+	unless_rcx_is_zero(t, COLD_POLL_RCX);
 	emit_mov_rr(e, RCX, HOST_R10);
 }
 
@@ -173,9 +177,7 @@ void translate_landing(struct translation *t, u64 pc)
 		emit_mov_imm(e, RCX, minus);
 		emit_lea(e, RCX, (struct address){0, RCX, HOST_R10, 1, 0});
 	}
-	emit_u8(e, 0xe3); /* jrcxz over the jump */
-	emit_u8(e, 5);
-	translate_cold(t, COLD_LANDING, emit_jmp(e));
+	unless_rcx_is_zero(t, COLD_LANDING);
 	emit_mov_rr(e, RCX, R9);
 	translate_spill(t);
 	struct cold *reentry = translate_cold(t, COLD_REENTRY, NULL);
@@ -710,7 +712,8 @@ u32 translate_mode_mask(const struct scan *scan)
 	return mask;
 }
 
-struct unit *translate_begin(struct translation *t, struct store *store, u32 mode)
+/* The next unit of the store, as far as its scan tells; NULL if there is no room. */
+static struct unit *begin(struct translation *t, struct store *store, u32 mode)
 {
 	if (store->unit_count == store->bound_first || store->used + PAGE_SIZE > store->size)
 		return NULL;
@@ -743,6 +746,7 @@ struct unit *translate_begin(struct translation *t, struct store *store, u32 mod
 	return unit;
 }
 
+/* The store as it was before the unit. */
 static u32 give_up(struct store *store, const struct unit *unit)
 {
 	store->pc_count = unit->pcs;
@@ -754,7 +758,7 @@ static u32 give_up(struct store *store, const struct unit *unit)
 	return UNIT_NONE;
 }
 
-u32 translate_finish(struct translation *t)
+static u32 finish(struct translation *t)
 {
 	struct store *store = t->store;
 	struct unit *unit = &store->units[t->unit];
@@ -780,11 +784,11 @@ u32 translate_unit(struct translation *t, struct store *store, u32 mode)
 
 u32 translate_unit_with(struct translation *t, struct store *store, u32 mode, const struct translate_parts *parts)
 {
-	struct unit *unit = translate_begin(t, store, mode);
+	struct unit *unit = begin(t, store, mode);
 
 	if (!unit)
 		return UNIT_NONE;
 	t->parts = parts;
 	emit_unit(t, unit);
-	return translate_finish(t);
+	return finish(t);
 }

@@ -133,9 +133,6 @@ u32 translate_mode_mask(const struct scan *scan);
 u32 translate_unit(struct translation *t, struct store *store, u32 mode);
 /* The same with parts that come from elsewhere; parts may be NULL. */
 u32 translate_unit_with(struct translation *t, struct store *store, u32 mode, const struct translate_parts *parts);
-/* The frame of translate_unit(), for whoever fills a unit in another way: begin, emit, finish. */
-struct unit *translate_begin(struct translation *t, struct store *store, u32 mode);
-u32 translate_finish(struct translation *t);
 
 /* A register not in `used` that emitted sequences may use, or NO_REG; never rax, rcx, rsp, r10, r11. */
 u8 translate_pick_scratch(u16 used);
@@ -156,8 +153,7 @@ void translate_unspill(struct translation *t);
  */
 void translate_save_flags(struct translation *t, u8 temp);
 void translate_restore_flags(struct translation *t, u8 temp);
-/* A sequence that destroys flags follows, or an instruction that needs them: emits no more than the state demands. */
-void translate_clobber_flags(struct translation *t, u8 temp);
+/* An instruction that needs the flags follows: emits no more than the state demands. */
 void translate_need_flags(struct translation *t, u8 temp);
 /* The place that a guest return comes back to. */
 void translate_landing(struct translation *t, u64 pc);

@@ -3,8 +3,8 @@
  * range that they touch; if that range does not lie in one page of the right permission, a careful translation without
  * windows takes over. The stack pointer is followed through pushes, pops and constant adjustments.
  */
-#ifndef AVANT_LIVE_WINDOW_H
-#define AVANT_LIVE_WINDOW_H
+#ifndef AVANT_TRANSLATE_WINDOW_H
+#define AVANT_TRANSLATE_WINDOW_H
 
 #include "translate/scan.h"
 

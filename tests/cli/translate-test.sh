@@ -37,6 +37,9 @@ status=0
 [ "$status" = 43 ] || fail "the recorded run: exit status $status"
 translate --profile "$work/guest.rec" --output "$work/good.tcache" || fail "translate: $(cat "$work/stderr")"
 "$avant" cache verify "$work/good.tcache" >"$work/stdout" || fail "cache verify: $(cat "$work/stdout")"
+"$avant" cache dump --chunk BLOG "$work/good.tcache" >"$work/stdout"
+grep -q '[1-9][0-9]* planned, [1-9][0-9]* translated, .* 0 left out, 0 not valid$' "$work/stdout" ||
+	fail "the build log: $(cat "$work/stdout")"
 
 echo text >"$work/text"
 head -c 5000 "$work/guest.rec" >"$work/cut.rec"

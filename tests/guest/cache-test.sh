@@ -43,7 +43,7 @@ translate --profile "$work/boot.rec" --output "$work/plain.tcache"
 translate --profile "$work/boot.rec" --counted --output "$work/counted.tcache"
 translate --profile "$work/boot.rec" --counted --output "$work/again.tcache"
 cmp "$work/counted.tcache" "$work/again.tcache" || fail "two translations of the same input differ"
-"$avant" cache verify --retranslate --retranslate "$work/plain.tcache" "$work/counted.tcache" >"$work/verify.out" || fail "cache verify: $(cat "$work/verify.out")"
+"$avant" cache verify --retranslate "$work/plain.tcache" "$work/counted.tcache" >"$work/verify.out" || fail "cache verify: $(cat "$work/verify.out")"
 
 # the ordinary launch
 boot --engine aot --cache "$work/plain.tcache" --stats "$work/aot.json" >"$work/aot.out" || fail "boot from the cache"
@@ -86,7 +86,7 @@ head -c 1000000 "$work/counted.tcache" >"$work/truncated.tcache"
 refused truncated 'bytes'
 cp "$work/counted.tcache" "$work/header.tcache"
 poke "$work/header.tcache" 100 '\377'
-refused header ''
+refused header 'malformed text'
 cp "$work/counted.tcache" "$work/version.tcache"
 poke "$work/version.tcache" 8 '\377'
 refused version version
@@ -104,7 +104,7 @@ if [ "$(id -u)" = 0 ]; then
 	grep -q "whoever owns them" "$work/trusted.err" || fail "--trust-cache does not say so"
 fi
 cp "$work/boot.rec" "$work/recording.tcache"
-refused recording ''
+refused recording 'made with other options'
 
 # a good cache, but another kernel's: used where code is the same, and said so
 other=$(sh "$here/fetch-kernel.sh" linux-image-amd64) && {
@@ -130,7 +130,7 @@ fi
 boot_repeatable damaged --cache "$work/damaged.tcache"
 cmp "$work/live.out" "$work/damaged.out" || fail "damaged: the console differs"
 
-# a cache for code that is not there
-boot_repeatable other --cache "$work/counted.tcache" --cpu default --memory 256M
-grep -q '^AVANT-STATUS 0' "$work/other.out" || fail "another amount of memory"
+# a cache does not depend on the amount of memory
+boot_repeatable memory --cache "$work/counted.tcache" --cpu default --memory 256M
+grep -q '^AVANT-STATUS 0' "$work/memory.out" || fail "another amount of memory"
 exit $failed

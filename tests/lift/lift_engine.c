@@ -58,7 +58,7 @@ static bool choose(const struct scan *scan, u32 mode, bool items[SCAN_ROOM], boo
 
 	memset(items, 0, SCAN_ROOM * sizeof(*items));
 	for (unsigned i = 0; i < count; i++) {
-		memset(items + loops[i].first, 1, loops[i].instructions);
+		memset(items + loops[i].first, 1, loops[i].last - loops[i].first + 1u);
 		any = true;
 	}
 	for (unsigned i = 0; all && i < scan->count; i++)

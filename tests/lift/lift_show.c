@@ -97,8 +97,8 @@ int main(int argc, char **argv)
 	unsigned count = lift_find_loops(&scan, MODE, loops);
 
 	for (unsigned i = 0; i < count; i++) {
-		memset(items + loops[i].first, 1, loops[i].instructions);
-		printf("loop %u to %u, %u accesses\n", loops[i].first, loops[i].last, loops[i].accesses);
+		memset(items + loops[i].first, 1, loops[i].last - loops[i].first + 1u);
+		printf("loop %u to %u\n", loops[i].first, loops[i].last);
 	}
 	struct lift_worker *worker = lift_worker_create(&err);
 	const char *reason = "";
