@@ -486,6 +486,15 @@ static int undecodable(struct insn *insn, const u8 *bytes, unsigned available)
 	return 0;
 }
 
+/* 0f 18 is there for hints (SDM vol. 2B, NOP); Zydis 4.0 calls nop what 4.1 has names for (prefetchit0). */
+static const struct insn_rule *rule_of(const ZydisDecodedInstruction *zi)
+{
+	bool hint = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && zi->opcode_map == ZYDIS_OPCODE_MAP_0F &&
+		    zi->opcode == 0x18;
+
+	return &insn_rules[hint ? ZYDIS_MNEMONIC_NOP : zi->mnemonic];
+}
+
 int insn_decode(struct insn *insn, const u8 *bytes, unsigned available)
 {
 	ZydisDecoderContext context;
@@ -510,7 +519,7 @@ int insn_decode(struct insn *insn, const u8 *bytes, unsigned available)
 	take_layout(insn, &zi);
 	take_operands(insn, &zi, ops);
 
-	rule = &insn_rules[zi.mnemonic];
+	rule = rule_of(&zi);
 	if (!rule->offered || !insn_isa_offered(zi.encoding, zi.meta.isa_set)) {
 		insn->class = INSN_UNDEFINED;
 		insn->flags_read = FLAGS_ARITH;

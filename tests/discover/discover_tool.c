@@ -50,7 +50,7 @@ static u8 *read_file(const char *path, u64 *size)
 /* Functions are what lies between two symbols; each difference is shown once with its place. */
 static void compare(const struct image *image, const struct wishes *wishes)
 {
-	u64 size, functions = 0, equal_functions = 0, pages = 0, equal_pages = 0, bytes = 0, equal_bytes = 0, shown = 0;
+	u64 size, functions = 0, equal_functions = 0, pages = 0, equal_pages = 0, bytes = 0, equal_bytes = 0;
 	u8 *memory = read_file(wishes->memory, &size);
 
 	for (u32 i = 0; i < image->code_count; i++) {
@@ -104,7 +104,6 @@ static void compare(const struct image *image, const struct wishes *wishes)
 			for (u64 b = 0; b < 8 && k + b < end - start; b++)
 				printf(" %02x", memory[at + k + b]);
 			printf("\n");
-			shown++;
 			k += 7;
 		}
 		equal_functions += equal;
