@@ -57,15 +57,34 @@ static u64 left(const struct scan *scan, const struct lift_loop *loop, const u64
 	return most;
 }
 
-/* How often its accesses ran together. */
-static u64 accesses(const struct scan *scan, const struct lift_loop *loop, const u64 *by_item)
+/* Registers that the loop loads from memory. */
+static u16 loaded(const struct scan *scan, const struct lift_loop *loop)
 {
-	u64 total = 0;
+	u16 mask = 0;
 
 	for (unsigned i = loop->first; i <= loop->last; i++) {
 		const struct insn *insn = &scan->item[i].insn;
 
-		if (insn->has_mem && insn->mem_size)
+		if (insn->class == INSN_COPY && insn->has_mem && insn->mem_read)
+			mask |= insn->gpr_write;
+	}
+	return mask;
+}
+
+/*
+ * How often its accesses ran together. Those through pointers that come from memory do not count: lists and trees lead
+ * to another page each time, and what was found last is of no use.
+ */
+static u64 accesses(const struct scan *scan, const struct lift_loop *loop, const u64 *by_item)
+{
+	u16 pointers = loaded(scan, loop);
+	u64 total = 0;
+
+	for (unsigned i = loop->first; i <= loop->last; i++) {
+		const struct insn *insn = &scan->item[i].insn;
+		bool chased = insn->base < GPR_COUNT && pointers & BIT(insn->base);
+
+		if (insn->has_mem && insn->mem_size && !chased)
 			total = sum(total, by_item[i]);
 		if (insn->class == INSN_STACK)
 			total = sum(total, by_item[i]);

@@ -18,6 +18,8 @@
 /* xor eax,eax; L: add rax,[rdi]; add rdi,8; dec rcx; jnz L; ret */
 static const u8 loop[] = {0x31, 0xc0, 0x48, 0x03, 0x07, 0x48, 0x83, 0xc7, 0x08, 0x48, 0xff, 0xc9, 0x75, 0xf4, 0xc3};
 #define HEAD 2u /* offset of L */
+/* the same, but down a list: mov rdi,[rdi] */
+static const u8 list[] = {0x31, 0xc0, 0x48, 0x8b, 0x3f, 0x48, 0xff, 0xc0, 0x90, 0x48, 0xff, 0xc9, 0x75, 0xf4, 0xc3};
 /* movd xmm0, ecx; ret: depends on the FPU's state */
 static const u8 vector[] = {0x66, 0x0f, 0x6e, 0xc1, 0xc3};
 
@@ -41,12 +43,12 @@ static void add(struct plan *plan, u64 pc, u32 mode, const u8 *bytes, unsigned l
 	assert_int_equal(plan_add(plan, &scan, mode, bytes, &err), 0);
 }
 
-static void add_counted(struct plan *plan, const u64 *counts, u32 count)
+static void add_counted(struct plan *plan, const u8 *bytes, unsigned length, const u64 *counts, u32 count)
 {
 	static struct scan scan;
 
-	assert_true(plan_scan(&store, &scan, PC, 0, loop, sizeof(loop)));
-	assert_int_equal(plan_add_counted(plan, &scan, 0, loop, counts, count, &err), 0);
+	assert_true(plan_scan(&store, &scan, PC, 0, bytes, length));
+	assert_int_equal(plan_add_counted(plan, &scan, 0, bytes, counts, count, &err), 0);
 }
 
 static void test_once(void **state)
@@ -100,7 +102,7 @@ static void test_loop_heads(void **state)
 	const u64 counts[] = {3, 3000, 3};
 	struct plan *plan = new_plan(state);
 
-	add_counted(plan, counts, 3);
+	add_counted(plan, loop, sizeof(loop), counts, 3);
 	assert_int_equal(plan_add_loop_heads(plan, &store, 5000, &err), 0);
 	assert_int_equal(plan_count(plan), 1);
 	assert_int_equal(plan_add_loop_heads(plan, &store, 1000, &err), 0);
@@ -115,14 +117,14 @@ static void test_loop_heads(void **state)
 	plan_destroy(plan);
 }
 
-static size_t chosen(const u64 counts[3], u64 least, u64 most)
+static size_t chosen(const u8 *bytes, unsigned length, const u64 counts[3], u64 least, u64 most)
 {
 	const struct lift_rule rule = {.least = least, .most = most};
 	struct plan *plan = plan_create(&store, &err);
 	struct lift_units *units;
 	size_t count;
 
-	add_counted(plan, counts, 3);
+	add_counted(plan, bytes, length, counts, 3);
 	units = lift_units_choose(plan, &store, &rule, &err);
 	assert_non_null(units);
 	count = lift_units_count(units);
@@ -136,10 +138,11 @@ static void test_cost_rule(void **state)
 	const u64 long_loop[] = {3, 30000, 3}, short_loop[] = {10000, 30000, 10000};
 
 	(void)state;
-	assert_int_equal(chosen(long_loop, 20000, 1000), 1);
-	assert_int_equal(chosen(long_loop, 1000000, 1000), 0); /* executed too rarely */
-	assert_int_equal(chosen(long_loop, 20000, 3), 0);      /* no budget */
-	assert_int_equal(chosen(short_loop, 20000, 1000), 0);  /* three rounds an entry */
+	assert_int_equal(chosen(loop, sizeof(loop), long_loop, 20000, 1000), 1);
+	assert_int_equal(chosen(loop, sizeof(loop), long_loop, 1000000, 1000), 0); /* executed too rarely */
+	assert_int_equal(chosen(loop, sizeof(loop), long_loop, 20000, 3), 0);      /* no budget */
+	assert_int_equal(chosen(loop, sizeof(loop), short_loop, 20000, 1000), 0);  /* three rounds an entry */
+	assert_int_equal(chosen(list, sizeof(list), long_loop, 20000, 1000), 0);   /* another page each time */
 }
 
 int main(void)
