@@ -13,6 +13,7 @@
 #include "cpu/cpu.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -344,6 +345,26 @@ static int run_job(struct job *job, struct err *err)
 	return write_cache(job, err);
 }
 
+/* The cache has its name only when it is complete: there is nothing to take back. */
+static void on_interrupt(int number)
+{
+	static const char text[] = "\navant translate: interrupted\n";
+	ssize_t written = write(STDERR_FILENO, text, sizeof(text) - 1);
+
+	(void)number;
+	(void)written;
+	_exit(STATUS_ERROR);
+}
+
+static void catch_interrupts(void)
+{
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction action = {.sa_handler = on_interrupt};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++)
+		sigaction(numbers[i], &action, NULL);
+}
+
 static int translate_main(const struct command *command, void *parsed)
 {
 	struct translate_options *options = parsed;
@@ -351,6 +372,7 @@ static int translate_main(const struct command *command, void *parsed)
 	struct err err = ERR_INIT;
 	int status = STATUS_OK;
 
+	catch_interrupts();
 	if (!options->kernel_path)
 		return command_usage_error(command, "--kernel is needed");
 	if (!options->output)
