@@ -39,6 +39,7 @@ struct aot {
 	struct aot_index *index;
 	const struct tcache_pc *host_pcs; /* all; those of a unit are checked when it is bound */
 	u32 *code_starts, *link_starts;   /* of the units' code and links, in the order of by_code, to search in */
+	bool damage_said;                 /* a warning of it has been given */
 	struct binding *bindings;
 	u64 *cells;           /* private, where the code looks for them */
 	struct insn *decoded; /* private, zeroed: length 0 means not decoded yet */
@@ -353,6 +354,9 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 	if (tcache_unit_run_view(aot->file, number, &view) != TCACHE_OK ||
 	    !tcache_insns(aot->file, view.unit->insn_first, view.unit->insn_count)) {
 		v->vm->stats.aot_rejected_damage++;
+		if (!aot->damage_said)
+			warn("%s; what is damaged is translated at run time instead", tcache_error(aot->file));
+		aot->damage_said = true;
 		binding->rejected = true;
 		return UNIT_NONE;
 	}

@@ -129,6 +129,8 @@ if "$avant" cache verify "$work/damaged.tcache" >/dev/null 2>&1; then
 fi
 boot_repeatable damaged --cache "$work/damaged.tcache"
 cmp "$work/live.out" "$work/damaged.out" || fail "damaged: the console differs"
+[ "$(grep -c warning "$work/damaged.err")" = 1 ] && grep -q "damaged.tcache" "$work/damaged.err" ||
+	fail "damaged: not one warning: $(cat "$work/damaged.err")"
 
 # a cache does not depend on the amount of memory
 boot_repeatable memory --cache "$work/counted.tcache" --cpu default --memory 256M
