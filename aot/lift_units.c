@@ -20,7 +20,6 @@ struct choice {
 
 struct lift_units {
 	const struct plan *plan;
-	const struct store *store;
 	struct choice *choices; /* in the order of the plan */
 	size_t count, room;
 	u32 *by_want; /* 1 + number of the choice, or 0 */
@@ -60,7 +59,8 @@ static int consider(struct lift_units *units, size_t number, u64 least, struct e
 
 	if (!want->count_count || want->mode & MODE_CAREFUL)
 		return 0;
-	if (!plan_scan(units->store, &scan, want->pc, want->mode, want->bytes, want->length) || scan.straddles)
+	if (!plan_scan(plan_store(units->plan), &scan, want->pc, want->mode, want->bytes, want->length) ||
+	    scan.straddles)
 		return 0;
 	choice.weight = find_hot_loops(&scan, want, least, choice.items);
 	if (!choice.weight)
@@ -110,8 +110,7 @@ static void limit(struct lift_units *units, u64 most)
 	qsort(units->choices, units->count, sizeof(*units->choices), by_want);
 }
 
-struct lift_units *lift_units_choose(const struct plan *plan, const struct store *store, const struct lift_rule *rule,
-				     struct err *err)
+struct lift_units *lift_units_choose(const struct plan *plan, const struct lift_rule *rule, struct err *err)
 {
 	struct lift_units *units = calloc(1, sizeof(*units));
 
@@ -123,7 +122,6 @@ struct lift_units *lift_units_choose(const struct plan *plan, const struct store
 		return NULL;
 	}
 	units->plan = plan;
-	units->store = store;
 	for (size_t i = 0; i < plan_count(plan); i++) {
 		if (consider(units, i, rule->least, err) < 0) {
 			lift_units_destroy(units);
@@ -158,13 +156,13 @@ static void compile(struct lift_units *units, struct lift_worker *worker, struct
 {
 	const struct want *want = plan_at(units->plan, choice->want);
 	struct vcpu *v = (struct vcpu *)VCPU_ADDRESS;
-	struct lift_options options = {.counted = units->store->counted};
+	struct lift_options options = {.counted = plan_store(units->plan)->counted};
 	const char *reason;
 	struct scan scan;
 
-	if (units->store->counted)
+	if (plan_store(units->plan)->counted)
 		options.tally = (u64)(uintptr_t)&v->tally[ORIGIN_AOT_LIFTED][!!(want->mode & MODE_USER)];
-	if (plan_scan(units->store, &scan, want->pc, want->mode, want->bytes, want->length))
+	if (plan_scan(plan_store(units->plan), &scan, want->pc, want->mode, want->bytes, want->length))
 		choice->lifted = lift_compile(worker, &scan, choice->items, &options, &reason);
 }
 

@@ -22,8 +22,7 @@ struct lift_rule {
 #define LIFT_PER_MINUTE 60000u
 
 /* Makes the choice. NULL with a message in err. */
-struct lift_units *lift_units_choose(const struct plan *plan, const struct store *store, const struct lift_rule *rule,
-				     struct err *err);
+struct lift_units *lift_units_choose(const struct plan *plan, const struct lift_rule *rule, struct err *err);
 void lift_units_destroy(struct lift_units *units);
 
 size_t lift_units_count(const struct lift_units *units);

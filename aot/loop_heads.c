@@ -22,14 +22,15 @@ static u32 count_blocks(const struct scan *scan, const struct scan *whole, const
 	return count;
 }
 
-static int add_head(struct plan *plan, const struct store *store, const struct want *want, const struct scan *whole,
-		    const u64 executed[SCAN_ROOM], unsigned head, struct err *err)
+static int add_head(struct plan *plan, const struct want *want, const struct scan *whole, const u64 executed[SCAN_ROOM],
+		    unsigned head, struct err *err)
 {
 	u16 offset = whole->item[head].offset;
 	u64 counts[SCAN_ROOM];
 	struct scan scan;
 
-	if (!plan_scan(store, &scan, want->pc + offset, want->mode, want->bytes + offset, want->length - offset))
+	if (!plan_scan(plan_store(plan), &scan, want->pc + offset, want->mode, want->bytes + offset,
+		       want->length - offset))
 		return 0;
 	u32 count = count_blocks(&scan, whole, executed, head, counts);
 
@@ -51,8 +52,9 @@ static u64 hottest(const struct scan *scan, const u64 executed[SCAN_ROOM], unsig
 	return most;
 }
 
-int plan_add_loop_heads(struct plan *plan, const struct store *store, u64 least, struct err *err)
+int plan_add_loop_heads(struct plan *plan, u64 least, struct err *err)
 {
+	const struct store *store = plan_store(plan);
 	size_t recorded = plan_count(plan);
 
 	for (size_t n = 0; n < recorded; n++) {
@@ -66,7 +68,7 @@ int plan_add_loop_heads(struct plan *plan, const struct store *store, u64 least,
 		plan_count_items(&scan, &want, executed);
 		for (unsigned i = 1; i < scan.count; i++) {
 			if (scan.item[i].loop_head && hottest(&scan, executed, i) >= least &&
-			    add_head(plan, store, &want, &scan, executed, i, err) < 0)
+			    add_head(plan, &want, &scan, executed, i, err) < 0)
 				return -1;
 		}
 	}

@@ -10,6 +10,6 @@
  * stays there. Adds such a unit for each loop in recorded units that executed some instruction at least `least` times,
  * with the executions of its blocks. Returns 0, or -1 with a message in err.
  */
-int plan_add_loop_heads(struct plan *plan, const struct store *store, u64 least, struct err *err);
+int plan_add_loop_heads(struct plan *plan, u64 least, struct err *err);
 
 #endif

@@ -253,6 +253,20 @@ int plan_add_recording(struct plan *plan, const char *path, struct err *err)
 	return result;
 }
 
+enum heat want_heat(const struct want *want)
+{
+	for (u32 i = 0; i < want->count_count; i++) {
+		if (want->counts[i] >= HOT_COUNT)
+			return HOT;
+	}
+	return want->count_count ? WARM : UNSEEN;
+}
+
+const struct store *plan_store(const struct plan *plan)
+{
+	return plan->store;
+}
+
 size_t plan_count(const struct plan *plan)
 {
 	return plan->count;

@@ -24,6 +24,14 @@ struct want {
 
 struct plan;
 
+/*
+ * In this order code is laid out: hot code lies together, and has the numbers of jump targets, of which there are not
+ * enough for all. Then comes what was executed at all, then what nobody has seen.
+ */
+enum heat { HOT, WARM, UNSEEN, HEATS };
+#define HOT_COUNT 1000u /* executions of a basic block in the training runs that make code hot */
+enum heat want_heat(const struct want *want);
+
 /* `store` says how translations are scanned, and must outlive the plan. NULL with a message in err. */
 struct plan *plan_create(const struct store *store, struct err *err);
 void plan_destroy(struct plan *plan);
@@ -52,6 +60,8 @@ void plan_count_items(const struct scan *scan, const struct want *want, u64 exec
 /* Scans exactly these bytes; false if they are not one unit. */
 bool plan_scan(const struct store *store, struct scan *scan, u64 pc, u32 mode, const u8 *bytes, unsigned length);
 
+/* The store that it is planned for. */
+const struct store *plan_store(const struct plan *plan);
 size_t plan_count(const struct plan *plan);
 const struct want *plan_at(const struct plan *plan, size_t number);
 

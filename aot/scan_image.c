@@ -3,9 +3,9 @@
 #include "translate/translate.h"
 #include "x86/mode.h"
 
-int plan_add_image(struct plan *plan, const struct store *store, const struct image *image, struct err *err)
+int plan_add_image(struct plan *plan, const struct image *image, struct err *err)
 {
-	struct scan_options options = translate_scan_options(store, 0);
+	struct scan_options options = translate_scan_options(plan_store(plan), 0);
 	u32 mode = image->kernel ? MODE_LINUX_KERNEL : MODE_LINUX_USER;
 	struct units *units = units_create(image, &options, err);
 	const struct scan *scan;

@@ -10,6 +10,6 @@
 #define MODE_LINUX_USER   (MODE_LINUX_KERNEL | MODE_USER)
 
 /* Adds the units of a kernel (CPL 0) or a program (CPL 3). Returns 0, or -1 with a message in err. */
-int plan_add_image(struct plan *plan, const struct store *store, const struct image *image, struct err *err);
+int plan_add_image(struct plan *plan, const struct image *image, struct err *err);
 
 #endif

@@ -23,7 +23,6 @@
 
 #define PROFILES_MAX   16
 #define UNSEEN_DEFAULT (64ULL << 20)
-#define HOT_COUNT      1000u /* executions of a basic block in the training runs */
 
 struct translate_options {
 	const char *kernel_path, *initrd_path, *output;
@@ -125,7 +124,7 @@ static int read_inputs(struct job *job, struct err *err)
 		if (plan_add_recording(job->plan, options->profiles[i], err) < 0)
 			return -1;
 	}
-	return plan_add_loop_heads(job->plan, build_store(job->build), HOT_COUNT, err);
+	return plan_add_loop_heads(job->plan, HOT_COUNT, err);
 }
 
 /* Kernel code as it will be when the kernel has booted goes before code as linked, if there is no room for both. */
@@ -134,7 +133,6 @@ static int scan_kernel(struct job *job, struct err *err)
 	const struct translate_options *o = job->options;
 	struct kernel_options patched = {.cpu = cpu_model_find(o->cpu_name), .patch = true},
 			      linked = {.cpu = patched.cpu};
-	const struct store *store = build_store(job->build);
 	struct err why = ERR_INIT;
 
 	if (discover_kernel(&job->kernel, &patched, &job->patched, &why) < 0) {
@@ -148,10 +146,10 @@ static int scan_kernel(struct job *job, struct err *err)
 	}
 	if (o->only_recorded)
 		return 0;
-	if (plan_add_image(job->plan, store, &job->patched, err) < 0 ||
+	if (plan_add_image(job->plan, &job->patched, err) < 0 ||
 	    discover_kernel(&job->kernel, &linked, &job->linked, err) < 0)
 		return -1;
-	return plan_add_image(job->plan, store, &job->linked, err);
+	return plan_add_image(job->plan, &job->linked, err);
 }
 
 static int scan_programs(struct job *job, struct err *err)
@@ -165,8 +163,7 @@ static int scan_programs(struct job *job, struct err *err)
 	for (u32 i = 0; i < job->programs.count && !o->only_recorded; i++) {
 		const struct archive_program *program = &job->programs.program[i];
 
-		if (program->verdict == PROGRAM_FIXED &&
-		    plan_add_image(job->plan, build_store(job->build), &program->image, err) < 0)
+		if (program->verdict == PROGRAM_FIXED && plan_add_image(job->plan, &program->image, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -198,7 +195,7 @@ static int lift_loops(struct job *job, struct err *err)
 	unsigned jobs = o->jobs ? (unsigned)o->jobs : processors > 0 ? (unsigned)processors : 1;
 	int result;
 
-	job->lift = lift_units_choose(job->plan, build_store(job->build), &rule, err);
+	job->lift = lift_units_choose(job->plan, &rule, err);
 	if (!job->lift)
 		return -1;
 	if (!lift_units_count(job->lift))
@@ -217,21 +214,6 @@ static enum build_result translate_one(struct job *job, size_t number)
 	return lifted ? build_lifted(job->build, want, lifted) : build_copy(job->build, want);
 }
 
-/*
- * Code that is hot lies together, and has the numbers of jump targets, of which there are not enough for all. Then
- * comes what was executed at all, then what nobody has seen.
- */
-enum heat { HOT, WARM, UNSEEN, HEATS };
-
-static enum heat heat_of(const struct want *want)
-{
-	for (u32 i = 0; i < want->count_count; i++) {
-		if (want->counts[i] >= HOT_COUNT)
-			return HOT;
-	}
-	return want->count_count ? WARM : UNSEEN;
-}
-
 static void translate_heat(struct job *job, enum heat heat, u64 limit)
 {
 	const struct store *store = build_store(job->build);
@@ -239,7 +221,7 @@ static void translate_heat(struct job *job, enum heat heat, u64 limit)
 	for (size_t i = 0; i < plan_count(job->plan); i++) {
 		const struct want *want = plan_at(job->plan, i);
 
-		if (heat_of(want) != heat)
+		if (want_heat(want) != heat)
 			continue;
 		if (store->used >= limit) {
 			job->left_out++;

@@ -103,9 +103,9 @@ static void test_loop_heads(void **state)
 	struct plan *plan = new_plan(state);
 
 	add_counted(plan, loop, sizeof(loop), counts, 3);
-	assert_int_equal(plan_add_loop_heads(plan, &store, 5000, &err), 0);
+	assert_int_equal(plan_add_loop_heads(plan, 5000, &err), 0);
 	assert_int_equal(plan_count(plan), 1);
-	assert_int_equal(plan_add_loop_heads(plan, &store, 1000, &err), 0);
+	assert_int_equal(plan_add_loop_heads(plan, 1000, &err), 0);
 	assert_int_equal(plan_count(plan), 2);
 	const struct want *head = plan_at(plan, 1);
 
@@ -125,7 +125,7 @@ static size_t chosen(const u8 *bytes, unsigned length, const u64 counts[3], u64 
 	size_t count;
 
 	add_counted(plan, bytes, length, counts, 3);
-	units = lift_units_choose(plan, &store, &rule, &err);
+	units = lift_units_choose(plan, &rule, &err);
 	assert_non_null(units);
 	count = lift_units_count(units);
 	lift_units_destroy(units);
