@@ -3,6 +3,7 @@
 #define AVANT_VIRTIO_DEVICES_H
 
 struct err;
+struct net_config;
 struct vm;
 struct vm_disk;
 
@@ -15,5 +16,12 @@ void virtio_destroy_all(struct vm *vm);
 /* One function for each kind of device: creates one and adds it. 0, or -1 with a message in err. */
 int virtio_blk_create(struct vm *vm, const struct vm_disk *disk, struct err *err);
 int virtio_rng_create(struct vm *vm, struct err *err);
+int virtio_net_create(struct vm *vm, const struct net_config *config, struct err *err);
+
+/*
+ * Networks are set up while the rest of the VM is: waits until they are complete. 0, or -1 with a message in err. Call
+ * last before the guest runs.
+ */
+int virtio_net_start(struct vm *vm, struct err *err);
 
 #endif

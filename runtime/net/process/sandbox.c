@@ -136,23 +136,25 @@ static int add_all(scmp_filter_ctx filter, u32 action, const int *calls, size_t 
 	return 0;
 }
 
-/* Sockets of the Internet, if any; of others a library may ask for and must hear "no". */
+static int add_domain(scmp_filter_ctx filter, u32 action, int domain)
+{
+	return seccomp_rule_add(filter, action, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)domain));
+}
+
+/* Sockets of the Internet, if any; others that a library may ask for it is told not to exist. */
 static int add_socket_rules(scmp_filter_ctx filter, bool restricted)
 {
-	int status = 0;
+	const u32 action = restricted ? SCMP_ACT_ERRNO(EACCES) : SCMP_ACT_ALLOW;
+	int status = add_domain(filter, action, AF_INET);
 
-	if (restricted) {
-		status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket), 0);
-		return status ? status : seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(connect), 0);
-	}
-	status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(connect), 0);
 	if (!status)
-		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_INET));
+		status = add_domain(filter, action, AF_INET6);
 	if (!status)
-		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_INET6));
+		status = seccomp_rule_add(filter, action, SCMP_SYS(connect), 0);
 	if (!status)
-		status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 2,
-					  SCMP_A0(SCMP_CMP_NE, AF_INET), SCMP_A0(SCMP_CMP_NE, AF_INET6));
+		status = add_domain(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), AF_UNIX);
+	if (!status)
+		status = add_domain(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), AF_NETLINK);
 	return status;
 }
 
