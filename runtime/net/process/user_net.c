@@ -381,9 +381,9 @@ static bool run_once(struct user_net *net, int control)
 	if (found > 0 && net->polled[1].revents)
 		channel_woken(net->channel);
 	drain_overflow(net);
+	/* first of all: this is where libslirp looks at the clock */
+	slirp_pollfds_poll(net->slirp, blocked || found < 0, get_events, net);
 	take_packets(net);
-	if (!blocked)
-		slirp_pollfds_poll(net->slirp, found < 0, get_events, net);
 	run_timers(net);
 	channel_flush(net->channel);
 	return !net->broken;
