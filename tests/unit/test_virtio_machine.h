@@ -48,7 +48,7 @@ static struct probe {
 	void (*on_kick)(struct probe *probe, unsigned queue);
 } probe;
 
-static struct virtio_device *const device = &probe.device;
+static struct virtio_device *device; /* the one under test */
 static struct virtio_chain chain;
 static unsigned queue_size; /* the queues have so many entries */
 
@@ -102,11 +102,11 @@ static const struct virtio_ops probe_ops = {
 	.release = probe_release,
 };
 
-static int virtio_setup(void **state)
+/* A machine without devices. */
+static inline void machine_build(void)
 {
 	struct err err = ERR_INIT;
 
-	(void)state;
 	vm = calloc(1, sizeof(*vm));
 	vm->vcpu = aligned_alloc(64, align_up(sizeof(struct vcpu), 64));
 	memset(vm->vcpu, 0, sizeof(*vm->vcpu));
@@ -114,19 +114,32 @@ static int virtio_setup(void **state)
 	assert_int_equal(clock_init(&vm->clock, CLOCK_SOURCE_INSTRUCTIONS, vm->vcpu, &err), 0);
 	assert_int_equal(platform_create(vm, &err), 0);
 	assert_int_equal(ram_init(&vm->ram, RAM_LOW_END + HIGH_SIZE, NULL), 0);
+	assert_int_equal(virtio_chain_init(&chain), 0);
+	queue_size = 8;
+}
+
+static inline void become_master(void)
+{
+	device->transport->pci.config[PCI_COMMAND] |= PCI_COMMAND_MASTER;
+}
+
+/* The probe is in it. */
+static inline int virtio_setup(void **state)
+{
+	(void)state;
+	machine_build();
 	memset(&probe, 0, sizeof(probe));
+	device = &probe.device;
 	device->ops = &probe_ops;
 	device->vm = vm;
 	device->config = probe.config;
 	device->offered = BIT(0) | BIT(40);
 	assert_int_equal(virtio_add(device, NULL), 0);
-	device->transport->pci.config[PCI_COMMAND] |= PCI_COMMAND_MASTER;
-	assert_int_equal(virtio_chain_init(&chain), 0);
-	queue_size = 8;
+	become_master();
 	return 0;
 }
 
-static int virtio_teardown(void **state)
+static inline int virtio_teardown(void **state)
 {
 	(void)state;
 	virtio_chain_release(&chain);
@@ -195,7 +208,7 @@ static inline void start_driver(u64 features)
 	accept_features(features | VIRTIO_F_VERSION_1);
 	set_status(ACKNOWLEDGED | STATUS_FEATURES_OK);
 	assert_int_equal(status(), ACKNOWLEDGED | STATUS_FEATURES_OK);
-	for (unsigned n = 0; n < 2; n++)
+	for (unsigned n = 0; n < device->ops->queue_count; n++)
 		set_queue(n, QUEUE_AREA(n) + DESCRIPTORS, QUEUE_AREA(n) + AVAILABLE, QUEUE_AREA(n) + USED, queue_size);
 	set_status(ACKNOWLEDGED | STATUS_FEATURES_OK | STATUS_DRIVER_OK);
 	assert_int_equal(status(), ACKNOWLEDGED | STATUS_FEATURES_OK | STATUS_DRIVER_OK);
