@@ -25,6 +25,7 @@
 #include "live/record.h"
 #include "loop.h"
 #include "util/bytes.h"
+#include "virtio/devices.h"
 
 #define CPU_LIMIT_CHECK_NS 100000000ULL
 
@@ -113,7 +114,8 @@ static int build(struct vm *vm, struct err *err)
 		return err_set(err, "cannot create an eventfd: %s", strerror(errno));
 	vcpu_reset(vm->vcpu);
 	if (ram_init(&vm->ram, config->memory, err) < 0 || mmu_init(&vm->mmu, err) < 0 ||
-	    clock_init(&vm->clock, config->clock, vm->vcpu, err) < 0 || platform_create(vm, err) < 0)
+	    clock_init(&vm->clock, config->clock, vm->vcpu, err) < 0 || platform_create(vm, err) < 0 ||
+	    virtio_create_all(vm, err) < 0)
 		return -1;
 	vm->counted = config->clock == CLOCK_SOURCE_INSTRUCTIONS || config->count || config->trace_interval ||
 		      config->stop_after;
@@ -175,6 +177,7 @@ void vm_destroy(struct vm *vm)
 	perf_map_close(vm->perf_map);
 	live_destroy(vm->live);
 	interp_destroy(vm->interp);
+	virtio_destroy_all(vm);
 	platform_destroy(vm);
 	clock_release(&vm->clock);
 	mmu_release(&vm->mmu);

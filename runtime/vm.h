@@ -8,6 +8,7 @@
 #include "dev/bus.h"
 #include "dev/clock.h"
 #include "dev/irqchip.h"
+#include "disk/disk.h"
 #include "mem/mem.h"
 #include "util/err.h"
 #include "util/types.h"
@@ -20,6 +21,12 @@ enum engine { ENGINE_LIVE, ENGINE_INTERP, ENGINE_AOT };
 enum returns { RETURNS_HOST, RETURNS_TABLE };
 
 #define VM_CACHES_MAX 4
+#define VM_DISKS_MAX  16
+
+struct vm_disk {
+	struct disk_config config;
+	const char *serial; /* at most 20 bytes, or NULL */
+};
 
 struct vm_config {
 	const char *kernel_path; /* or NULL: nothing is loaded, the vCPU is as after reset (tests) */
@@ -48,6 +55,8 @@ struct vm_config {
 	const char *gdb;               /* [HOST]:PORT to wait for gdb at, or NULL */
 	double timeout_s, cpu_limit_s; /* 0: none */
 	const char *mark;              /* console text whose first appearance is timed, or NULL */
+	struct vm_disk disks[VM_DISKS_MAX];
+	unsigned disk_count;
 };
 
 /* Why the run ended. */
@@ -81,6 +90,8 @@ struct vm {
 	struct rtc *rtc;
 	struct pit *pit;
 	struct acpi_pm *pm;
+	struct pci *pci;
+	struct virtio_device *virtio; /* all of them, by next */
 	struct boot_timer *boot_timer;
 	struct console *console;
 	struct live *live;     /* the live engine's code cache and tables */
@@ -93,6 +104,7 @@ struct vm {
 	struct perf_map *perf_map; /* or NULL */
 	struct timer limit_timer, cpu_timer;
 	u64 cpu_limit_ms;
+	struct poller *poller; /* or NULL */
 	int wake_fd;           /* eventfd that ends vm_sleep() */
 	bool sleeping;         /* … which is under way */
 	enum exit_reason exit; /* set with vm_stop() */

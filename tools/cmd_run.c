@@ -1,5 +1,6 @@
 /* avant run: builds a VM from the options, runs it on the terminal, reports how it ended. */
 #include "command.h"
+#include "device_options.h"
 #include "stats_json.h"
 #include "terminal.h"
 
@@ -201,6 +202,11 @@ static const struct option_spec options[] = {
 	{"smp", "N", "number of processors; only 1 so far", "1", parse_smp, offsetof(struct run_options, smp)},
 	{"debug-exit", NULL, "a write of n to port 0xf4 ends the run with\nexit status 2n+1", NULL, NULL,
 	 FIELD(debug_exit)},
+	{.help = "Devices"},
+	{"disk", "FILE[,KEY]...",
+	 "a disk: a raw file or block device; keys: readonly,\nsnapshot (writes are dropped at the end),\n"
+	 "serial=TEXT, format=raw; may be given several times",
+	 NULL, option_disk, offsetof(struct run_options, config)},
 	{.help = "Translations"},
 	{"cache", "FILE", "use the translations in FILE (avant translate);\nmay be given several times", NULL,
 	 parse_cache, offsetof(struct run_options, config)},

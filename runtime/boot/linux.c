@@ -9,6 +9,7 @@
 #include "boot/kernel_image.h"
 #include "boot/layout.h"
 #include "boot/long_mode.h"
+#include "dev/platform.h"
 #include "live/aot.h"
 #include "mem/mem.h"
 #include "vm.h"
@@ -131,6 +132,7 @@ static void fill_memory_map(const struct ram *ram, struct boot_params *params)
 	add_range(params, BOOT_LOW_RAM_END, BOOT_EBDA_END, E820_RESERVED);
 	add_range(params, BOOT_ACPI, BOOT_MIB, E820_RESERVED);
 	add_range(params, BOOT_MIB, ram->low, E820_RAM);
+	add_range(params, PCI_ECAM, PCI_ECAM + PCI_ECAM_SIZE, E820_RESERVED);
 	add_range(params, RAM_HIGH_BASE, RAM_HIGH_BASE + (ram->size - ram->low), E820_RAM);
 }
 

@@ -2,6 +2,8 @@
 #ifndef AVANT_DEV_ACPI_PM_H
 #define AVANT_DEV_ACPI_PM_H
 
+#include "util/types.h"
+
 struct vm;
 struct acpi_pm;
 
@@ -13,5 +15,9 @@ void acpi_pm_destroy(struct acpi_pm *pm);
 
 /* Asks the guest to shut down. vCPU thread only. */
 void acpi_pm_press_power_button(struct acpi_pm *pm);
+
+/* The reset register: its port lies among those of PCI, which pass accesses on. */
+u8 acpi_pm_reset_read(const struct acpi_pm *pm);
+void acpi_pm_reset_write(struct acpi_pm *pm, u8 value);
 
 #endif

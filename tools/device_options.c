@@ -1,0 +1,79 @@
+#include "device_options.h"
+
+#include "util/err.h"
+#include "vm.h"
+
+#include <string.h>
+
+#define SERIAL_MAX 20 /* bytes (virtio 1.2, 5.2.6.1) */
+
+/* Cuts the text at its first comma. Returns what follows, or NULL. */
+static char *cut(char *text)
+{
+	char *comma = strchr(text, ',');
+
+	if (comma)
+		*comma++ = '\0';
+	return comma;
+}
+
+static int parse_flag(bool *flag, const char *key, const char *value, struct err *err)
+{
+	if (value)
+		return err_set(err, "'%s' takes no value", key);
+	*flag = true;
+	return 0;
+}
+
+static int parse_serial(struct vm_disk *disk, const char *value, struct err *err)
+{
+	if (!value || !*value || strlen(value) > SERIAL_MAX)
+		return err_set(err, "a serial number has 1 to %d bytes", SERIAL_MAX);
+	disk->serial = value;
+	return 0;
+}
+
+static int parse_format(const char *value, struct err *err)
+{
+	if (!value || strcmp(value, "raw") != 0)
+		return err_set(err, "format '%s' is not known: raw is the only one", value ? value : "");
+	return 0;
+}
+
+static int parse_disk_key(struct vm_disk *disk, char *key, struct err *err)
+{
+	char *value = strchr(key, '=');
+
+	if (value)
+		*value++ = '\0';
+	if (!strcmp(key, "readonly"))
+		return parse_flag(&disk->config.readonly, key, value, err);
+	if (!strcmp(key, "snapshot"))
+		return parse_flag(&disk->config.snapshot, key, value, err);
+	if (!strcmp(key, "serial"))
+		return parse_serial(disk, value, err);
+	if (!strcmp(key, "format"))
+		return parse_format(value, err);
+	return err_set(err, "'%s' is none of: readonly, snapshot, serial, format", key);
+}
+
+int option_disk(void *field, const char *text, struct err *err)
+{
+	struct vm_config *config = field;
+	struct vm_disk disk = {.config.path = text};
+	char *next;
+
+	if (config->disk_count == VM_DISKS_MAX)
+		return err_set(err, "at most %d disks can be used", VM_DISKS_MAX);
+	for (char *key = cut((char *)(uintptr_t)text); key; key = next) {
+		next = cut(key);
+		if (parse_disk_key(&disk, key, err) < 0)
+			return -1;
+	}
+	if (!*text)
+		return err_set(err, "a file name is needed");
+	if (disk.config.readonly && disk.config.snapshot)
+		return err_set(err, "'readonly' and 'snapshot' exclude each other");
+	config->disks[config->disk_count++] = disk;
+	return 0;
+}

@@ -1,0 +1,13 @@
+/* Options of avant run that put devices into the guest. */
+#ifndef AVANT_TOOLS_DEVICE_OPTIONS_H
+#define AVANT_TOOLS_DEVICE_OPTIONS_H
+
+struct err;
+
+/*
+ * The field is the whole struct vm_config: the options may be given several times. Arguments are taken apart where they
+ * are, for the configuration refers to their parts.
+ */
+int option_disk(void *field, const char *text, struct err *err); /* FILE[,KEY[=VALUE]]... */
+
+#endif
