@@ -15,8 +15,11 @@ struct p9_server;
 struct p9_config {
 	const char *path; /* of the directory to share */
 	bool readonly;    /* nothing below it is changed */
-	u32 descriptors;  /* how many the server may have open; 0: three quarters of the process's limit */
+	u32 descriptors;  /* how many the server may have open; 0: p9_descriptors() */
 };
+
+/* How many descriptors servers may have open together: most of those of the process, whose limit is raised. */
+u32 p9_descriptors(void);
 
 /*
  * Opens the directory, and everything else that has a name on the host. NULL with a message in err that names the

@@ -226,8 +226,7 @@ s64 p9_handle(struct p9_server *server, const struct p9_request *request)
 /* --- life ----------------------------------------------------------------------------------------------------------
  */
 
-/* The process may open more than it needed so far: as many as its hard limit allows. */
-static u32 raise_limit(void)
+u32 p9_descriptors(void)
 {
 	struct rlimit limit;
 
@@ -241,7 +240,7 @@ static u32 raise_limit(void)
 
 static int open_root(struct p9_server *server, const struct p9_config *config, struct err *err)
 {
-	u32 limit = config->descriptors ? config->descriptors : raise_limit();
+	u32 limit = config->descriptors ? config->descriptors : p9_descriptors();
 	struct statx st;
 	int fd = open(config->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int error = fd < 0 ? -errno : p9_host_stat(fd, &st);
