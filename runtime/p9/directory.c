@@ -14,10 +14,13 @@ void p9_listing_forget(struct p9_server *server, const struct p9_fid *fid)
 		server->listing.fid = NULL;
 }
 
-/* Places the listing at `offset`, which the client has from an entry that it was given, or 0. */
+/*
+ * Places the listing at `offset`, which the client has from an entry that it was given, or 0: then it wants to see what
+ * the directory is now.
+ */
 static int seek(struct p9_listing *listing, const struct p9_fid *fid, u64 offset)
 {
-	if (listing->fid == fid && listing->next == offset)
+	if (offset && listing->fid == fid && listing->next == offset)
 		return 0;
 	if (lseek(fid->fd, (off_t)offset, SEEK_SET) < 0)
 		return -errno;

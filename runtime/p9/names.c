@@ -32,8 +32,8 @@ int p9_mkdir(struct p9_call *call)
 	int error, dir;
 
 	p9_call_name(call, name);
-	mode = p9_mode_allowed(S_IFDIR, p9_get32(&call->in));
-	p9_get32(&call->in); /* gid */
+	mode = p9_get32(&call->in) & (0777 | S_ISVTX); /* set-group-ID comes from the directory around it */
+	p9_get32(&call->in);                           /* gid */
 	error = p9_call_end(call);
 	dir = error ? error : p9_call_open_dir(call, fid);
 	if (dir < 0)

@@ -93,6 +93,12 @@ int p9_flush(struct p9_call *call)
 	return p9_call_end(call);
 }
 
+/* An error that says nothing of the name: a client takes names that were not walked for names that are not there. */
+static bool is_shortage(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
+}
+
 /*
  * Walks from `node`, and takes its reference. How many names were found is returned, with their qids in the reply and
  * the last one's node in *end; -errno if not even the first was.
@@ -109,7 +115,7 @@ static int walk_names(struct p9_call *call, struct p9_node *node, char (*names)[
 		int error = p9_node_walk(nodes, *end, names[i], &st, &next);
 
 		if (error)
-			return i ? i : error;
+			return i && !is_shortage(error) ? i : error;
 		p9_node_put(nodes, *end);
 		*end = next;
 		p9_call_put_qid(call, &st);
