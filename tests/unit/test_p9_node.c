@@ -194,7 +194,7 @@ static void remove_chain(u32 depth)
 /* Deeper than a path can be, so deep that recursion would be noticed; and every level known to the server. */
 static void deep_trees(void **state)
 {
-	const u32 depth = 20000;
+	const u32 depth = 3000;
 	struct attributes a;
 
 	(void)state;

@@ -1,4 +1,5 @@
 /* Extended attributes. Skipped where the file system has none. */
+#define TEST_PLACE "/tmp"
 #include "test_p9_client.h"
 
 #include <sys/xattr.h>
