@@ -19,6 +19,7 @@
 #include "dev/uart.h"
 #include "interp/interp.h"
 #include "live/live.h"
+#include "poller.h"
 #include "vm.h"
 
 /* Counted mode: the C side has v->budget and v->icount right; generated code needs the sum. */
@@ -42,6 +43,7 @@ static void look_at_events(struct vm *vm)
 	if (v->predictions_full)
 		live_close_reserve(v);
 	clock_run(&vm->clock);
+	poller_run(vm->poller);
 	uart_poll_input(vm->uart);
 	vm->console->flush(vm->console); /* a prompt has no line end; nothing to do if all is written */
 	if (vm->stop_requested)
@@ -108,6 +110,7 @@ static void wait_for_interrupt(struct vm *vm)
 		if (deliver_nmi(vm))
 			break;
 	}
+	poller_unpark(vm->poller);
 	vcpu_update_poll(v);
 }
 

@@ -17,6 +17,7 @@
 struct cpu_model;
 struct console;
 struct boot_timer;
+struct poller;
 
 enum engine { ENGINE_LIVE, ENGINE_INTERP, ENGINE_AOT };
 enum returns { RETURNS_HOST, RETURNS_TABLE };
@@ -116,7 +117,7 @@ struct vm {
 	struct perf_map *perf_map; /* or NULL */
 	struct timer limit_timer, cpu_timer;
 	u64 cpu_limit_ms;
-	struct poller *poller; /* or NULL */
+	struct poller *poller;
 	int wake_fd;           /* eventfd that ends vm_sleep() */
 	bool sleeping;         /* … which is under way */
 	enum exit_reason exit; /* set with vm_stop() */
