@@ -10,6 +10,7 @@
 #include "dev/irqchip.h"
 #include "disk/disk.h"
 #include "mem/mem.h"
+#include "p9/p9.h"
 #include "util/err.h"
 #include "util/types.h"
 
@@ -27,6 +28,15 @@ enum returns { RETURNS_HOST, RETURNS_TABLE };
 struct vm_disk {
 	struct disk_config config;
 	const char *serial; /* at most 20 bytes, or NULL */
+};
+
+#define VM_SHARES_MAX    8
+#define VM_SHARE_TAG_MAX 63 /* bytes */
+
+/* A directory of the host's in the guest. */
+struct vm_share {
+	struct p9_config config;
+	const char *tag; /* what the guest mounts it by: 1 to VM_SHARE_TAG_MAX bytes */
 };
 
 struct vm_config {
@@ -58,6 +68,8 @@ struct vm_config {
 	const char *mark;              /* console text whose first appearance is timed, or NULL */
 	struct vm_disk disks[VM_DISKS_MAX];
 	unsigned disk_count;
+	struct vm_share shares[VM_SHARES_MAX];
+	unsigned share_count;
 };
 
 /* Why the run ended. */
