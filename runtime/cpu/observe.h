@@ -30,7 +30,8 @@ static inline bool observe_wanted(const struct vcpu *v)
 /* Before and after an instruction. Data breakpoints met in between are in v->observed, as bits of DR6. */
 static inline void observe_begin(struct vcpu *v)
 {
-	v->observed = 0;
+	v->observed = v->observed_late;
+	v->observed_late = 0;
 	v->observe =
 		(v->dr[7] & DR7_ENABLED ? OBSERVE_DATA : 0) | (observe_alignment_wanted(v) ? OBSERVE_ALIGNMENT : 0);
 }
@@ -38,6 +39,16 @@ static inline void observe_begin(struct vcpu *v)
 static inline void observe_end(struct vcpu *v)
 {
 	v->observe = 0;
+}
+
+/*
+ * A load of SS holds its trap back until the next instruction has been executed, be that one that enters the kernel
+ * (SDM vol. 3A, 6.8.3); if it faults, the trap is lost.
+ */
+static inline void observe_hold_back(struct vcpu *v)
+{
+	v->observed_late = v->observed;
+	v->observed = 0;
 }
 
 /* The instruction breakpoints at `pc`, as bits of DR6. */

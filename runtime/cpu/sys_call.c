@@ -218,6 +218,7 @@ enum exec help_int1(struct vcpu *v, const struct insn *insn)
 		.rflags = vcpu_rflags(v),
 	};
 
+	v->observed = 0; /* what a load of SS before it has met is lost */
 	return event_deliver(v, &event);
 }
 

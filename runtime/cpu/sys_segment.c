@@ -1,4 +1,5 @@
 /* Segment registers, descriptor tables, and queries on descriptors. */
+#include "cpu/observe.h"
 #include "cpu/segment.h"
 #include "cpu/system.h"
 
@@ -23,7 +24,8 @@ static enum exec load_and_shadow(struct vcpu *v, unsigned seg, u16 selector)
 		return EXEC_FAULT;
 	if (seg == SEG_SS) {
 		v->shadow = 1;
-		v->trap = 0; /* held back as interrupts are (SDM vol. 3A, 6.8.3) */
+		v->trap = 0; /* no single-step trap after it, and none of a breakpoint (SDM vol. 3A, 6.8.3) */
+		observe_hold_back(v);
 	}
 	return EXEC_OK;
 }

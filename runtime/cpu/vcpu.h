@@ -215,6 +215,7 @@ struct vcpu {
 	u64 *tally_in;                   /* counted mode: where the instruction that C executes now counts */
 	u64 icount_limit;                /* counted mode, in generated code: icount when the budget is 0 */
 	u64 observed;                    /* breakpoints that the instruction has met, as bits of DR6 */
+	u64 observed_late;               /* those that a load of SS has met: told after the next instruction */
 	u8 observe;                      /* what accesses are looked at for: OBSERVE_* */
 	bool nmi_blocked;                /* by an NMI, until IRET */
 	bool careful;                    /* the next translation to run must be one without windows */
