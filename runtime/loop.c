@@ -154,7 +154,7 @@ static bool stop_for_debugger(struct vm *vm)
  */
 static bool meets_breakpoint(struct vcpu *v)
 {
-	u64 found = v->rflags & FLAG_RF ? 0 : observe_breakpoints_at(v, v->rip);
+	u64 found = v->rflags & FLAG_RF ? 0 : observe_breakpoints_at(v, interp_pc(v));
 
 	if (!found)
 		return false;

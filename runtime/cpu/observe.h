@@ -1,7 +1,7 @@
 /*
  * What generated code does not look for: breakpoints of the debug registers (SDM vol. 3B, 17.2) and misaligned data at
  * CPL 3 (vol. 3A, 6.15, "Interrupt 17"). While either is wanted, and with RFLAGS.TF, instructions are executed singly,
- * and mem_read() and mem_write() tell of each access here.
+ * and mem_read() and mem_write() tell of each access here. 32-bit code is never translated either.
  */
 #ifndef AVANT_CPU_OBSERVE_H
 #define AVANT_CPU_OBSERVE_H
@@ -24,7 +24,7 @@ static inline bool observe_alignment_wanted(const struct vcpu *v)
 /* Must instructions be executed singly now? */
 static inline bool observe_wanted(const struct vcpu *v)
 {
-	return (v->rflags & FLAG_TF) || (v->dr[7] & DR7_ENABLED) || observe_alignment_wanted(v);
+	return (v->rflags & FLAG_TF) || (v->dr[7] & DR7_ENABLED) || observe_alignment_wanted(v) || vcpu_legacy(v);
 }
 
 /* Before and after an instruction. Data breakpoints met in between are in v->observed, as bits of DR6. */

@@ -269,6 +269,12 @@ static inline enum exec vcpu_raise_error(struct vcpu *v, u8 vector, u32 error)
 	return EXEC_FAULT;
 }
 
+/* Is 32-bit or 16-bit code being executed (compatibility mode, SDM vol. 3A, 2.2)? CODE_64 has SEG_ATTR_L. */
+static inline bool vcpu_legacy(const struct vcpu *v)
+{
+	return v->cpl == 3 && !(v->seg[SEG_CS].attr & SEG_ATTR_L);
+}
+
 static inline bool vcpu_canonical(u64 address)
 {
 	return (u64)((s64)(address << 16) >> 16) == address;

@@ -284,7 +284,7 @@ test_main:
 	mov ss, [rbx + 8]
 	int VEC_DONE
 	EXPECT(VEC_DONE, ANY)
-	MET(1, stubs + VEC_DONE * 16, 2)
+	MET(1, stubs+VEC_DONE*16, 2)
 	ENABLE L(1)+RW(1,ON_ACCESS)+LEN(1,LEN_2)
 	FAULT
 	mov ss, [rbx + 8]
