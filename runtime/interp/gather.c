@@ -219,6 +219,21 @@ enum exec interp_gather(struct vcpu *v, const struct insn *insn)
 	return masked_store(v, insn, operand_address(v, insn), from.byte, &mask, size, vector_length(insn) / size);
 }
 
+enum exec interp_zero_vectors(struct vcpu *v, const struct insn *insn)
+{
+	const bool all = vector_length(insn) == 32;
+	int vector = mode_unit_fault(vcpu_mode(v), insn);
+
+	if (vector >= 0)
+		return vcpu_raise(v, (u8)vector);
+	vcpu_fpu_put(v);
+	need_vectors(v);
+	bytes_zero(v->xsave + YMM_HIGH_AT, 8 * 16);
+	if (all)
+		bytes_zero(v->xsave + XMM_AT, 8 * 16);
+	return EXEC_OK;
+}
+
 /* --- byte-masked stores ------------------------------------------------------------------------------------------ */
 
 /* MM registers are the mantissas of the physical x87 registers; the area holds these from the top of stack on. */

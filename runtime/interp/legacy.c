@@ -11,6 +11,8 @@
 #include "interp/gather.h"
 #include "interp/interp.h"
 
+#define OPCODE_VZERO 0x77u /* after VEX, in the first opcode map: the only one there without ModRM */
+
 /* Bytes that pushes, pops and calls move. */
 static unsigned stack_size(const struct insn *insn)
 {
@@ -149,7 +151,8 @@ static enum exec execute_enter(struct vcpu *v, const struct insn *insn)
 	const unsigned level = insn->bytes[insn->imm_at + 2] & 31, size = stack_size(insn);
 	const struct operand pointer = {.kind = OPERAND_GPR, .reg = RBP, .size = (u8)size};
 	const u64 before = v->gpr[RSP];
-	u32 frame, probe;
+	u64 gpa;
+	u32 frame;
 
 	if (legacy_push(v, (u32)v->gpr[RBP], size) != EXEC_OK)
 		return EXEC_FAULT;
@@ -158,8 +161,8 @@ static enum exec execute_enter(struct vcpu *v, const struct insn *insn)
 		goto undo;
 	legacy_set_sp(v, legacy_sp(v) - allocate);
 	/* the new top of the stack must be writable */
-	if (legacy_peek(v, 0, &probe, size) != EXEC_OK ||
-	    legacy_write(v, SEG_SS, legacy_sp(v), &probe, size) != EXEC_OK)
+	if (segment_check(v, SEG_SS, legacy_sp(v), size, ACCESS_WRITE) != EXEC_OK ||
+	    mmu_translate(v, (u32)(v->seg[SEG_SS].base + legacy_sp(v)), ACCESS_WRITE, &gpa) != EXEC_OK)
 		goto undo;
 	operand_set_gpr(v, &pointer, frame);
 	return EXEC_OK;
@@ -435,7 +438,8 @@ enum exec legacy_execute(struct vcpu *v, const struct thunk *thunk)
 
 	switch ((enum insn_class)insn->class) {
 	case INSN_COPY:
-		return interp_copy(v, thunk);
+		return insn->vex && insn_opcode(insn) == OPCODE_VZERO ? interp_zero_vectors(v, insn)
+								      : interp_copy(v, thunk);
 	case INSN_JMP:
 		return legacy_jump(v, insn, next_rip(v, insn) + (u64)insn->imm);
 	case INSN_JCC:

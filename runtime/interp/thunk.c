@@ -152,7 +152,9 @@ static void emit_legacy(struct vcpu *v, const struct interp *interp, struct thun
 	struct insn wide;
 
 	thunk->by_c = insn->has_mem && !insn->mem_size;
-	if (!thunk->by_c && !(insn_widen(insn, &wide) && emit_thunk(v, interp, thunk, &wide)))
+	if (thunk->by_c || (insn->nop && emit_thunk(v, interp, thunk, insn)))
+		return;
+	if (!insn_widen(insn, &wide) || !emit_thunk(v, interp, thunk, &wide))
 		insn->class = INSN_UNDEFINED;
 }
 

@@ -171,7 +171,7 @@ int insn_decode_code(struct insn *insn, const u8 *bytes, unsigned available, enu
  */
 bool insn_widen(const struct insn *insn, struct insn *wide);
 
-/* Intel syntax, for traces and dumps. */
+/* Intel syntax, for traces and dumps. 16-bit code is shown as 32-bit code. */
 void insn_format(const struct insn *insn, u64 address, char *text, unsigned size);
 
 /* The memory operand's index is a vector register (VSIB: the gathers). */

@@ -92,6 +92,20 @@ static void put_operation(struct bytes *out, const struct insn *insn)
 		put(out, insn->bytes[insn->modrm_at]);
 }
 
+/* VEX and 0f 3a */
+static bool in_map3(const struct insn *insn)
+{
+	return insn->vex == 3 && (insn->bytes[insn->opcode_at - 2] & 31) == 3;
+}
+
+/* The register that the top half of the immediate of vblendv and kin names is one of eight as well. */
+static bool register_in_immediate(const struct insn *insn)
+{
+	const u8 opcode = insn->bytes[insn->opcode_at];
+
+	return in_map3(insn) && opcode >= 0x4a && opcode <= 0x4c;
+}
+
 static bool widen(const struct insn *insn, struct insn *wide, bool without_w)
 {
 	struct bytes out = {.length = 0};
@@ -102,12 +116,22 @@ static bool widen(const struct insn *insn, struct insn *wide, bool without_w)
 	put_operation(&out, insn);
 	if (insn->modrm_at || !insn->has_mem) /* the offset of mov with the accumulator is no immediate */
 		put_from(&out, insn, insn->imm_at, insn->length);
+	if (register_in_immediate(insn))
+		out.at[out.length - 1] &= 0x7f;
 	return out.length <= INSN_MAX && insn_decode(wide, out.at, out.length) == 0 && wide->length == out.length &&
 	       wide->class == INSN_COPY && wide->mnemonic == insn->mnemonic && wide->mem_size == insn->mem_size;
+}
+
+/* vpcmpestrm, vpcmpestri: lengths in EAX and EDX, or in RAX and RDX. */
+static bool compares_counted(const struct insn *insn)
+{
+	const u8 opcode = insn->bytes[insn->opcode_at];
+
+	return in_map3(insn) && (opcode == 0x60 || opcode == 0x61);
 }
 
 /* VEX.W counts in 32-bit code, but not where it would select 64-bit general registers. */
 bool insn_widen(const struct insn *insn, struct insn *wide)
 {
-	return (!insn->gpr_fields && widen(insn, wide, false)) || widen(insn, wide, true);
+	return (!insn->gpr_fields && !compares_counted(insn) && widen(insn, wide, false)) || widen(insn, wide, true);
 }
