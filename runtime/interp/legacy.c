@@ -11,8 +11,6 @@
 #include "interp/gather.h"
 #include "interp/interp.h"
 
-#define OPCODE_VZERO 0x77u /* after VEX, in the first opcode map: the only one there without ModRM */
-
 /* Bytes that pushes, pops and calls move. */
 static unsigned stack_size(const struct insn *insn)
 {
@@ -438,8 +436,8 @@ enum exec legacy_execute(struct vcpu *v, const struct thunk *thunk)
 
 	switch ((enum insn_class)insn->class) {
 	case INSN_COPY:
-		return insn->vex && insn_opcode(insn) == OPCODE_VZERO ? interp_zero_vectors(v, insn)
-								      : interp_copy(v, thunk);
+		/* the only ones with VEX and without ModRM are vzeroall and vzeroupper */
+		return insn->vex && !insn->modrm_at ? interp_zero_vectors(v, insn) : interp_copy(v, thunk);
 	case INSN_JMP:
 		return legacy_jump(v, insn, next_rip(v, insn) + (u64)insn->imm);
 	case INSN_JCC:

@@ -148,12 +148,11 @@ static void set_stack(struct maker *m)
 	struct insn_case *c = m->c;
 	const u64 flags = (random_u64(&m->r) & (FLAGS_ARITH | FLAG_DF | FLAG_ID)) | FLAG_FIXED | FLAG_IF;
 
-	/* enter writes first or reads first */
-	c->gpr[RSP] = m->insn.length && m->insn.bytes[m->insn.opcode_at] != 0xc8 && random_one_in(&m->r, 20)
-			      ? EDGE + 0x1000 + random_below(&m->r, 16)
-			      : STACK + 0x800;
-	if (random_one_in(&m->r, 2))
+	c->gpr[RSP] = random_one_in(&m->r, 20) ? EDGE + 0x1000 + random_below(&m->r, 16) : STACK + 0x800;
+	if ((m->insn.bytes[m->insn.opcode_at] & 0xfe) == 0xc8) { /* enter writes first or reads first; leave */
+		c->gpr[RSP] = STACK + 0x800;
 		c->gpr[RBP] = STACK + 0x900 + random_below(&m->r, 0x100);
+	}
 	if (m->insn.class == INSN_HELPER && m->insn.helper == HELP_popf)
 		patch(c, PAGE_BASE(c->gpr[RSP]) | (c->gpr[RSP] & 0xff8), flags);
 }
