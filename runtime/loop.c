@@ -163,11 +163,13 @@ static bool stop_for_debugger(struct vm *vm)
  */
 static bool meets_breakpoint(struct vcpu *v)
 {
-	u64 found = v->rflags & FLAG_RF ? 0 : observe_breakpoints_at(v, v->rip);
+	u64 found = v->rflags & FLAG_RF ? 0 : observe_breakpoints_at(v, interp_pc(v));
 
-	if (found)
-		v->fault = (struct fault){.vector = VEC_DB, .dr6 = found, .before = true};
-	return found;
+	if (!found)
+		return false;
+	v->fault = (struct fault){.vector = VEC_DB, .dr6 = found, .before = true};
+	v->observed_late = 0;
+	return true;
 }
 
 /* The trap after an instruction: single-step, data breakpoints, or both at once (SDM vol. 3B, 17.3.1.2, 17.3.1.4). */
