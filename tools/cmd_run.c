@@ -1,4 +1,5 @@
 /* avant run: builds a VM from the options, runs it on the terminal, reports how it ended. */
+#include "auto_run.h"
 #include "command.h"
 #include "device_options.h"
 #include "stats_json.h"
@@ -8,6 +9,7 @@
 #include "debug/gdb_server.h"
 #include "debug/trace.h"
 #include "live/live.h"
+#include "net/options.h"
 #include "vm.h"
 
 #include <stdio.h>
@@ -23,10 +25,12 @@
 
 struct run_options {
 	struct vm_config config;
+	struct net_config net;
 	const char *cpu_name;
 	const char *stats_path;
 	u64 smp;
 	bool no_cache;
+	bool auto_cache;
 };
 
 #define FIELD(name) offsetof(struct run_options, config.name)
@@ -92,11 +96,16 @@ static int parse_code_cache(void *field, const char *text, struct err *err)
 	return 0;
 }
 
-/* The field is the whole configuration: the option may be given several times. */
+/* The field is the whole structure: the option may be given several times. */
 static int parse_cache(void *field, const char *text, struct err *err)
 {
-	struct vm_config *config = field;
+	struct run_options *run = field;
+	struct vm_config *config = &run->config;
 
+	if (!strcmp(text, "auto")) {
+		run->auto_cache = true;
+		return 0;
+	}
 	if (config->cache_count == VM_CACHES_MAX)
 		return err_set(err, "at most %d caches can be used", VM_CACHES_MAX);
 	config->caches[config->cache_count++] = text;
@@ -207,9 +216,19 @@ static const struct option_spec options[] = {
 	 "a disk: a raw file or block device; keys: readonly,\nsnapshot (writes are dropped at the end),\n"
 	 "serial=TEXT, format=raw; may be given several times",
 	 NULL, option_disk, offsetof(struct run_options, config)},
+	{"share", "DIR,tag=TAG[,KEY]...",
+	 "a directory in the guest: mount -t 9p -o\ntrans=virtio,version=9p2000.L TAG /mnt; keys:\nreadonly; may be "
+	 "given several times",
+	 NULL, option_share, offsetof(struct run_options, config)},
+	{"net", "none|user[,KEY]...",
+	 "user: a network behind this host's; keys:\nhostfwd=tcp|udp:[HOSTADDR]:PORT-[GUESTADDR]:PORT,\nrestrict (only "
+	 "forwarded ports), mac=, net=CIDR, dns=,\nhostname=, mtu=",
+	 "none", option_net, offsetof(struct run_options, net)},
 	{.help = "Translations"},
-	{"cache", "FILE", "use the translations in FILE (avant translate);\nmay be given several times", NULL,
-	 parse_cache, offsetof(struct run_options, config)},
+	{"cache", "FILE|auto",
+	 "use the translations in FILE (avant translate);\nmay be given several times; auto: one that is made\n"
+	 "from each run for the next",
+	 NULL, parse_cache, 0},
 	{"no-cache", NULL, "use none after all", NULL, NULL, offsetof(struct run_options, no_cache)},
 	{"trust-cache", NULL, "use caches whoever owns them and may write to them", NULL, NULL, FIELD(trust_cache)},
 	{"record", "FILE", "record what is executed, for avant translate\n--profile", NULL, option_text,
@@ -275,11 +294,18 @@ static int check_options(const struct command *command, struct run_options *run)
 		return command_usage_error(command, "--kernel is needed");
 	if (config->clock != CLOCK_SOURCE_INSTRUCTIONS && (config->trace_path || config->stop_after))
 		return command_usage_error(command, "--trace-state and --stop-after need --clock instructions");
-	if (run->no_cache)
+	if (run->no_cache) {
 		config->cache_count = 0;
-	if (config->record_path && config->cache_count)
+		run->auto_cache = false;
+	}
+	config->net = run->net.kind == NET_NONE ? NULL : &run->net;
+	if (config->record_path && (config->cache_count || run->auto_cache))
 		return command_usage_error(command,
 					   "--record needs a run without caches: what they serve is not recorded");
+	if (run->auto_cache && config->cache_count)
+		return command_usage_error(command, "--cache auto cannot be used together with other caches");
+	if (run->auto_cache && config->engine == ENGINE_INTERP)
+		return command_usage_error(command, "--cache auto needs the live engine");
 	if (config->record_path && config->engine == ENGINE_INTERP)
 		return command_usage_error(command, "--record needs the live engine");
 	if (config->trust_cache && config->cache_count)
@@ -354,7 +380,8 @@ static int write_stats(const struct command *command, const char *path, const st
 	return 0;
 }
 
-static int run_vm(const struct command *command, const struct run_options *run, struct terminal *terminal)
+static int run_vm(const struct command *command, const struct run_options *run, struct auto_run *automatic,
+		  struct terminal *terminal)
 {
 	struct err err = ERR_INIT;
 	struct vm *vm = vm_create(&run->config, terminal_console(terminal), &err);
@@ -369,7 +396,8 @@ static int run_vm(const struct command *command, const struct run_options *run, 
 	if (run->stats_path && write_stats(command, run->stats_path, vm, terminal_mark_ns(terminal)) &&
 	    status == STATUS_OK)
 		status = STATUS_ERROR;
-	if (run->config.record_path && vm_write_recording(vm, &err) < 0) {
+	auto_run_end(automatic, vm);
+	if (run->config.record_path && !automatic->on && vm_write_recording(vm, &err) < 0) {
 		command_error(command, "--record: %s", err.text);
 		if (status == STATUS_OK)
 			status = STATUS_ERROR;
@@ -383,6 +411,7 @@ static int run_main(const struct command *command, void *parsed)
 	struct run_options *run = parsed;
 	struct terminal_config terminal_config = {
 		.in = STDIN_FILENO, .out = STDOUT_FILENO, .start_ns = command_start_ns()};
+	struct auto_run automatic = {0};
 	struct terminal *terminal;
 	struct err err = ERR_INIT;
 	int status;
@@ -392,12 +421,16 @@ static int run_main(const struct command *command, void *parsed)
 	status = check_options(command, run);
 	if (status)
 		return status;
+	if (run->auto_cache && auto_run_begin(&automatic, &run->config, &err) < 0) {
+		warn("no automatic cache is used: %s", err.text);
+		err = (struct err)ERR_INIT;
+	}
 	terminal_config.mark = run->config.mark;
 	terminal_config.timeout_s = run->config.timeout_s;
 	terminal = terminal_create(&terminal_config, &err);
 	if (!terminal)
 		return command_error(command, "%s", err.text);
-	status = run_vm(command, run, terminal);
+	status = run_vm(command, run, &automatic, terminal);
 	terminal_destroy(terminal);
 	return status;
 }

@@ -79,6 +79,6 @@ void virtio_broken(struct virtio_device *device, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	warn("the guest's driver of %s broke the rules: %s%s", device->ops->name, text,
+	warn("the guest's driver of '%s' broke the rules: %s%s", device->ops->name, text,
 	     t->messages == MESSAGES_MAX ? " (this is the last message about the device)" : "");
 }

@@ -6,6 +6,7 @@ struct err;
 struct net_config;
 struct vm;
 struct vm_disk;
+struct vm_share;
 
 /* Adds the devices that vm->config asks for, and those that every VM has. 0, or -1 with a message in err. */
 int virtio_create_all(struct vm *vm, struct err *err);
@@ -15,6 +16,7 @@ void virtio_destroy_all(struct vm *vm);
 
 /* One function for each kind of device: creates one and adds it. 0, or -1 with a message in err. */
 int virtio_blk_create(struct vm *vm, const struct vm_disk *disk, struct err *err);
+int virtio_p9_create(struct vm *vm, const struct vm_share *share, struct err *err);
 int virtio_rng_create(struct vm *vm, struct err *err);
 int virtio_net_create(struct vm *vm, const struct net_config *config, struct err *err);
 

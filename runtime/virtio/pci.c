@@ -301,14 +301,18 @@ static void config_write(struct virtio_transport *t, u64 offset, unsigned size, 
 static void kick(struct virtio_transport *t, u64 number)
 {
 	struct virtio_device *device = t->device;
+	struct virtio_ring *ring;
 	bool loaded;
 
 	if (number >= t->queue_count || !device->running || t->broken || !t->queue[number].ring.live)
 		return;
 	device->vm->stats.virtio_kicks++;
+	ring = &t->queue[number].ring;
+	ring->allowance = ring->size;
 	loaded = begin_ordinary(t);
 	device->ops->kick(device, (unsigned)number);
 	end_ordinary(t, loaded);
+	ring->allowance = ANY_ALLOWANCE;
 }
 
 static u64 registers_read(void *opaque, u64 offset, unsigned size)

@@ -86,7 +86,7 @@ void ring_start(struct virtio_device *device, unsigned queue)
 	const u16 size = device->transport->queue[queue].size;
 	struct virtio_ring *ring = ring_of(device, queue);
 
-	*ring = (struct virtio_ring){.size = size};
+	*ring = (struct virtio_ring){.size = size, .allowance = ANY_ALLOWANCE};
 	if (size == 0 || (size & (size - 1)) || size > device->ops->queue_size) {
 		virtio_broken(device, "queue %u is to have %u entries", queue, size);
 		return;
@@ -255,11 +255,17 @@ bool virtio_pop(struct virtio_device *device, unsigned queue, struct virtio_chai
 		virtio_broken(device, "queue %u has more chains under way than descriptors", queue);
 		return false;
 	}
+	if (ring->allowance == 0) {
+		virtio_broken(device, "queue %u grows while it is served", queue);
+		return false;
+	}
 	head = load16(ring->available + AREA_RING + AVAILABLE_ENTRY * (ring->popped & (ring->size - 1u)));
 	if (!collect(device, ring, head, chain))
 		return false;
 	ring->popped++;
 	ring->in_flight++;
+	if (ring->allowance != ANY_ALLOWANCE)
+		ring->allowance--;
 	return true;
 }
 
@@ -271,6 +277,8 @@ void virtio_unpop(struct virtio_device *device, unsigned queue)
 		return;
 	ring->popped--;
 	ring->in_flight--;
+	if (ring->allowance != ANY_ALLOWANCE)
+		ring->allowance++;
 }
 
 /* --- the used ring ----------------------------------------------------------------------------------------------- */

@@ -30,43 +30,43 @@
 
 /* --- a poller ---------------------------------------------------------------------------------------------------- */
 
+#define SOURCES_MAX 8
+
 struct poller {
-	struct poller_source *first;
+	struct poller_source *source[SOURCES_MAX];
+	unsigned count;
 };
 
 int poller_add(struct poller *poller, struct poller_source *source, struct err *err)
 {
 	(void)err;
-	source->next = poller->first;
-	poller->first = source;
+	assert_true(poller->count < SOURCES_MAX);
+	poller->source[poller->count++] = source;
 	return 0;
 }
 
 void poller_remove(struct poller *poller, struct poller_source *source)
 {
-	struct poller_source **at = &poller->first;
-
-	while (*at != source)
-		at = &(*at)->next;
-	*at = source->next;
+	for (unsigned i = 0; i < poller->count; i++)
+		if (poller->source[i] == source) {
+			poller->source[i] = poller->source[--poller->count];
+			return;
+		}
+	fail_msg("a source that was not added");
 }
 
 /* Waits until one of the sources is ready, and calls it. False: none was in time. */
 static bool turn(struct poller *poller, int timeout_ms)
 {
-	struct poller_source *sources[8];
-	struct pollfd polled[8];
-	nfds_t count = 0;
+	struct pollfd polled[SOURCES_MAX];
 
-	for (struct poller_source *source = poller->first; source; source = source->next) {
-		sources[count] = source;
-		polled[count++] = (struct pollfd){.fd = source->fd, .events = POLLIN};
-	}
-	if (poll(polled, count, timeout_ms) <= 0)
+	for (unsigned i = 0; i < poller->count; i++)
+		polled[i] = (struct pollfd){.fd = poller->source[i]->fd, .events = POLLIN};
+	if (poll(polled, poller->count, timeout_ms) <= 0)
 		return false;
-	for (nfds_t i = 0; i < count; i++)
+	for (unsigned i = 0; i < poller->count; i++)
 		if (polled[i].revents) {
-			sources[i]->ready(sources[i], POLLIN);
+			poller->source[i]->ready(poller->source[i], POLLIN);
 			break;
 		}
 	return true;
