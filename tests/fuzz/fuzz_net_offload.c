@@ -15,6 +15,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+enum { RIGHT_TYPE = 1, RIGHT_VERSION_6 = 2, RIGHT_LENGTH = 4, RIGHT_TCP = 8, RIGHT_TCP_HEADER = 16, RIGHT_SYN = 32 };
+
 struct sink {
 	struct offload_sink sink;
 	u8 *packet;
@@ -101,19 +103,46 @@ static void from_guest(const u8 *packet, size_t size, unsigned offloads)
 	free(frame);
 }
 
+static void put_right(u8 *frame, size_t size, unsigned what)
+{
+	bool six = what & RIGHT_VERSION_6;
+	size_t header = six ? 40 : 20, room = size - NET_ETHERNET_SIZE;
+	u8 *ip = frame + NET_ETHERNET_SIZE, *tcp = ip + header;
+
+	if (!(what & RIGHT_TYPE) || size < NET_ETHERNET_SIZE + header + NET_TCP_SIZE + 4)
+		return;
+	frame_put16(frame + 12, six ? 0x86dd : 0x0800);
+	ip[0] = six ? 0x60 : 0x45;
+	if (what & RIGHT_LENGTH)
+		frame_put16(ip + (six ? 4 : 2), (unsigned)(six ? room - header : room));
+	if (!(what & RIGHT_TCP))
+		return;
+	ip[six ? 6 : 9] = NET_PROTOCOL_TCP;
+	if (!six)
+		frame_put16(ip + 6, 0x4000);
+	if (what & RIGHT_TCP_HEADER)
+		tcp[12] = 0x60;
+	if (what & RIGHT_SYN) {
+		tcp[13] = 0x02;
+		frame_put32(tcp + NET_TCP_SIZE, 0x020405b4);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	if (size < 1 + sizeof(struct net_header) || size > 1 + sizeof(struct net_header) + NET_FRAME_MAX)
+	if (size < 2 + sizeof(struct net_header) || size > 2 + sizeof(struct net_header) + NET_FRAME_MAX)
 		return 0;
 
 	unsigned bits = *data, mtu = 1280 + (bits >> 4) * (bits >> 4) * 285;
-	u8 *copy = malloc(size - 1);
+	size_t frame_size = size - 2 - sizeof(struct net_header);
+	u8 *copy = malloc(size - 2);
 
-	memcpy(copy, data + 1, size - 1);
+	memcpy(copy, data + 2, size - 2);
+	put_right(copy + sizeof(struct net_header), frame_size, data[1]);
 	if (bits & 8)
-		to_guest(copy + sizeof(struct net_header), size - 1 - sizeof(struct net_header), bits & 7, mtu);
+		to_guest(copy + sizeof(struct net_header), frame_size, bits & 7, mtu);
 	else
-		from_guest(copy, size - 1, bits & 7);
+		from_guest(copy, size - 2, bits & 7);
 	free(copy);
 	return 0;
 }
