@@ -44,6 +44,14 @@ boot() { # KERNEL-OPTION
 		cat "$work/errors" "$work/fsck"
 		exit 1
 	fi
+	python3 - "$work/stats.json" <<'END'
+import json, sys
+devices = json.load(open(sys.argv[1]))["virtio"]
+assert [d["device"] for d in devices] == ["virtio-blk"] * 3 + ["virtio-rng"], devices
+assert [d["slot"] for d in devices] == [1, 2, 3, 4], devices
+assert devices[0]["bytes_to_guest"] > 5000000 and devices[0]["bytes_from_guest"] > 25000000, devices
+assert all(d["requests"] >= d["interrupts"] > 0 < d["kicks"] for d in devices), devices
+END
 	grep -E '"(wall_ms|cpu_ms|virtio_[a-z]*|msi_messages)"' "$work/stats.json"
 }
 
