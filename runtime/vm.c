@@ -24,6 +24,7 @@
 #include "live/live.h"
 #include "live/record.h"
 #include "loop.h"
+#include "poller.h"
 #include "util/bytes.h"
 #include "virtio/devices.h"
 
@@ -112,6 +113,9 @@ static int build(struct vm *vm, struct err *err)
 	vm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vm->wake_fd < 0)
 		return err_set(err, "cannot create an eventfd: %s", strerror(errno));
+	vm->poller = poller_create(vm, err);
+	if (!vm->poller)
+		return -1;
 	vcpu_reset(vm->vcpu);
 	if (ram_init(&vm->ram, config->memory, err) < 0 || mmu_init(&vm->mmu, err) < 0 ||
 	    clock_init(&vm->clock, config->clock, vm->vcpu, err) < 0 || platform_create(vm, err) < 0 ||
@@ -179,6 +183,7 @@ void vm_destroy(struct vm *vm)
 	interp_destroy(vm->interp);
 	virtio_destroy_all(vm);
 	platform_destroy(vm);
+	poller_destroy(vm->poller);
 	clock_release(&vm->clock);
 	mmu_release(&vm->mmu);
 	ram_release(&vm->ram);
@@ -201,7 +206,7 @@ void vm_wake(struct vm *vm)
 
 void vm_sleep(struct vm *vm)
 {
-	struct pollfd wake = {.fd = vm->wake_fd, .events = POLLIN};
+	struct pollfd wake[] = {{.fd = vm->wake_fd, .events = POLLIN}, {.fd = poller_fd(vm->poller), .events = POLLIN}};
 	struct timespec timeout, *limit = NULL;
 	u64 deadline = clock_next_deadline(&vm->clock), now = clock_ns(&vm->clock), drained;
 
@@ -212,9 +217,10 @@ void vm_sleep(struct vm *vm)
 			(struct timespec){.tv_sec = (time_t)(wait / 1000000000), .tv_nsec = (long)(wait % 1000000000)};
 		limit = &timeout;
 	}
+	poller_park(vm->poller);
 	__atomic_store_n(&vm->sleeping, true, __ATOMIC_SEQ_CST);
-	if (!__atomic_load_n(&vm->vcpu->event, __ATOMIC_SEQ_CST) && ppoll(&wake, 1, limit, NULL) > 0 &&
-	    read(vm->wake_fd, &drained, sizeof(drained)) < 0)
-		return;
+	if (!__atomic_load_n(&vm->vcpu->event, __ATOMIC_SEQ_CST) && ppoll(wake, ARRAY_SIZE(wake), limit, NULL) > 0 &&
+	    (wake[0].revents & POLLIN) && read(vm->wake_fd, &drained, sizeof(drained)) < 0)
+		wake[0].revents = 0; /* somebody else's wake-up was drained with an earlier one */
 	__atomic_store_n(&vm->sleeping, false, __ATOMIC_SEQ_CST);
 }

@@ -214,6 +214,10 @@ static const struct option_spec options[] = {
 	 "a disk: a raw file or block device; keys: readonly,\nsnapshot (writes are dropped at the end),\n"
 	 "serial=TEXT, format=raw; may be given several times",
 	 NULL, option_disk, offsetof(struct run_options, config)},
+	{"share", "DIR,tag=TAG[,KEY]...",
+	 "a directory in the guest: mount -t 9p -o\ntrans=virtio,version=9p2000.L TAG /mnt; keys:\nreadonly; may be "
+	 "given several times",
+	 NULL, option_share, offsetof(struct run_options, config)},
 	{.help = "Translations"},
 	{"cache", "FILE|auto",
 	 "use the translations in FILE (avant translate);\nmay be given several times; auto: one that is made\n"

@@ -84,3 +84,48 @@ int option_disk(void *field, const char *text, struct err *err)
 	config->disks[config->disk_count++] = disk;
 	return 0;
 }
+
+static int parse_tag(const struct vm_config *config, struct vm_share *share, const char *value, struct err *err)
+{
+	if (!value || !*value || strlen(value) > VM_SHARE_TAG_MAX)
+		return err_set(err, "a tag has 1 to %d bytes", VM_SHARE_TAG_MAX);
+	for (unsigned i = 0; i < config->share_count; i++)
+		if (!strcmp(config->shares[i].tag, value))
+			return err_set(err, "tag '%s' is used twice", value);
+	share->tag = value;
+	return 0;
+}
+
+static int parse_share_key(const struct vm_config *config, struct vm_share *share, char *key, struct err *err)
+{
+	char *value = strchr(key, '=');
+
+	if (value)
+		*value++ = '\0';
+	if (!strcmp(key, "readonly"))
+		return parse_flag(&share->config.readonly, key, value, err);
+	if (!strcmp(key, "tag"))
+		return parse_tag(config, share, value, err);
+	return err_set(err, "'%s' is none of: tag, readonly", key);
+}
+
+int option_share(void *field, const char *text, struct err *err)
+{
+	struct vm_config *config = field;
+	struct vm_share share = {.config.path = text};
+	char *next;
+
+	if (config->share_count == VM_SHARES_MAX)
+		return err_set(err, "at most %d directories can be shared", VM_SHARES_MAX);
+	for (char *key = cut((char *)(uintptr_t)text); key; key = next) {
+		next = cut(key);
+		if (parse_share_key(config, &share, key, err) < 0)
+			return -1;
+	}
+	if (!*text)
+		return err_set(err, "a directory is needed");
+	if (!share.tag)
+		return err_set(err, "a tag is needed, by which the guest mounts the directory: DIR,tag=TAG");
+	config->shares[config->share_count++] = share;
+	return 0;
+}
