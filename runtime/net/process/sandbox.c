@@ -136,9 +136,16 @@ static int add_all(scmp_filter_ctx filter, u32 action, const int *calls, size_t 
 	return 0;
 }
 
+/* The call with an argument that compares so. */
+static int add_if(scmp_filter_ctx filter, u32 action, int call, struct scmp_arg_cmp argument)
+{
+	return seccomp_rule_add_array(filter, action, call, 1, &argument);
+}
+
 static int add_domain(scmp_filter_ctx filter, u32 action, int domain)
 {
-	return seccomp_rule_add(filter, action, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)domain));
+	return add_if(filter, action, SCMP_SYS(socket),
+		      (struct scmp_arg_cmp){.arg = 0, .op = SCMP_CMP_EQ, .datum_a = (scmp_datum_t)domain});
 }
 
 /* Sockets of the Internet, if any; others that a library may ask for it is told not to exist. */
@@ -167,13 +174,14 @@ static int add_rules(scmp_filter_ctx filter, bool restricted)
 	if (!status)
 		status = add_socket_rules(filter, restricted);
 	if (!status)
-		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, FIONREAD));
+		status = add_if(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl),
+				(struct scmp_arg_cmp){.arg = 1, .op = SCMP_CMP_EQ, .datum_a = FIONREAD});
 	if (!status)
-		status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl), 1,
-					  SCMP_A1(SCMP_CMP_NE, FIONREAD));
+		status = add_if(filter, SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl),
+				(struct scmp_arg_cmp){.arg = 1, .op = SCMP_CMP_NE, .datum_a = FIONREAD});
 	if (!status)
-		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-					  SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+		status = add_if(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap),
+				(struct scmp_arg_cmp){.arg = 2, .op = SCMP_CMP_MASKED_EQ, .datum_a = PROT_EXEC});
 	return status;
 }
 
