@@ -155,7 +155,20 @@ static int start_process(struct net_user *user, const struct net_config *config,
 	close_fd(&user->process_control);
 	close_fd(&user->memory);
 	user->pidfd = (int)syscall(SYS_pidfd_open, user->pid, 0);
-	return user->pidfd < 0 ? err_set(err, "cannot watch the network process: %s", strerror(errno)) : 0;
+	if (user->pidfd >= 0)
+		return 0;
+	err_set(err, "cannot watch the network process: %s", strerror(errno));
+	kill(user->pid, SIGKILL);
+	waitpid(user->pid, NULL, 0);
+	user->pid = 0;
+	return -1;
+}
+
+/* By its descriptor: a filter of system calls can allow that without allowing to kill others. */
+static void kill_process(const struct net_user *user)
+{
+	if (syscall(SYS_pidfd_send_signal, user->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		BUG("cannot end the network process: %s", strerror(errno));
 }
 
 static const char *cause_of_death(int status, char *text, size_t size)
@@ -258,7 +271,7 @@ static const u8 *user_peek(struct net_backend *backend, u32 *size)
 		return packet;
 	warn("the network process does not keep to the rules and is ended");
 	user->gone = true;
-	kill(user->pid, SIGKILL); /* on_death() does the rest */
+	kill_process(user); /* on_death() does the rest */
 	return NULL;
 }
 
@@ -293,7 +306,7 @@ static void user_close(struct net_backend *backend)
 	if (user->polled_wake)
 		poller_remove(user->poller, &user->wake);
 	if (user->pid) {
-		kill(user->pid, SIGKILL);
+		kill_process(user);
 		waitpid(user->pid, NULL, 0);
 	}
 	channel_close(&user->channel);

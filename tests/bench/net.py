@@ -21,10 +21,10 @@ import results
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 GUEST = TOP / "tests" / "guest"
+sys.path.insert(0, str(GUEST))
+import initrd  # noqa: E402
+
 TCG = "TCG"
-MODULES = ["drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_modern_dev",
-           "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci", "net/core/failover",
-           "drivers/net/net_failover", "drivers/net/virtio_net"]
 VALUE = re.compile(r"^VALUE (\S+) ([0-9.]+)")
 # name, what it is, and whether more is better
 ROWS = [("send", "guest to host, 1 stream (Mbit/s)", True), ("send4", "guest to host, 4 streams (Mbit/s)", True),
@@ -35,7 +35,7 @@ ROWS = [("send", "guest to host, 1 stream (Mbit/s)", True), ("send4", "guest to 
 SCRIPT = r"""
 seconds=$1
 port=$2
-for module in %s; do [ ! -e /lib/$module.ko ] || insmod /lib/$module.ko; done
+for module in $(cat /lib/modules.list); do insmod $module; done
 ip link set lo up
 ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
@@ -50,7 +50,7 @@ measure receive -R
 measure receive4 -R -P 4
 measure udp -u -b 0 -l 1024
 echo 'BENCH END 0'
-""" % " ".join(os.path.basename(module) for module in MODULES)
+"""
 
 
 def free_port():
@@ -60,25 +60,21 @@ def free_port():
 
 
 def make_initrd(kernel, work):
-    modules = next(pathlib.Path(kernel).resolve().parent.parent.glob("lib/modules/*/kernel"))
     script = os.path.join(work, "net.sh")
     with open(script, "w", encoding="utf-8") as file:
         file.write(SCRIPT)
-    command = ["sh", GUEST / "mkinitrd.sh", "-o", f"{work}/initrd.img", "--add", "iperf3", "--file", f"{script}:/net.sh"]
-    for module in MODULES:
-        if (modules / f"{module}.ko").exists():
-            command += ["--file", f"{modules}/{module}.ko:/lib/{os.path.basename(module)}.ko"]
-    subprocess.run(command, check=True)
-    return f"{work}/initrd.img"
+    image = os.path.join(work, "initrd.img")
+    initrd.make(image, kernel, ["virtio_pci", "virtio_net"], [f"{script}:/net.sh"], ["iperf3"])
+    return image
 
 
-def commands(options, initrd, port):
+def commands(options, image, port):
     append = f'console=ttyS0 quiet panic=-1 avant.run="sh /net.sh {options.seconds} {port}"'
-    common = ["-kernel", options.kernel, "-initrd", initrd, "-append", append]
+    common = ["-kernel", options.kernel, "-initrd", image, "-append", append]
     found = {TCG: [options.qemu, "-accel", "tcg,thread=single", "-M", "q35", "-cpu", "max,-la57", "-m", "512M",
                    "-nographic", "-no-reboot", "-nic", "user,model=virtio-net-pci", *common]}
     for name, keys in [("Avant", "")] + [definition.split("=", 1) for definition in options.avant]:
-        found[name] = [options.avant_bin, "run", "--kernel", options.kernel, "--initrd", initrd, "--append", append,
+        found[name] = [options.avant_bin, "run", "--kernel", options.kernel, "--initrd", image, "--append", append,
                        "--net", "user" + (f",{keys}" if keys else "")]
     return found
 

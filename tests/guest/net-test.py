@@ -21,12 +21,11 @@ import tempfile
 import threading
 import time
 
+import initrd
+
 HERE = pathlib.Path(__file__).resolve().parent
 SIZE = 100_000_000
 TIMEOUT = 200
-MODULES = ["drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_modern_dev",
-           "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci", "net/core/failover",
-           "drivers/net/net_failover", "drivers/net/virtio_net"]
 failures = []
 
 
@@ -49,8 +48,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.requests += 1
 
 
-def serve(data):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+class Server(http.server.ThreadingHTTPServer):
+    def __init__(self, address):
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, 0), Handler)
+
+
+def serve(data, address="127.0.0.1"):
+    server = Server(address)
     server.data, server.requests = data, 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
@@ -98,6 +103,15 @@ def resolver():
     return "127.0.53.53"
 
 
+def serve6(data):
+    """Port of a server with IPv6, or 0: not every host has it."""
+    try:
+        return serve(data, "::1").server_port
+    except OSError as error:
+        print(f"IPv6 is tested without connections: {error.strerror}")
+        return 0
+
+
 def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -113,10 +127,10 @@ def children(process):
 
 
 class Guest:
-    def __init__(self, avant, kernel, initrd, net, command):
+    def __init__(self, avant, kernel, image, net, command):
         append = f'console=ttyS0 quiet panic=-1 avant.run="{command}"'
         self.lines = []
-        self.process = subprocess.Popen([avant, "run", "--kernel", kernel, "--initrd", initrd, "--timeout", str(TIMEOUT),
+        self.process = subprocess.Popen([avant, "run", "--kernel", kernel, "--initrd", image, "--timeout", str(TIMEOUT),
                                          "--net", net, "--append", append], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
 
@@ -157,12 +171,13 @@ def fetch(port, path):
         return None
 
 
-def test_all(avant, kernel, initrd):
+def test_all(avant, kernel, image):
     data = random.Random(1).randbytes(SIZE)
     digest, server, dns, port = hashlib.sha256(data).hexdigest(), serve(data), resolver(), free_port()
+    port6 = serve6(data)
     net = f"user,hostfwd=tcp:127.0.0.1:{port}-:8080" + (f",dns={dns}" if dns else "")
-    guest = Guest(avant, kernel, initrd, net,
-                  f"sh /net.sh full {server.server_port} {digest} {1 if dns else 0} {sink()}")
+    guest = Guest(avant, kernel, image, net,
+                  f"sh /net.sh full {server.server_port} {digest} {1 if dns else 0} {sink()} {port6}")
     if guest.read_until("NET serving"):
         began = time.monotonic()
         check("a forwarded port", fetch(port, "/big") == data)
@@ -171,16 +186,16 @@ def test_all(avant, kernel, initrd):
         check("one network process", len(processes) == 1)
         os.kill(processes[0], signal.SIGKILL)
     status, errors = guest.finish()
-    guest.check("load", "dhcp", "ping", *(["dns"] if dns else []), "get", "get-sum", "put", "ping6", "reload",
+    guest.check("load", "dhcp", "ping", *(["dns"] if dns else []), "get", "get-sum", "put", "ping6", *(["get6"] if port6 else []), "reload",
                 "mac-02:00:00:00:00:77", "mac-02:41:56:41:4e:54", "link-down", "survives")
     check("the guest went on to its end", status == 0 and "AVANT-STATUS 0" in guest.lines)
     check("a message", errors == "avant: warning: the network process ended (Killed): the guest's network is gone\n")
     return guest, errors
 
 
-def test_restricted(avant, kernel, initrd):
+def test_restricted(avant, kernel, image):
     server, port = serve(b"reached"), free_port()
-    guest = Guest(avant, kernel, initrd,
+    guest = Guest(avant, kernel, image,
                   f"user,restrict,hostfwd=tcp::{port}-:8080,mac=02:00:00:00:00:05,mtu=9000,hostname=named,"
                   "net=10.0.2.0/27", f"sh /net.sh restricted {server.server_port}")
     if guest.read_until("NET serving"):
@@ -195,16 +210,6 @@ def test_restricted(avant, kernel, initrd):
     return guest, errors
 
 
-def make_initrd(kernel, path):
-    modules = next(pathlib.Path(kernel).parent.parent.glob("lib/modules/*/kernel"))
-    command = ["sh", HERE / "mkinitrd.sh", "-o", path, "--file", f"{HERE}/net.sh:/net.sh"]
-    for module in MODULES:
-        file = modules / f"{module}.ko"
-        if file.exists():
-            command += ["--file", f"{file}:/lib/{file.name}"]
-    subprocess.run(command, check=True)
-
-
 def main():
     avant, package = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "linux-image-cloud-amd64"
     fetched = subprocess.run(["sh", HERE / "fetch-kernel.sh", "--modules", package], stdout=subprocess.PIPE, text=True)
@@ -212,11 +217,11 @@ def main():
         return 77
     kernel = fetched.stdout.strip()
     with tempfile.TemporaryDirectory() as work:
-        initrd = f"{work}/initrd.img"
-        make_initrd(kernel, initrd)
+        image = f"{work}/initrd.img"
+        initrd.make(image, kernel, ["virtio_pci", "virtio_net"], [f"{HERE}/net.sh:/net.sh"])
         for test in test_all, test_restricted:
             failed = len(failures)
-            guest, errors = test(avant, kernel, initrd)
+            guest, errors = test(avant, kernel, image)
             if len(failures) > failed:
                 print("\n".join(guest.lines[-60:]), errors, sep="\n")
     return 1 if failures else 0

@@ -1,7 +1,7 @@
 # The guest's side of net-test.py, run by init's shell:
-#   net.sh full PORT SHA256 DNS SINK-PORT   DNS: 1 if there is a resolver
+#   net.sh full PORT SHA256 DNS SINK-PORT PORT6   DNS: 1 if there is a resolver
 #   net.sh restricted PORT
-# PORT: of an HTTP server; what comes to SINK-PORT is answered with its SHA-256.
+# PORT, PORT6: of an HTTP server, the latter with IPv6 (0: none); what comes to SINK-PORT is answered with its SHA-256.
 # Prints "NET name ok" for what worked, "NET name FAILED" for what did not.
 mode=$1
 port=$2
@@ -12,9 +12,8 @@ report() { # NAME STATUS
 }
 
 load() {
-	for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci failover net_failover virtio_net; do
-		# what is not there is built in
-		[ ! -e "/lib/$module.ko" ] || insmod "/lib/$module.ko" || return 1
+	for module in $(cat /lib/modules.list); do
+		insmod "$module" || return 1
 	done
 }
 
@@ -81,6 +80,11 @@ for i in 1 2 3 4 5 6 7 8 9 10; do
 done
 ping6 -c 3 -w 20 fec0::2 >/dev/null
 report ping6 $?
+if [ "$6" != 0 ]; then
+	wget -q -O /tmp/big6 "http://[fec0::2]:$6/big" && cmp /tmp/big /tmp/big6
+	report get6 $?
+	rm -f /tmp/big6
+fi
 
 # the driver goes and comes back
 ip link set eth0 down && rmmod virtio_net && insmod /lib/virtio_net.ko && up

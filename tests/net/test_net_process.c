@@ -398,6 +398,34 @@ static void test_forward(void **state)
 	drop_card(card);
 }
 
+static void test_udp_forward(void **state)
+{
+	char text[128];
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct net_header header;
+	struct card *card;
+	u16 port;
+	size_t size;
+	int fd = bound_socket(SOCK_DGRAM, &port);
+
+	(void)state;
+	close(fd);
+	snprintf(text, sizeof(text), "user,restrict,hostfwd=udp::%u-10.0.2.15:53", port);
+	card = open_card(text);
+	expect_arp(card);
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	to.sin_port = htons(port);
+	assert_int_equal(sendto(fd, "query", 5, 0, (struct sockaddr *)&to, sizeof(to)), 5);
+	size = receive_frame(card, answer, &header, PATIENCE_MS);
+	assert_int_equal(size, 42 + 5);
+	assert_true(plain_check(answer, size));
+	assert_memory_equal(answer + 30, "\x0a\x00\x02\x0f", 4);
+	assert_int_equal(frame_get16(answer + 36), 53);
+	assert_memory_equal(answer + 42, "query", 5);
+	close(fd);
+	drop_card(card);
+}
+
 static void expect_refusal(const char *text, const char *message)
 {
 	struct card card;
@@ -519,6 +547,44 @@ static void test_vmm_killed(void **state)
 	close(report[1]);
 }
 
+/* A process that does not keep to the rules (rogue.c) is ended, and the card told. */
+static void expect_end(const char *how)
+{
+	struct card *card = malloc(sizeof(*card));
+	struct err err = ERR_INIT;
+	char text[64];
+	u32 size;
+
+	snprintf(text, sizeof(text), "user,hostname=%s", how);
+	*card = (struct card){.text = strdup(text)};
+	assert_int_equal(net_config_parse(&card->config, card->text, &err), 0);
+	card->config.program = ROGUE;
+	card->backend = net_user_open(&card->config, &card->poller, &err);
+	assert_non_null(card->backend);
+	card->backend->lost = on_lost;
+	card->backend->ready = on_ready;
+	card->backend->opaque = card;
+	assert_int_equal(card->backend->ops->start(card->backend, &err), 0);
+	while (!card->lost) {
+		assert_null(card->backend->ops->peek(card->backend, &size));
+		if (card->backend->ops->wait(card->backend, true, false))
+			assert_true(turn(&card->poller, PATIENCE_MS));
+	}
+	assert_int_equal(card->lost, 1);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	drop_card(card);
+}
+
+static void test_rogues(void **state)
+{
+	(void)state;
+	expect_end("head");
+	expect_end("size");
+	expect_end("short");
+	expect_end("exits");
+	expect_end("call");
+}
+
 static void test_program_missing(void **state)
 {
 	struct net_config config;
@@ -548,10 +614,12 @@ int main(void)
 		cmocka_unit_test(test_restricted),
 		cmocka_unit_test(test_slow_card),
 		cmocka_unit_test(test_forward),
+		cmocka_unit_test(test_udp_forward),
 		cmocka_unit_test(test_forward_in_use),
 		cmocka_unit_test(test_killed),
 		cmocka_unit_test(test_closed),
 		cmocka_unit_test(test_vmm_killed),
+		cmocka_unit_test(test_rogues),
 		cmocka_unit_test(test_program_missing),
 	};
 
