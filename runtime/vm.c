@@ -166,12 +166,12 @@ void vm_run(struct vm *vm)
 	loop_run(vm);
 }
 
-int vm_write_recording(struct vm *vm, struct err *err)
+int vm_write_recording(struct vm *vm, int fd, struct err *err)
 {
 	struct recorder *recorder = vm->live->recorder;
 
 	recorder_harvest(recorder, vm->live);
-	return recorder_write(recorder, vm->live, vm->config.record_path, err);
+	return recorder_write(recorder, vm->live, fd, vm->config.record_path, err);
 }
 
 void vm_destroy(struct vm *vm)
