@@ -8,24 +8,44 @@
 #include "dev/bus.h"
 #include "dev/clock.h"
 #include "dev/irqchip.h"
+#include "disk/disk.h"
 #include "mem/mem.h"
+#include "p9/p9.h"
 #include "util/err.h"
 #include "util/types.h"
 
+struct blob;
 struct cpu_model;
 struct console;
 struct boot_timer;
+struct poller;
 
 enum engine { ENGINE_LIVE, ENGINE_INTERP, ENGINE_AOT };
 enum returns { RETURNS_HOST, RETURNS_TABLE };
 
 #define VM_CACHES_MAX 4
+#define VM_DISKS_MAX  16
+
+struct vm_disk {
+	struct disk_config config;
+	const char *serial; /* at most 20 bytes, or NULL */
+};
+
+#define VM_SHARES_MAX    8
+#define VM_SHARE_TAG_MAX 63 /* bytes */
+
+/* A directory of the host's in the guest. */
+struct vm_share {
+	struct p9_config config;
+	const char *tag; /* what the guest mounts it by: 1 to VM_SHARE_TAG_MAX bytes */
+};
 
 struct vm_config {
-	const char *kernel_path; /* or NULL: nothing is loaded, the vCPU is as after reset (tests) */
-	const char *initrd_path; /* or NULL */
-	const char *append;      /* kernel command line, or NULL */
-	u64 memory;              /* bytes */
+	const char *kernel_path;            /* or NULL: nothing is loaded, the vCPU is as after reset (tests) */
+	const char *initrd_path;            /* or NULL */
+	const struct blob *kernel, *initrd; /* instead of the paths: opened already; or NULL */
+	const char *append;                 /* kernel command line, or NULL */
+	u64 memory;                         /* bytes */
 	const struct cpu_model *cpu;
 	enum engine engine;
 	enum returns returns;
@@ -48,6 +68,10 @@ struct vm_config {
 	const char *gdb;               /* [HOST]:PORT to wait for gdb at, or NULL */
 	double timeout_s, cpu_limit_s; /* 0: none */
 	const char *mark;              /* console text whose first appearance is timed, or NULL */
+	struct vm_disk disks[VM_DISKS_MAX];
+	unsigned disk_count;
+	struct vm_share shares[VM_SHARES_MAX];
+	unsigned share_count;
 };
 
 /* Why the run ended. */
@@ -81,6 +105,8 @@ struct vm {
 	struct rtc *rtc;
 	struct pit *pit;
 	struct acpi_pm *pm;
+	struct pci *pci;
+	struct virtio_device *virtio; /* all of them, by next */
 	struct boot_timer *boot_timer;
 	struct console *console;
 	struct live *live;     /* the live engine's code cache and tables */
@@ -93,11 +119,14 @@ struct vm {
 	struct perf_map *perf_map; /* or NULL */
 	struct timer limit_timer, cpu_timer;
 	u64 cpu_limit_ms;
+	struct poller *poller;
 	int wake_fd;           /* eventfd that ends vm_sleep() */
 	bool sleeping;         /* … which is under way */
 	enum exit_reason exit; /* set with vm_stop() */
 	int exit_code;
 	char exit_message[256];
+	volatile int power_button;   /* set by any thread, then vm_wake(): pressed; ends the run if the guest does not
+					listen */
 	volatile int stop_requested; /* set by any thread, then vm_wake(): the loop ends the run with EXIT_USER */
 };
 

@@ -8,7 +8,7 @@
 #include <jansson.h>
 
 extern const struct command command_cache_info, command_cache_list, command_cache_dump, command_cache_disasm,
-	command_cache_verify;
+	command_cache_verify, command_cache_build;
 
 /*
  * Opens a cache to look at it: whoever wrote it, its code will not run. NULL with a message on stderr if that fails.

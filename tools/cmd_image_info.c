@@ -49,7 +49,7 @@ static void print_field(const char *name, const char *value)
 	if (!*value)
 		return;
 	printf("  %-13s", name);
-	image_tool_print_name(value);
+	image_tool_print(stdout, value);
 	putchar('\n');
 }
 

@@ -58,10 +58,12 @@ static int print_entry(void *opaque, const struct image_entry *entry)
 	const char *name = *entry->path ? entry->path : listing->path;
 
 	if (entry->kind == IMAGE_UNREADABLE) {
-		/* on standard error, but through the same escapes */
 		fflush(stdout);
-		fprintf(stderr, "avant %s: '%s': %s\n", listing->command->name,
-			*entry->path ? "an entry" : listing->path, entry->target);
+		fprintf(stderr, "avant %s: '", listing->command->name);
+		image_tool_print(stderr, *entry->path ? entry->path : listing->path);
+		fputs("': ", stderr);
+		image_tool_print(stderr, entry->target);
+		putc('\n', stderr);
 		listing->failed = true;
 		if (!*entry->path)
 			return 0;
@@ -71,10 +73,10 @@ static int print_entry(void *opaque, const struct image_entry *entry)
 		return 0;
 	if (listing->options->details)
 		print_details(entry);
-	image_tool_print_name(name);
+	image_tool_print(stdout, name);
 	if (listing->options->details && entry->kind == IMAGE_SYMLINK) {
 		fputs(" -> ", stdout);
-		image_tool_print_name(entry->target);
+		image_tool_print(stdout, entry->target);
 	}
 	putchar('\n');
 	return ferror(stdout) ? 1 : 0;

@@ -1,5 +1,8 @@
 /* avant run: builds a VM from the options, runs it on the terminal, reports how it ended. */
+#include "auto_run.h"
 #include "command.h"
+#include "device_options.h"
+#include "run_image.h"
 #include "stats_json.h"
 #include "terminal.h"
 
@@ -26,6 +29,9 @@ struct run_options {
 	const char *stats_path;
 	u64 smp;
 	bool no_cache;
+	bool auto_cache;
+	bool image;    /* the first disk is one that is booted from */
+	bool snapshot; /* its writes are dropped */
 };
 
 #define FIELD(name) offsetof(struct run_options, config.name)
@@ -91,15 +97,31 @@ static int parse_code_cache(void *field, const char *text, struct err *err)
 	return 0;
 }
 
-/* The field is the whole configuration: the option may be given several times. */
+/* The field is the whole structure: the option may be given several times. */
 static int parse_cache(void *field, const char *text, struct err *err)
 {
-	struct vm_config *config = field;
+	struct run_options *run = field;
+	struct vm_config *config = &run->config;
 
+	if (!strcmp(text, "auto")) {
+		run->auto_cache = true;
+		return 0;
+	}
 	if (config->cache_count == VM_CACHES_MAX)
 		return err_set(err, "at most %d caches can be used", VM_CACHES_MAX);
 	config->caches[config->cache_count++] = text;
 	return 0;
+}
+
+/* The field is the whole structure. */
+static int parse_image(void *field, const char *text, struct err *err)
+{
+	struct run_options *run = field;
+
+	if (run->image)
+		return err_set(err, "only one image can be booted; other disks are given by --disk");
+	run->image = true;
+	return option_image(&run->config, text, err);
 }
 
 static int parse_smp(void *field, const char *text, struct err *err)
@@ -191,9 +213,15 @@ static int parse_gdb(void *field, const char *text, struct err *err)
 
 static const struct option_spec options[] = {
 	{.help = "Guest"},
-	{"kernel", "FILE", "bzImage or ELF vmlinux to boot (required)", NULL, option_text, FIELD(kernel_path)},
+	{"image", "FILE[,KEY]...",
+	 "disk image to boot, the first disk: kernel, initrd\nand command line are found in it; keys as of --disk",
+	 NULL, parse_image, 0},
+	{"snapshot", NULL, "drop what is written to the image at the end", NULL, NULL,
+	 offsetof(struct run_options, snapshot)},
+	{"kernel", "FILE", "bzImage or ELF vmlinux to boot; instead of the\nimage's, with its initrd", NULL,
+	 option_text, FIELD(kernel_path)},
 	{"initrd", "FILE", "initial RAM file system", NULL, option_text, FIELD(initrd_path)},
-	{"append", "TEXT", "kernel command line", NULL, option_text, FIELD(append)},
+	{"append", "TEXT", "kernel command line, instead of the image's", NULL, option_text, FIELD(append)},
 	{.help = "Machine"},
 	{"memory", "SIZE", "guest memory", "512M", parse_memory, FIELD(memory)},
 	{"cpu", "MODEL", "processor the guest sees; 'help' lists them", "default", option_text,
@@ -201,9 +229,20 @@ static const struct option_spec options[] = {
 	{"smp", "N", "number of processors; only 1 so far", "1", parse_smp, offsetof(struct run_options, smp)},
 	{"debug-exit", NULL, "a write of n to port 0xf4 ends the run with\nexit status 2n+1", NULL, NULL,
 	 FIELD(debug_exit)},
+	{.help = "Devices"},
+	{"disk", "FILE[,KEY]...",
+	 "a disk: a raw file or block device; keys: readonly,\nsnapshot (writes are dropped at the end),\n"
+	 "serial=TEXT, format=raw; may be given several times",
+	 NULL, option_disk, offsetof(struct run_options, config)},
+	{"share", "DIR,tag=TAG[,KEY]...",
+	 "a directory in the guest: mount -t 9p -o\ntrans=virtio,version=9p2000.L TAG /mnt; keys:\nreadonly; may be "
+	 "given several times",
+	 NULL, option_share, offsetof(struct run_options, config)},
 	{.help = "Translations"},
-	{"cache", "FILE", "use the translations in FILE (avant translate);\nmay be given several times", NULL,
-	 parse_cache, offsetof(struct run_options, config)},
+	{"cache", "FILE|auto",
+	 "use the translations in FILE (avant translate);\nmay be given several times; auto: one that is made\n"
+	 "from each run for the next",
+	 NULL, parse_cache, 0},
 	{"no-cache", NULL, "use none after all", NULL, NULL, offsetof(struct run_options, no_cache)},
 	{"trust-cache", NULL, "use caches whoever owns them and may write to them", NULL, NULL, FIELD(trust_cache)},
 	{"record", "FILE", "record what is executed, for avant translate\n--profile", NULL, option_text,
@@ -265,15 +304,26 @@ static int check_options(const struct command *command, struct run_options *run)
 	struct vm_config *config = &run->config;
 	struct err err = ERR_INIT;
 
-	if (!config->kernel_path)
-		return command_usage_error(command, "--kernel is needed");
+	if (!config->kernel_path && !run->image)
+		return command_usage_error(command, "--image or --kernel is needed");
+	if (run->snapshot && !run->image)
+		return command_usage_error(command, "--snapshot needs --image; disks have a key of that name");
+	if (run->snapshot && config->disks[0].config.readonly)
+		return command_usage_error(command, "--snapshot: nothing is written to a read-only image");
+	config->disks[0].config.snapshot |= run->snapshot;
 	if (config->clock != CLOCK_SOURCE_INSTRUCTIONS && (config->trace_path || config->stop_after))
 		return command_usage_error(command, "--trace-state and --stop-after need --clock instructions");
-	if (run->no_cache)
+	if (run->no_cache) {
 		config->cache_count = 0;
-	if (config->record_path && config->cache_count)
+		run->auto_cache = false;
+	}
+	if (config->record_path && (config->cache_count || run->auto_cache))
 		return command_usage_error(command,
 					   "--record needs a run without caches: what they serve is not recorded");
+	if (run->auto_cache && config->cache_count)
+		return command_usage_error(command, "--cache auto cannot be used together with other caches");
+	if (run->auto_cache && config->engine == ENGINE_INTERP)
+		return command_usage_error(command, "--cache auto needs the live engine");
 	if (config->record_path && config->engine == ENGINE_INTERP)
 		return command_usage_error(command, "--record needs the live engine");
 	if (config->trust_cache && config->cache_count)
@@ -348,12 +398,14 @@ static int write_stats(const struct command *command, const char *path, const st
 	return 0;
 }
 
-static int run_vm(const struct command *command, const struct run_options *run, struct terminal *terminal)
+static int run_vm(const struct command *command, const struct run_options *run, struct run_image *found,
+		  struct auto_run *automatic, struct terminal *terminal)
 {
 	struct err err = ERR_INIT;
 	struct vm *vm = vm_create(&run->config, terminal_console(terminal), &err);
 	int status;
 
+	run_image_release(found);
 	if (!vm)
 		return command_error(command, "%s", err.text);
 	terminal_start(terminal);
@@ -363,7 +415,8 @@ static int run_vm(const struct command *command, const struct run_options *run, 
 	if (run->stats_path && write_stats(command, run->stats_path, vm, terminal_mark_ns(terminal)) &&
 	    status == STATUS_OK)
 		status = STATUS_ERROR;
-	if (run->config.record_path && vm_write_recording(vm, &err) < 0) {
+	auto_run_end(automatic, vm);
+	if (run->config.record_path && !automatic->on && vm_write_recording(vm, &err) < 0) {
 		command_error(command, "--record: %s", err.text);
 		if (status == STATUS_OK)
 			status = STATUS_ERROR;
@@ -372,12 +425,34 @@ static int run_vm(const struct command *command, const struct run_options *run, 
 	return status;
 }
 
+/* The kernel is at hand: everything else. */
+static int run_found(const struct command *command, struct run_options *run, struct run_image *found)
+{
+	struct terminal_config terminal_config = {
+		.in = STDIN_FILENO, .out = STDOUT_FILENO, .start_ns = command_start_ns()};
+	struct auto_run automatic = {0};
+	struct terminal *terminal;
+	struct err err = ERR_INIT;
+	int status;
+
+	if (run->auto_cache && auto_run_begin(&automatic, &run->config, &err) < 0) {
+		warn("no automatic cache is used: %s", err.text);
+		err = (struct err)ERR_INIT;
+	}
+	terminal_config.mark = run->config.mark;
+	terminal_config.timeout_s = run->config.timeout_s;
+	terminal = terminal_create(&terminal_config, &err);
+	if (!terminal)
+		return command_error(command, "%s", err.text);
+	status = run_vm(command, run, found, &automatic, terminal);
+	terminal_destroy(terminal);
+	return status;
+}
+
 static int run_main(const struct command *command, void *parsed)
 {
 	struct run_options *run = parsed;
-	struct terminal_config terminal_config = {
-		.in = STDIN_FILENO, .out = STDOUT_FILENO, .start_ns = command_start_ns()};
-	struct terminal *terminal;
+	struct run_image found = {0};
 	struct err err = ERR_INIT;
 	int status;
 
@@ -386,23 +461,22 @@ static int run_main(const struct command *command, void *parsed)
 	status = check_options(command, run);
 	if (status)
 		return status;
-	terminal_config.mark = run->config.mark;
-	terminal_config.timeout_s = run->config.timeout_s;
-	terminal = terminal_create(&terminal_config, &err);
-	if (!terminal)
-		return command_error(command, "%s", err.text);
-	status = run_vm(command, run, terminal);
-	terminal_destroy(terminal);
+	if (run->image && run_image_find(&found, &run->config, &err) < 0)
+		status = command_error(command, "%s", err.text);
+	else
+		status = run_found(command, run, &found);
+	run_image_release(&found);
 	return status;
 }
 
 const struct command command_run = {
 	.name = "run",
 	.summary = "run a guest on this terminal",
-	.usage = "--kernel FILE [OPTION]...",
+	.usage = "{--image FILE | --kernel FILE} [OPTION]...",
 	.text = "Boots a guest and connects its serial port to standard input and output.\n"
 		"At a terminal Ctrl-A X quits, Ctrl-A A sends a Ctrl-A, Ctrl-A H helps.\n",
-	.examples = "  avant run --kernel vmlinuz --initrd initrd.img --append console=ttyS0\n"
+	.examples = "  avant run --image debian.img --memory 1G\n"
+		    "  avant run --kernel vmlinuz --initrd initrd.img --append console=ttyS0\n"
 		    "  avant run --kernel vmlinuz --initrd initrd.img --memory 1G --timeout 60 \\\n"
 		    "      --append 'console=ttyS0 panic=-1' --stats stats.json --mark login: </dev/null\n"
 		    "\nExit status: 0 the guest powered off, or Ctrl-A X; 1 an error of avant's; 2 usage;\n"

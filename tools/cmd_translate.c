@@ -6,6 +6,7 @@
 #include "loop_heads.h"
 #include "plan.h"
 #include "progress.h"
+#include "save_recording.h"
 #include "scan_image.h"
 
 #include "boot/file.h"
@@ -25,7 +26,7 @@
 #define UNSEEN_DEFAULT (64ULL << 20)
 
 struct translate_options {
-	const char *kernel_path, *initrd_path, *output;
+	const char *kernel_path, *initrd_path, *output, *save_profile;
 	const char *profiles[PROFILES_MAX];
 	unsigned profile_count;
 	const char *cpu_name;
@@ -62,9 +63,11 @@ static const struct option_spec option_specs[] = {
 	{"place", "N", "0 or 1: caches that are to be used together must\nhave different places", "0", parse_place,
 	 FIELD(place)},
 	{.help = "Input"},
-	{"kernel", "FILE", "bzImage or ELF vmlinux (required)", NULL, option_text, FIELD(kernel_path)},
+	{"kernel", "FILE", "bzImage or ELF vmlinux; not needed with recordings", NULL, option_text, FIELD(kernel_path)},
 	{"initrd", "FILE", "initial RAM file system: its programs are scanned", NULL, option_text, FIELD(initrd_path)},
 	{"profile", "FILE", "recording of avant run --record; may be given\nseveral times", NULL, parse_profile, 0},
+	{"save-profile", "FILE", "write what all recordings hold together as one\nrecording", NULL, option_text,
+	 FIELD(save_profile)},
 	{"unseen", "SIZE",
 	 "host code for what no recording has seen; default:\n64M with a recording, otherwise as much as there "
 	 "is\nroom for",
@@ -117,13 +120,16 @@ static int read_inputs(struct job *job, struct err *err)
 {
 	const struct translate_options *options = job->options;
 
-	if (read_file(options->kernel_path, "kernel", &job->kernel_file, &job->kernel_size, err) < 0 ||
-	    kernel_image_parse(job->kernel_file, job->kernel_size, options->kernel_path, NULL, &job->kernel, err) < 0)
+	if (options->kernel_path &&
+	    (read_file(options->kernel_path, "kernel", &job->kernel_file, &job->kernel_size, err) < 0 ||
+	     kernel_image_parse(job->kernel_file, job->kernel_size, options->kernel_path, NULL, &job->kernel, err) < 0))
 		return -1;
 	for (unsigned i = 0; i < options->profile_count; i++) {
 		if (plan_add_recording(job->plan, options->profiles[i], err) < 0)
 			return -1;
 	}
+	if (options->save_profile && save_recording(job->plan, options->cpu_name, options->save_profile, err) < 0)
+		return -1;
 	return plan_add_loop_heads(job->plan, HOT_COUNT, err);
 }
 
@@ -135,6 +141,8 @@ static int scan_kernel(struct job *job, struct err *err)
 			      linked = {.cpu = patched.cpu};
 	struct err why = ERR_INIT;
 
+	if (!o->kernel_path)
+		return 0;
 	if (discover_kernel(&job->kernel, &patched, &job->patched, &why) < 0) {
 		/* not Linux as it is known here: what has been executed can be translated all the same, without names
 		 */
@@ -302,7 +310,8 @@ static int write_cache(struct job *job, struct err *err)
 		kernel.data = job->kernel.elf;
 		kernel.data_size = job->kernel.elf_size;
 	}
-	result = build_write(job->build, options->output, &kernel, 1, name_of, job, log, err);
+	result =
+		build_write(job->build, options->output, &kernel, options->kernel_path ? 1 : 0, name_of, job, log, err);
 	free(log);
 	return result;
 }
@@ -355,8 +364,10 @@ static int translate_main(const struct command *command, void *parsed)
 	int status = STATUS_OK;
 
 	catch_interrupts();
-	if (!options->kernel_path)
-		return command_usage_error(command, "--kernel is needed");
+	if (!options->kernel_path && !options->profile_count)
+		return command_usage_error(command, "--kernel or --profile is needed");
+	if (options->save_profile && !options->profile_count)
+		return command_usage_error(command, "--save-profile needs --profile");
 	if (!options->output)
 		return command_usage_error(command, "--output is needed");
 	if (!cpu_model_find(options->cpu_name))

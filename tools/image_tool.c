@@ -1,7 +1,5 @@
 #include "image_tool.h"
 
-#include <stdio.h>
-
 int image_tool_partition(void *field, const char *text, struct err *err)
 {
 	u64 value;
@@ -31,16 +29,16 @@ int image_tool_volume(struct image *image, u64 partition, u32 *volume, struct er
 	return err_set(err, "there is no partition %llu", (unsigned long long)partition);
 }
 
-void image_tool_print_name(const char *name)
+void image_tool_print(FILE *to, const char *text)
 {
-	for (; *name; name++) {
-		unsigned char c = (unsigned char)*name;
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
 
 		/* bytes from 0x80 on are letters in UTF-8, or cannot be read anyway; 0x9b alone is obeyed by few
 		 * terminals, and they are not in UTF-8 mode */
 		if (c < 0x20 || c == 0x7f || c == '\\')
-			printf("\\%03o", c);
+			fprintf(to, "\\%03o", c);
 		else
-			putchar(c);
+			putc(c, to);
 	}
 }

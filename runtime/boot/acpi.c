@@ -4,6 +4,7 @@
 
 #include "boot/acpi_tables.h"
 #include "boot/aml.h"
+#include "dev/pci.h"
 #include "dev/platform.h"
 #include "dev/rtc.h"
 #include "util/err.h"
@@ -76,6 +77,8 @@ static const struct acpi_madt madt = {
 		.lint = 1},
 };
 
+static const struct acpi_mcfg mcfg = {.header = HEADER("MCFG", 1), .address = PCI_ECAM};
+
 /* --- DSDT ------------------------------------------------------------------------------------------------------ */
 
 static void add_isa_device(struct aml *aml, const char *name, const char *id, u16 port, u8 length, u8 irq)
@@ -93,6 +96,64 @@ static void add_isa_device(struct aml *aml, const char *name, const char *id, u1
 	aml_end(aml);
 }
 
+static void add_pci_resources(struct aml *aml)
+{
+	aml_name(aml, "_CRS");
+	aml_begin_resources(aml);
+	aml_bus_numbers(aml, 0, 0);
+	aml_io(aml, PORT_PCI, 8);
+	aml_port_window(aml, 0, PORT_PCI - 1);
+	aml_port_window(aml, PORT_PCI + 8, 0xffff);
+	aml_memory_window(aml, (u32)PCI_MMIO_BASE, (u32)PCI_MMIO_END - 1);
+	aml_end_resources(aml);
+}
+
+/* Which global interrupt INTA of each slot is (6.2.13). */
+static void add_pci_routes(struct aml *aml)
+{
+	aml_name(aml, "_PRT");
+	aml_begin_package(aml, PCI_SLOTS);
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+		aml_begin_package(aml, 4);
+		aml_integer(aml, slot << 16 | 0xffff); /* any function of it */
+		aml_integer(aml, 0);                   /* INTA */
+		aml_integer(aml, 0);                   /* the next is an interrupt's number */
+		aml_integer(aml, pci_slot_gsi(slot));
+		aml_end(aml);
+	}
+	aml_end(aml);
+}
+
+static void add_pci(struct aml *aml)
+{
+	aml_begin_device(aml, "PCI0");
+	aml_name(aml, "_HID");
+	aml_eisa_id(aml, "PNP0A08");
+	aml_name(aml, "_CID");
+	aml_eisa_id(aml, "PNP0A03");
+	aml_name(aml, "_UID");
+	aml_integer(aml, 0);
+	add_pci_resources(aml);
+	add_pci_routes(aml);
+	/* whatever the system wants to control, it may: the features it asks about are not there (6.2.11) */
+	aml_begin_method(aml, "_OSC", 4);
+	aml_return_argument(aml, 3);
+	aml_end(aml);
+	aml_end(aml);
+
+	/* what no device may be put on */
+	aml_begin_device(aml, "ECAM");
+	aml_name(aml, "_HID");
+	aml_eisa_id(aml, "PNP0C02");
+	aml_name(aml, "_UID");
+	aml_integer(aml, 1);
+	aml_name(aml, "_CRS");
+	aml_begin_resources(aml);
+	aml_memory(aml, (u32)PCI_ECAM, (u32)PCI_ECAM_SIZE);
+	aml_end_resources(aml);
+	aml_end(aml);
+}
+
 static void build_definitions(struct aml *aml)
 {
 	aml_name(aml, "_S5_"); /* what to write to SLP_TYP of PM1a and PM1b for power-off (7.4.2) */
@@ -106,6 +167,7 @@ static void build_definitions(struct aml *aml)
 	aml_begin_scope(aml, "_SB_");
 	add_isa_device(aml, "COM1", "PNP0501", PORT_UART, 8, GSI_UART);
 	add_isa_device(aml, "RTC0", "PNP0B00", PORT_RTC, 2, GSI_RTC);
+	add_pci(aml);
 	aml_end(aml);
 }
 
@@ -171,13 +233,14 @@ static u64 add_fadt(struct area *area)
 	return gpa;
 }
 
-static u64 add_madt(struct area *area)
+/* A table that needs nothing but its checksum. */
+static u64 add_constant(struct area *area, const void *contents, u64 size)
 {
 	u64 gpa;
-	struct acpi_madt *table = reserve(area, sizeof(madt), &gpa);
+	void *table = reserve(area, size, &gpa);
 
-	*table = madt;
-	seal(&table->header, sizeof(madt));
+	memcpy(table, contents, size);
+	seal(table, size);
 	return gpa;
 }
 
@@ -190,7 +253,8 @@ u64 acpi_build(u8 *area, u64 gpa, u64 size)
 
 	*xsdt = (struct acpi_xsdt){.header = HEADER("XSDT", 1)};
 	xsdt->table[0] = add_fadt(&a);
-	xsdt->table[1] = add_madt(&a);
+	xsdt->table[1] = add_constant(&a, &madt, sizeof(madt));
+	xsdt->table[2] = add_constant(&a, &mcfg, sizeof(mcfg));
 	seal(&xsdt->header, sizeof(*xsdt));
 
 	*rsdp = (struct acpi_rsdp){

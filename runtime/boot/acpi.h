@@ -5,8 +5,8 @@
 #include "util/types.h"
 
 /*
- * Builds RSDP, XSDT, FADT, FACS, MADT and DSDT in `size` bytes of guest memory (a few KiB) at guest physical address
- * `gpa`, of which `area` is the host's view. The RSDP comes first. Returns its guest physical address.
+ * Builds RSDP, XSDT, FADT, FACS, MADT, MCFG and DSDT in `size` bytes of guest memory (a few KiB) at guest physical
+ * address `gpa`, of which `area` is the host's view. The RSDP comes first. Returns its guest physical address.
  */
 u64 acpi_build(u8 *area, u64 gpa, u64 size);
 

@@ -34,7 +34,7 @@ struct acpi_header {
 
 struct acpi_xsdt {
 	struct acpi_header header;
-	u64 table[2];
+	u64 table[3];
 } PACKED;
 
 /* 5.2.3.2: generic address structure */
@@ -137,6 +137,17 @@ struct acpi_madt {
 	struct madt_lapic_nmi nmi;
 } PACKED;
 
+/* PCI firmware specification 3.0, 4.1.2; for one host bridge. */
+struct acpi_mcfg {
+	struct acpi_header header;
+	u64 reserved0;
+	u64 address;
+	u16 segment;
+	u8 first_bus, last_bus;
+	u32 reserved1;
+} PACKED;
+
+_Static_assert(sizeof(struct acpi_mcfg) == 60, "MCFG with one entry");
 _Static_assert(sizeof(struct acpi_rsdp) == 36, "RSDP");
 _Static_assert(sizeof(struct acpi_header) == 36, "table header");
 _Static_assert(sizeof(struct acpi_fadt) == 276, "FADT of revision 6");

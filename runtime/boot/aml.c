@@ -8,11 +8,15 @@
 enum {
 	NAME_OP = 0x08,
 	BYTE_PREFIX = 0x0a,
+	WORD_PREFIX = 0x0b,
 	DWORD_PREFIX = 0x0c,
 	SCOPE_OP = 0x10,
 	BUFFER_OP = 0x11,
 	PACKAGE_OP = 0x12,
+	METHOD_OP = 0x14,
 	EXT_PREFIX = 0x5b,
+	ARG0_OP = 0x68,
+	RETURN_OP = 0xa4,
 	EXT_DEVICE_OP = 0x82,
 };
 
@@ -23,6 +27,20 @@ enum {
 	RESOURCE_END = 0x79,
 };
 
+/* Large ones (6.4.3): a byte of type, two of length. */
+enum {
+	RESOURCE_MEMORY = 0x86, /* of 32 bits, fixed */
+	RESOURCE_DWORD = 0x87,  /* address space descriptors */
+	RESOURCE_WORD = 0x88,
+};
+
+/* What an address space descriptor is about, and its flags (6.4.3.5). */
+enum { SPACE_MEMORY, SPACE_IO, SPACE_BUS };
+#define SPACE_MIN_FIXED       0x04u
+#define SPACE_MAX_FIXED       0x08u
+#define SPACE_IO_ENTIRE_RANGE 0x03u
+#define SPACE_MEMORY_WRITABLE 0x01u
+
 #define ONE_BYTE_LENGTH_MAX 63 /* PkgLength: 6 bits in one byte, 12 bits in two (20.2.4) */
 #define TWO_BYTE_LENGTH_MAX 4095
 
@@ -31,6 +49,18 @@ static void emit(struct aml *aml, u8 byte)
 	if (aml->size == aml->capacity)
 		BUG("AML does not fit into %llu bytes", (unsigned long long)aml->capacity);
 	aml->data[aml->size++] = byte;
+}
+
+static void emit16(struct aml *aml, u16 value)
+{
+	emit(aml, (u8)value);
+	emit(aml, (u8)(value >> 8));
+}
+
+static void emit32(struct aml *aml, u32 value)
+{
+	emit16(aml, (u16)value);
+	emit16(aml, (u16)(value >> 16));
 }
 
 static void emit_text(struct aml *aml, const char *text)
@@ -87,17 +117,39 @@ void aml_begin_package(struct aml *aml, u8 count)
 	emit(aml, count);
 }
 
+void aml_begin_method(struct aml *aml, const char *name, u8 arguments)
+{
+	emit(aml, METHOD_OP);
+	begin(aml);
+	emit_text(aml, name);
+	emit(aml, arguments); /* not serialized */
+}
+
+void aml_return_argument(struct aml *aml, u8 argument)
+{
+	emit(aml, RETURN_OP);
+	emit(aml, (u8)(ARG0_OP + argument));
+}
+
 void aml_name(struct aml *aml, const char *name)
 {
 	emit(aml, NAME_OP);
 	emit_text(aml, name);
 }
 
-void aml_integer(struct aml *aml, u8 value)
+void aml_integer(struct aml *aml, u32 value)
 {
-	if (value > 1)
-		emit(aml, BYTE_PREFIX);
-	emit(aml, value); /* 0 and 1 are the opcodes ZeroOp and OneOp */
+	if (value <= 0xff) {
+		if (value > 1) /* 0 and 1 are the opcodes ZeroOp and OneOp */
+			emit(aml, BYTE_PREFIX);
+		emit(aml, (u8)value);
+	} else if (value <= 0xffff) {
+		emit(aml, WORD_PREFIX);
+		emit16(aml, (u16)value);
+	} else {
+		emit(aml, DWORD_PREFIX);
+		emit32(aml, value);
+	}
 }
 
 static u8 hex_digit(char c)
@@ -128,11 +180,9 @@ void aml_begin_resources(struct aml *aml)
 void aml_io(struct aml *aml, u16 port, u8 length)
 {
 	emit(aml, RESOURCE_IO);
-	emit(aml, 1);                      /* decodes 16 bits */
-	for (unsigned i = 0; i < 2; i++) { /* lowest and highest base */
-		emit(aml, (u8)port);
-		emit(aml, (u8)(port >> 8));
-	}
+	emit(aml, 1);                    /* decodes 16 bits */
+	for (unsigned i = 0; i < 2; i++) /* lowest and highest base */
+		emit16(aml, port);
 	emit(aml, 1); /* alignment */
 	emit(aml, length);
 }
@@ -142,8 +192,55 @@ void aml_irq(struct aml *aml, u8 irq)
 	u16 mask = (u16)(1u << irq);
 
 	emit(aml, RESOURCE_IRQ);
-	emit(aml, (u8)mask);
-	emit(aml, (u8)(mask >> 8));
+	emit16(aml, mask);
+}
+
+void aml_memory(struct aml *aml, u32 base, u32 length)
+{
+	emit(aml, RESOURCE_MEMORY);
+	emit16(aml, 9);
+	emit(aml, SPACE_MEMORY_WRITABLE);
+	emit32(aml, base);
+	emit32(aml, length);
+}
+
+/* A range of 16-bit numbers: granularity, first, last, offset of the translation, length. */
+static void word_window(struct aml *aml, u8 space, u8 flags, u16 first, u16 last)
+{
+	emit(aml, RESOURCE_WORD);
+	emit16(aml, 13);
+	emit(aml, space);
+	emit(aml, SPACE_MIN_FIXED | SPACE_MAX_FIXED);
+	emit(aml, flags);
+	emit16(aml, 0);
+	emit16(aml, first);
+	emit16(aml, last);
+	emit16(aml, 0);
+	emit16(aml, (u16)(last - first + 1));
+}
+
+void aml_bus_numbers(struct aml *aml, u16 first, u16 last)
+{
+	word_window(aml, SPACE_BUS, 0, first, last);
+}
+
+void aml_port_window(struct aml *aml, u16 first, u16 last)
+{
+	word_window(aml, SPACE_IO, SPACE_IO_ENTIRE_RANGE, first, last);
+}
+
+void aml_memory_window(struct aml *aml, u32 first, u32 last)
+{
+	emit(aml, RESOURCE_DWORD);
+	emit16(aml, 23);
+	emit(aml, SPACE_MEMORY);
+	emit(aml, SPACE_MIN_FIXED | SPACE_MAX_FIXED);
+	emit(aml, SPACE_MEMORY_WRITABLE);
+	emit32(aml, 0);
+	emit32(aml, first);
+	emit32(aml, last);
+	emit32(aml, 0);
+	emit32(aml, last - first + 1);
 }
 
 void aml_end_resources(struct aml *aml)

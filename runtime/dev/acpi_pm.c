@@ -120,30 +120,23 @@ static u64 timer_read(void *device, u64 offset, unsigned size)
 	return extract((u32)timer_ticks(pm), offset);
 }
 
-static u64 reset_read(void *device, u64 offset, unsigned size)
+u8 acpi_pm_reset_read(const struct acpi_pm *pm)
 {
-	const struct acpi_pm *pm = device;
-
-	(void)offset;
-	(void)size;
 	return pm->reset;
 }
 
-static void reset_write(void *device, u64 offset, unsigned size, u64 value)
+void acpi_pm_reset_write(struct acpi_pm *pm, u8 value)
 {
-	struct acpi_pm *pm = device;
-
-	(void)offset;
-	(void)size;
 	pm->reset = value & (u8)~RESET_CPU;
 	if (value & RESET_CPU)
 		vm_stop(pm->vm, EXIT_RESET, 0);
 }
 
-void acpi_pm_press_power_button(struct acpi_pm *pm)
+bool acpi_pm_press_power_button(struct acpi_pm *pm)
 {
 	pm->status |= PM1_POWER_BUTTON;
 	update(pm);
+	return pm->enable & PM1_POWER_BUTTON;
 }
 
 struct acpi_pm *acpi_pm_create(struct vm *vm)
@@ -151,7 +144,6 @@ struct acpi_pm *acpi_pm_create(struct vm *vm)
 	static const struct bus_ops event = {.read = event_read, .write = event_write, .widest = 4};
 	static const struct bus_ops control = {.read = control_read, .write = control_write, .widest = 2};
 	static const struct bus_ops timer = {.read = timer_read};
-	static const struct bus_ops reset = {.read = reset_read, .write = reset_write, .widest = 1};
 	struct acpi_pm *pm = calloc(1, sizeof(*pm));
 
 	if (!pm)
@@ -162,7 +154,6 @@ struct acpi_pm *acpi_pm_create(struct vm *vm)
 	bus_add(&vm->ports, PORT_ACPI_PM1_EVENT, 4, &event, pm, "acpi pm1 event");
 	bus_add(&vm->ports, PORT_ACPI_PM1_CONTROL, 2, &control, pm, "acpi pm1 control");
 	bus_add(&vm->ports, PORT_ACPI_PM_TIMER, 4, &timer, pm, "acpi pm timer");
-	bus_add(&vm->ports, PORT_RESET, 1, &reset, pm, "reset control");
 	return pm;
 }
 

@@ -52,6 +52,15 @@ void bus_add(struct bus *bus, u64 base, u64 length, const struct bus_ops *ops, v
 	bus->count++;
 }
 
+bool bus_is_free(const struct bus *bus, u64 base, u64 length)
+{
+	unsigned at = ranges_up_to(bus, base);
+
+	return length && base + length >= base && bus->count < BUS_MAX_RANGES &&
+	       (at == 0 || base - bus->range[at - 1].base >= bus->range[at - 1].length) &&
+	       (at == bus->count || bus->range[at].base - base >= length);
+}
+
 /* The size in which an access of `size` bytes at `offset` of the range reaches the device. */
 static unsigned piece_size(const struct bus_range *range, u64 offset, unsigned size)
 {

@@ -31,6 +31,9 @@ struct bus {
 /* Adds a range. Overlap or overflow is a fault of ours (BUG). `name` is not copied. */
 void bus_add(struct bus *bus, u64 base, u64 length, const struct bus_ops *ops, void *device, const char *name);
 
+/* Could [base, base + length) be added? */
+bool bus_is_free(const struct bus *bus, u64 base, u64 length);
+
 /*
  * Accesses whose first byte hits nothing read as all ones and are ignored when written; one that runs over the end of
  * a range is done byte by byte.

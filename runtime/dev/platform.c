@@ -4,6 +4,7 @@
 #include "dev/boot_timer.h"
 #include "dev/debug_exit.h"
 #include "dev/irqchip.h"
+#include "dev/pci.h"
 #include "dev/pit.h"
 #include "dev/rtc.h"
 #include "dev/uart.h"
@@ -23,10 +24,11 @@ int platform_create(struct vm *vm, struct err *err)
 	vm->rtc = rtc_create(vm);
 	vm->uart = uart_create(vm);
 	vm->pm = acpi_pm_create(vm);
+	vm->pci = pci_create(vm);
 	vm->boot_timer = boot_timer_create(vm);
 	if (vm->config.debug_exit)
 		debug_exit_add(vm);
-	if (!vm->pit || !vm->rtc || !vm->uart || !vm->pm || !vm->boot_timer) {
+	if (!vm->pit || !vm->rtc || !vm->uart || !vm->pm || !vm->pci || !vm->boot_timer) {
 		platform_destroy(vm);
 		return err_set(err, "out of memory for the devices");
 	}
@@ -36,12 +38,14 @@ int platform_create(struct vm *vm, struct err *err)
 void platform_destroy(struct vm *vm)
 {
 	boot_timer_destroy(vm->boot_timer);
+	pci_destroy(vm->pci);
 	acpi_pm_destroy(vm->pm);
 	uart_destroy(vm->uart);
 	rtc_destroy(vm->rtc);
 	pit_destroy(vm->pit);
 	irqchip_destroy(vm->irqchip);
 	vm->boot_timer = NULL;
+	vm->pci = NULL;
 	vm->pm = NULL;
 	vm->uart = NULL;
 	vm->rtc = NULL;

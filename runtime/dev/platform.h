@@ -16,7 +16,13 @@
 #define PORT_ACPI_PM1_EVENT   0x600 /* 4 bytes: status, enable */
 #define PORT_ACPI_PM1_CONTROL 0x604 /* 2 bytes */
 #define PORT_ACPI_PM_TIMER    0x608 /* 4 bytes, 3.579545 MHz, 32 bits */
-#define PORT_RESET            0xcf9 /* ACPI reset register; value 0x06 */
+#define PORT_PCI              0xcf8 /* 8 bytes: configuration address, configuration data */
+#define PORT_RESET            0xcf9 /* ACPI reset register, in the middle of them; value 0x06 */
+
+#define PCI_MMIO_BASE 0xc0000000ULL /* BARs, up to ... */
+#define PCI_MMIO_END  0xfeb00000ULL
+#define PCI_ECAM      0xfeb00000ULL /* configuration space of bus 0 */
+#define PCI_ECAM_SIZE 0x00100000ULL
 
 #define MMIO_IOAPIC 0xfec00000ULL
 #define MMIO_LAPIC  0xfee00000ULL
@@ -25,7 +31,10 @@
 #define GSI_UART  4
 #define GSI_RTC   8
 #define GSI_SCI   9
+#define GSI_PCI   16 /* INTA of the PCI slots, by turns */
 #define GSI_COUNT 24
+
+#define PCI_GSI_COUNT (GSI_COUNT - GSI_PCI)
 
 #define ACPI_SLEEP_TYPE_S5 5
 

@@ -221,6 +221,14 @@ static int receive(struct image *image, u8 *buffer, struct wire *reply, int *fd,
 	return 0;
 }
 
+/* Names from the image are in messages: what a terminal might obey becomes '?'. */
+static void make_printable(struct err *err)
+{
+	for (char *c = err ? err->text : NULL; c && *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = '?';
+}
+
 /* Sends the request and reads the reply up to its results. */
 static int call(struct image *image, const struct wire *request, u8 *buffer, struct wire *reply, int *fd,
 		struct err *err)
@@ -245,7 +253,9 @@ static int call(struct image *image, const struct wire *request, u8 *buffer, str
 
 		if (!wire_done(reply))
 			return reader_failed(image, err);
-		return err_set(err, "'%s': %s", image->path, text);
+		err_set(err, "'%s': %s", image->path, text);
+		make_printable(err);
+		return -1;
 	}
 	return reply->bad ? reader_failed(image, err) : 0;
 }

@@ -171,6 +171,18 @@ enum exec mem_write(struct vcpu *v, u64 gva, const void *buffer, unsigned length
 	return EXEC_OK;
 }
 
+void ram_written(struct vm *vm, const u8 *hva, u64 length)
+{
+	while (length) {
+		const u64 size = in_page((u64)(uintptr_t)hva, length); /* RAM begins at a page of the host's */
+
+		if (UNLIKELY(*ram_frame(&vm->ram, hva) & FRAME_CODE))
+			smc_write(vm->vcpu, ram_gpa(&vm->ram, hva), (unsigned)size);
+		hva += size;
+		length -= size;
+	}
+}
+
 int phys_read(struct vm *vm, u64 gpa, void *buffer, u64 length)
 {
 	const u8 *host = ram_range(&vm->ram, gpa, length);

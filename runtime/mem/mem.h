@@ -355,6 +355,12 @@ int phys_read(struct vm *vm, u64 gpa, void *buffer, u64 length);
 int phys_write(struct vm *vm, u64 gpa, const void *buffer, u64 length);
 
 /*
+ * The host has written to [hva, hva+length) of guest RAM, or is about to: drops what was translated from there. For
+ * those who write by host address: call it when the data are there and before the guest is told of them.
+ */
+void ram_written(struct vm *vm, const u8 *hva, u64 length);
+
+/*
  * Implemented by the live engine. [gpa, gpa+length), within one page that has FRAME_CODE, is about to be written:
  * drops the translations concerned, and FRAME_CODE when none is left. General registers only.
  */

@@ -9,6 +9,7 @@
 #include "boot/layout.h"
 #include "boot/linux.h"
 #include "cpu/vcpu.h"
+#include "dev/platform.h"
 #include "kernel_synth.h"
 #include "vm.h"
 
@@ -163,10 +164,8 @@ static void expect_map(u64 memory, const struct boot_e820_entry *expected, unsig
 static void memory_map_tells_the_ram(void **state)
 {
 	const struct boot_e820_entry map[] = {
-		{0, 0x9fc00, 1},
-		{0x9fc00, 0x400, 2},
-		{0xe0000, 0x20000, 2},
-		{MIB, 63 * MIB, 1},
+		{0, 0x9fc00, 1},    {0x9fc00, 0x400, 2},          {0xe0000, 0x20000, 2},
+		{MIB, 63 * MIB, 1}, {PCI_ECAM, PCI_ECAM_SIZE, 2},
 	};
 
 	(void)state;
@@ -180,6 +179,7 @@ static void memory_above_the_hole_is_told(void **state)
 		{0x9fc00, 0x400, 2},
 		{0xe0000, 0x20000, 2},
 		{MIB, RAM_LOW_END - MIB, 1},
+		{PCI_ECAM, PCI_ECAM_SIZE, 2},
 		{4 * GIB, GIB + 2 * MIB, 1},
 	};
 
