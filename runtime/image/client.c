@@ -132,15 +132,15 @@ static int reader_failed(struct image *image, struct err *err)
 {
 	int status = 0;
 
-	close(image->socket);
-	image->socket = -1;
 	if (image->reader) {
-		/* nothing that it does after it broke the protocol is wanted; if it has ended, this changes nothing */
+		/* nothing that it does after it broke the protocol is wanted; if it is ending, this changes nothing */
 		kill(image->reader, SIGKILL);
 		while (waitpid(image->reader, &status, 0) < 0 && errno == EINTR)
 			;
 		image->reader = 0;
 	}
+	close(image->socket); /* only now: it would end by this, and look as if it had wanted to */
+	image->socket = -1;
 	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
 		return err_set(err,
 			       "'%s' cannot be read: it is damaged, or made to attack; the process that read it ended "
