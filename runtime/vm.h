@@ -14,6 +14,7 @@
 #include "util/err.h"
 #include "util/types.h"
 
+struct blob;
 struct cpu_model;
 struct console;
 struct boot_timer;
@@ -40,10 +41,11 @@ struct vm_share {
 };
 
 struct vm_config {
-	const char *kernel_path; /* or NULL: nothing is loaded, the vCPU is as after reset (tests) */
-	const char *initrd_path; /* or NULL */
-	const char *append;      /* kernel command line, or NULL */
-	u64 memory;              /* bytes */
+	const char *kernel_path;            /* or NULL: nothing is loaded, the vCPU is as after reset (tests) */
+	const char *initrd_path;            /* or NULL */
+	const struct blob *kernel, *initrd; /* instead of the paths: opened already; or NULL */
+	const char *append;                 /* kernel command line, or NULL */
+	u64 memory;                         /* bytes */
 	const struct cpu_model *cpu;
 	enum engine engine;
 	enum returns returns;

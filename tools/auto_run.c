@@ -1,30 +1,40 @@
 #include "auto_run.h"
 
-#include "boot/file.h"
+#include "boot/blob.h"
 #include "cpu/cpu.h"
 
 #include <stdio.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Fewer new units than this would not be felt at the next launch. */
 #define WORTH_TRANSLATING 500
 
+static int find_guest_of(struct auto_guest *guest, const struct blob *kernel, const struct cpu_model *cpu,
+			 struct err *err)
+{
+	const u8 *data = blob_map(kernel, err);
+	int result;
+
+	if (!data)
+		return -1;
+	result = auto_guest_find(guest, data, kernel->size, cpu_model_name(cpu), err);
+	if (kernel->size)
+		munmap((void *)data, kernel->size);
+	return result;
+}
+
 static int find_guest(struct auto_guest *guest, const struct vm_config *config, struct err *err)
 {
-	u64 size;
-	int fd = file_open(config->kernel_path, "kernel", &size, err), result = -1;
-	void *kernel;
+	struct blob file;
+	int result;
 
-	if (fd < 0)
+	if (config->kernel)
+		return find_guest_of(guest, config->kernel, config->cpu, err);
+	if (blob_open(&file, config->kernel_path, "kernel", err) < 0)
 		return -1;
-	kernel = malloc(size + 1);
-	if (!kernel)
-		err_set(err, "not enough memory to read '%s'", config->kernel_path);
-	else if (file_read(fd, kernel, size, config->kernel_path, "kernel", err) == 0)
-		result = auto_guest_find(guest, kernel, size, cpu_model_name(config->cpu), err);
-	free(kernel);
-	close(fd);
+	result = find_guest_of(guest, &file, config->cpu, err);
+	blob_release(&file);
 	return result;
 }
 

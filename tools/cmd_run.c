@@ -4,6 +4,7 @@
 #include "command.h"
 #include "device_options.h"
 #include "output.h"
+#include "run_image.h"
 #include "stats_json.h"
 #include "terminal.h"
 
@@ -42,6 +43,8 @@ struct run_options {
 	bool no_cache;
 	bool auto_cache;
 	bool sandbox;
+	bool image;    /* the first disk is one that is booted from */
+	bool snapshot; /* its writes are dropped */
 };
 
 #define FIELD(name) offsetof(struct run_options, config.name)
@@ -130,6 +133,17 @@ static int parse_cache(void *field, const char *text, struct err *err)
 		return err_set(err, "at most %d caches can be used", VM_CACHES_MAX);
 	config->caches[config->cache_count++] = text;
 	return 0;
+}
+
+/* The field is the whole structure. */
+static int parse_image(void *field, const char *text, struct err *err)
+{
+	struct run_options *run = field;
+
+	if (run->image)
+		return err_set(err, "only one image can be booted; other disks are given by --disk");
+	run->image = true;
+	return option_image(&run->config, text, err);
 }
 
 static int parse_smp(void *field, const char *text, struct err *err)
@@ -221,9 +235,15 @@ static int parse_gdb(void *field, const char *text, struct err *err)
 
 static const struct option_spec options[] = {
 	{.help = "Guest"},
-	{"kernel", "FILE", "bzImage or ELF vmlinux to boot (required)", NULL, option_text, FIELD(kernel_path)},
+	{"image", "FILE[,KEY]...",
+	 "disk image to boot, the first disk: kernel, initrd\nand command line are found in it; keys as of --disk",
+	 NULL, parse_image, 0},
+	{"snapshot", NULL, "drop what is written to the image at the end", NULL, NULL,
+	 offsetof(struct run_options, snapshot)},
+	{"kernel", "FILE", "bzImage or ELF vmlinux to boot; instead of the\nimage's, with its initrd", NULL,
+	 option_text, FIELD(kernel_path)},
 	{"initrd", "FILE", "initial RAM file system", NULL, option_text, FIELD(initrd_path)},
-	{"append", "TEXT", "kernel command line", NULL, option_text, FIELD(append)},
+	{"append", "TEXT", "kernel command line, instead of the image's", NULL, option_text, FIELD(append)},
 	{.help = "Machine"},
 	{"memory", "SIZE", "guest memory", "512M", parse_memory, FIELD(memory)},
 	{"cpu", "MODEL", "processor the guest sees; 'help' lists them", "default", option_text,
@@ -311,8 +331,13 @@ static int check_options(const struct command *command, struct run_options *run)
 	struct vm_config *config = &run->config;
 	struct err err = ERR_INIT;
 
-	if (!config->kernel_path)
-		return command_usage_error(command, "--kernel is needed");
+	if (!config->kernel_path && !run->image)
+		return command_usage_error(command, "--image or --kernel is needed");
+	if (run->snapshot && !run->image)
+		return command_usage_error(command, "--snapshot needs --image; disks have a key of that name");
+	if (run->snapshot && config->disks[0].config.readonly)
+		return command_usage_error(command, "--snapshot: nothing is written to a read-only image");
+	config->disks[0].config.snapshot |= run->snapshot;
 	if (config->clock != CLOCK_SOURCE_INSTRUCTIONS && (config->trace_path || config->stop_after))
 		return command_usage_error(command, "--trace-state and --stop-after need --clock instructions");
 	if (run->no_cache) {
@@ -393,6 +418,7 @@ enum output { OUTPUT_STATS, OUTPUT_RECORDING, OUTPUTS };
 struct running {
 	const struct command *command;
 	struct run_options *options;
+	struct run_image found;
 	struct auto_run automatic;
 	struct terminal *terminal;
 	const char *outputs[OUTPUTS];
@@ -461,6 +487,7 @@ static int run_vm(struct running *running)
 	struct vm *vm = vm_create(config, terminal_console(running->terminal), &err);
 	int status;
 
+	run_image_release(&running->found);
 	if (!vm)
 		return command_error(running->command, "%s", err.text);
 	terminal_start(running->terminal);
@@ -493,12 +520,32 @@ static int start_processes(struct running *running, struct err *err)
 	return clerk_start(&running->clerk, running->outputs, OUTPUTS, err);
 }
 
+/* The kernel is at hand: everything else. */
+static int run_found(struct running *running)
+{
+	struct terminal_config terminal_config = {.in = STDIN_FILENO,
+						  .out = STDOUT_FILENO,
+						  .start_ns = command_start_ns(),
+						  .mark = running->options->config.mark,
+						  .timeout_s = running->options->config.timeout_s};
+	struct err err = ERR_INIT;
+	int status;
+
+	if (start_processes(running, &err) < 0)
+		return command_error(running->command, "%s", err.text);
+	running->terminal = terminal_create(&terminal_config, &err);
+	if (!running->terminal)
+		return command_error(running->command, "%s", err.text);
+	status = run_vm(running);
+	terminal_destroy(running->terminal);
+	clerk_release(&running->clerk);
+	return status;
+}
+
 static int run_main(const struct command *command, void *parsed)
 {
 	struct run_options *run = parsed;
 	struct running running = {.command = command, .options = run};
-	struct terminal_config terminal_config = {
-		.in = STDIN_FILENO, .out = STDOUT_FILENO, .start_ns = command_start_ns()};
 	struct err err = ERR_INIT;
 	int status;
 
@@ -507,26 +554,22 @@ static int run_main(const struct command *command, void *parsed)
 	status = check_options(command, run);
 	if (status)
 		return status;
-	if (start_processes(&running, &err) < 0)
-		return command_error(command, "%s", err.text);
-	terminal_config.mark = run->config.mark;
-	terminal_config.timeout_s = run->config.timeout_s;
-	running.terminal = terminal_create(&terminal_config, &err);
-	if (!running.terminal)
-		return command_error(command, "%s", err.text);
-	status = run_vm(&running);
-	terminal_destroy(running.terminal);
-	clerk_release(&running.clerk);
+	if (run->image && run_image_find(&running.found, &run->config, &err) < 0)
+		status = command_error(command, "%s", err.text);
+	else
+		status = run_found(&running);
+	run_image_release(&running.found);
 	return status;
 }
 
 const struct command command_run = {
 	.name = "run",
 	.summary = "run a guest on this terminal",
-	.usage = "--kernel FILE [OPTION]...",
+	.usage = "{--image FILE | --kernel FILE} [OPTION]...",
 	.text = "Boots a guest and connects its serial port to standard input and output.\n"
 		"At a terminal Ctrl-A X quits, Ctrl-A A sends a Ctrl-A, Ctrl-A H helps.\n",
-	.examples = "  avant run --kernel vmlinuz --initrd initrd.img --append console=ttyS0\n"
+	.examples = "  avant run --image debian.img --memory 1G\n"
+		    "  avant run --kernel vmlinuz --initrd initrd.img --append console=ttyS0\n"
 		    "  avant run --kernel vmlinuz --initrd initrd.img --memory 1G --timeout 60 \\\n"
 		    "      --append 'console=ttyS0 panic=-1' --stats stats.json --mark login: </dev/null\n"
 		    "\nExit status: 0 the guest powered off, or Ctrl-A X; 1 an error of avant's; 2 usage;\n"
