@@ -79,9 +79,9 @@ static void empty(bool all)
 {
 	char path[128];
 
+	fchmodat(base_fd, "share", 0755, 0); /* the guest may have closed it, as any directory in it */
 	snprintf(path, sizeof(path), "%s%s", base, all ? "" : "/share");
 	for (int i = 0; i < 3 && nftw(path, remove_entry, 32, FTW_DEPTH | FTW_PHYS); i++) {
-		/* a directory that the guest has closed */
 		char command[200];
 
 		snprintf(command, sizeof(command), "chmod -R u+rwx %s", path);
@@ -362,7 +362,6 @@ static void prepare(void)
 {
 	int share = openat(base_fd, "share", O_RDONLY | O_DIRECTORY), fd;
 
-	fchmod(share, 0755);
 	mkdirat(share, "d", 0755);
 	mkdirat(share, "d/e", 0755);
 	fd = openat(share, "f", O_WRONLY | O_CREAT, 0644);
