@@ -123,6 +123,8 @@ struct vm {
 	enum exit_reason exit; /* set with vm_stop() */
 	int exit_code;
 	char exit_message[256];
+	volatile int power_button;   /* set by any thread, then vm_wake(): pressed; ends the run if the guest does not
+					listen */
 	volatile int stop_requested; /* set by any thread, then vm_wake(): the loop ends the run with EXIT_USER */
 };
 

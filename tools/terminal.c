@@ -25,6 +25,7 @@ struct terminal_thread {
 	int in; /* -1: no more input */
 	bool tty;
 	bool escape;      /* the last byte was the prefix */
+	bool pressed;     /* the power button, by a first SIGTERM */
 	int stop_signal;  /* 0: Ctrl-A X */
 	time_t stop_time; /* monotonic, 0: nobody asked */
 };
@@ -122,6 +123,22 @@ static void request_stop(struct terminal *terminal, int number)
 	vm_wake(terminal->vm);
 }
 
+/* The guest is asked first, and told from outside only the second time. */
+static void press_power_button(struct terminal *terminal)
+{
+	struct terminal_thread *thread = terminal->thread;
+
+	if (thread->pressed) {
+		request_stop(terminal, SIGTERM);
+		return;
+	}
+	thread->pressed = true;
+	thread->stop_signal = SIGTERM; /* if the guest does not listen */
+	fputs("avant run: the guest's power button is pressed; another SIGTERM ends the run\r\n", stderr);
+	terminal->vm->power_button = 1;
+	vm_wake(terminal->vm);
+}
+
 static void print_help(void)
 {
 	fputs("\r\nCtrl-A X  quit    Ctrl-A A  send Ctrl-A    Ctrl-A H  this help\r\n", stderr);
@@ -196,6 +213,9 @@ static void take_signal(struct terminal *terminal)
 	case SIGCONT:
 		if (terminal->thread->tty)
 			tty_make_raw();
+		break;
+	case SIGTERM:
+		press_power_button(terminal);
 		break;
 	default:
 		request_stop(terminal, (int)info.ssi_signo);

@@ -215,6 +215,7 @@ struct vcpu {
 	u64 *tally_in;                   /* counted mode: where the instruction that C executes now counts */
 	u64 icount_limit;                /* counted mode, in generated code: icount when the budget is 0 */
 	u64 observed;                    /* breakpoints that the instruction has met, as bits of DR6 */
+	u64 observed_late;               /* those that a load of SS has met: told after the next instruction */
 	u8 observe;                      /* what accesses are looked at for: OBSERVE_* */
 	bool nmi_blocked;                /* by an NMI, until IRET */
 	bool careful;                    /* the next translation to run must be one without windows */
@@ -266,6 +267,12 @@ static inline enum exec vcpu_raise_error(struct vcpu *v, u8 vector, u32 error)
 {
 	v->fault = (struct fault){.vector = vector, .has_error = true, .error = error};
 	return EXEC_FAULT;
+}
+
+/* Is 32-bit or 16-bit code being executed (compatibility mode, SDM vol. 3A, 2.2)? CODE_64 has SEG_ATTR_L. */
+static inline bool vcpu_legacy(const struct vcpu *v)
+{
+	return v->cpl == 3 && !(v->seg[SEG_CS].attr & SEG_ATTR_L);
 }
 
 static inline bool vcpu_canonical(u64 address)

@@ -5,6 +5,7 @@
 #include "cpu/operand.h"
 #include "cpu/system.h"
 #include "interp/gather.h"
+#include "interp/legacy.h"
 #include "interp/thunk.h"
 #include "mem/mem.h"
 #include "translate/store.h"
@@ -46,16 +47,22 @@ bool interp_condition(u64 arith, unsigned cond)
 	return result != (cond & 1);
 }
 
+/* Which kind of code is being executed. */
+static enum insn_code code_kind(const struct vcpu *v)
+{
+	return LIKELY(!vcpu_legacy(v)) ? CODE_64 : v->seg[SEG_CS].attr & SEG_ATTR_DB ? CODE_32 : CODE_16;
+}
+
 /*
- * The bytes at rip, at least one instruction long or as many as are mapped. *available is how many. Only when an
+ * The bytes at pc, at least one instruction long or as many as are mapped. *available is how many. Only when an
  * instruction runs into the next page is that page touched.
  */
-static enum exec fetch(struct vcpu *v, const struct ram *ram, u8 *buffer, unsigned wanted, unsigned *available)
+static enum exec fetch(struct vcpu *v, const struct ram *ram, u64 pc, u8 *buffer, unsigned wanted, unsigned *available)
 {
 	unsigned have = 0;
 
 	while (have < wanted) {
-		u64 gva = v->rip + have;
+		u64 gva = pc + have;
 		unsigned part = PAGE_SIZE - PAGE_OFFSET(gva) < wanted - have ? (unsigned)(PAGE_SIZE - PAGE_OFFSET(gva))
 									     : wanted - have;
 		u64 gpa;
@@ -74,19 +81,20 @@ static enum exec fetch(struct vcpu *v, const struct ram *ram, u8 *buffer, unsign
 	return EXEC_OK;
 }
 
-static enum exec fetch_decode(struct vcpu *v, const struct thunk **thunk)
+static enum exec fetch_decode(struct vcpu *v, enum insn_code kind, const struct thunk **thunk)
 {
 	struct ram *ram = &v->vm->ram;
-	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(v->rip));
+	const u64 pc = interp_pc(v);
+	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(pc));
 	unsigned wanted = in_page < 15 ? in_page : 15, available;
 	u8 buffer[16];
 
 	for (;;) {
-		enum exec result = fetch(v, ram, buffer, wanted, &available);
+		enum exec result = fetch(v, ram, pc, buffer, wanted, &available);
 
 		if (result != EXEC_OK)
 			return result;
-		*thunk = thunk_get(v, buffer, available);
+		*thunk = thunk_get(v, buffer, available, kind);
 		if (*thunk)
 			return EXEC_OK;
 		/* needs bytes of the next page */
@@ -116,12 +124,7 @@ static enum exec probe_write(struct vcpu *v, u64 gva, unsigned length)
 	return EXEC_OK;
 }
 
-static u64 segment_base(const struct vcpu *v, const struct insn *insn)
-{
-	return insn->seg == SEG_FS || insn->seg == SEG_GS ? v->seg[insn->seg].base : 0;
-}
-
-static enum exec execute_copy(struct vcpu *v, const struct thunk *thunk)
+enum exec interp_copy(struct vcpu *v, const struct thunk *thunk)
 {
 	const struct insn *insn = &thunk->insn;
 	bool memory = insn->has_mem && (insn->mem_read || insn->mem_write);
@@ -140,6 +143,8 @@ static enum exec execute_copy(struct vcpu *v, const struct thunk *thunk)
 			return vcpu_raise_error(v, VEC_GP, 0);
 		if (UNLIKELY(v->observe) && observe_alignment(v, gva, insn->mem_size) != EXEC_OK)
 			return EXEC_FAULT;
+		if (insn->mem_write && operand_check(v, insn, gva, insn->mem_size, ACCESS_WRITE) != EXEC_OK)
+			return EXEC_FAULT;
 		if (insn->mem_write && probe_write(v, gva, insn->mem_size) != EXEC_OK)
 			return operand_fault(v, insn, gva, insn->mem_size);
 		/* an x87 store with an unmasked exception stores nothing: then the old contents are written back */
@@ -152,7 +157,7 @@ static enum exec execute_copy(struct vcpu *v, const struct thunk *thunk)
 			vm_stop_error(v->vm, "an instruction names too many registers for the single-instruction path");
 			return EXEC_STOP;
 		}
-		operand_set_gpr(v, &insn->op[0], operand_address(v, insn) - segment_base(v, insn));
+		operand_set_gpr(v, &insn->op[0], operand_address(v, insn) - operand_base(v, insn));
 		return EXEC_OK;
 	}
 	if (interp_run(thunk->code))
@@ -318,13 +323,12 @@ enum exec interp_bitstring(struct vcpu *v, const struct insn *insn)
 		index = (s16)index;
 	else if (size == 4)
 		index = (s32)index;
-	u64 segment = segment_base(v, insn), value = 0;
-	u64 gva = operand_address(v, insn) - segment;
+	u64 gva = operand_address(v, insn) - operand_base(v, insn), value = 0;
 	s64 word = (index - (index & (bits - 1))) / bits;
 	u64 mask = BIT((u64)index & (bits - 1));
 
 	gva += (u64)word * size;
-	gva = (insn->addrsize == 4 ? (u32)gva : gva) + segment;
+	gva = operand_linear(v, insn, gva);
 	if (operand_load(v, insn, gva, &value, size, opcode == 0xa3 ? 0 : ACCESS_WRITE) != EXEC_OK)
 		return EXEC_FAULT;
 	bool old = value & mask;
@@ -348,7 +352,7 @@ static enum exec execute(struct vcpu *v, const struct thunk *thunk)
 
 	switch ((enum insn_class)insn->class) {
 	case INSN_COPY:
-		return execute_copy(v, thunk);
+		return interp_copy(v, thunk);
 	case INSN_JMP:
 		return jump_to(v, next_rip(v, insn) + (u64)insn->imm);
 	case INSN_JCC:
@@ -375,24 +379,40 @@ static enum exec execute(struct vcpu *v, const struct thunk *thunk)
 		return interp_gather(v, insn);
 	case INSN_HELPER:
 		return cpu_helpers[insn->helper](v, insn);
+	case INSN_LEGACY:
 	case INSN_UNDEFINED:
 		break;
 	}
 	return vcpu_raise(v, VEC_UD);
 }
 
+u64 interp_pc(const struct vcpu *v)
+{
+	return LIKELY(!vcpu_legacy(v)) ? v->rip : (u32)(v->rip + v->seg[SEG_CS].base);
+}
+
+static enum exec execute_any(struct vcpu *v, const struct thunk *thunk, enum insn_code kind)
+{
+	if (LIKELY(kind == CODE_64))
+		return execute(v, thunk);
+	if (v->rip + thunk->insn.length - 1 > v->seg[SEG_CS].limit)
+		return vcpu_raise_error(v, VEC_GP, 0);
+	return legacy_execute(v, thunk);
+}
+
 enum exec interp_step(struct vcpu *v)
 {
+	const enum insn_code kind = code_kind(v);
 	const struct thunk *thunk;
 	bool loaded = v->fpu_loaded;
-	enum exec result = fetch_decode(v, &thunk);
+	enum exec result = fetch_decode(v, kind, &thunk);
 
 	if (result != EXEC_OK)
 		return result;
 	bool shadow = v->shadow, user = v->cpl == 3;
 
 	v->vm->stats.interp_instructions++;
-	result = execute(v, thunk);
+	result = execute_any(v, thunk, kind);
 	/* decoding may have put the vector state away, but generated code goes on with it */
 	if (loaded)
 		vcpu_fpu_get(v);
@@ -400,6 +420,8 @@ enum exec interp_step(struct vcpu *v)
 		v->shadow = 0;
 	if (result == EXEC_OK || result == EXEC_LEAVE || result == EXEC_HALT)
 		v->rip += thunk->insn.length;
+	if (UNLIKELY(kind != CODE_64) && vcpu_legacy(v))
+		v->rip = (u32)v->rip;
 	if (result != EXEC_FAULT && result != EXEC_AGAIN) {
 		v->icount++;
 		v->tally[ORIGIN_INTERP][user]++;

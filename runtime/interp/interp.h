@@ -24,6 +24,9 @@ void interp_destroy(struct interp *interp);
  */
 enum exec interp_step(struct vcpu *v);
 
+/* The linear address of the instruction at rip, which is relative to the code segment in 32-bit code. */
+u64 interp_pc(const struct vcpu *v);
+
 /* Was this host address in a thunk? Then the signal handler continues at interp_thunk_fault. */
 bool interp_owns(const struct interp *interp, u64 host);
 void interp_thunk_fault(void);

@@ -105,12 +105,11 @@ static u8 free_register(const struct insn *insn)
 }
 
 /*
- * Emits the copy: guest registers are in the host registers of the same name, but RSP, for which another register
- * stands in; a memory operand becomes v->bounce; an address (lea) is computed as it is.
+ * Emits the copy of an instruction of 64-bit code: guest registers are in the host registers of the same name, but RSP,
+ * for which another register stands in; a memory operand becomes v->bounce; an address (lea) is computed as it is.
  */
-static bool emit_thunk(struct vcpu *v, const struct interp *interp, struct thunk *thunk)
+static bool emit_thunk(struct vcpu *v, const struct interp *interp, struct thunk *thunk, const struct insn *insn)
 {
-	const struct insn *insn = &thunk->insn;
 	unsigned slot = (unsigned)(((u8 *)thunk->code - interp->code));
 	struct emitter e = {interp->code_rw + slot, interp->code_rw + slot, interp->code_rw + slot + THUNK_BYTES,
 			    false};
@@ -146,13 +145,26 @@ static bool emit_thunk(struct vcpu *v, const struct interp *interp, struct thunk
 	return !e.overflow;
 }
 
-const struct thunk *thunk_get(struct vcpu *v, const u8 *bytes, unsigned available)
+/* 32-bit code is copied as the 64-bit code that does the same; what there is none for is not executed. */
+static void emit_legacy(struct vcpu *v, const struct interp *interp, struct thunk *thunk)
+{
+	struct insn *insn = &thunk->insn;
+	struct insn wide;
+
+	thunk->by_c = insn->has_mem && !insn->mem_size;
+	if (thunk->by_c || (insn->nop && emit_thunk(v, interp, thunk, insn)))
+		return;
+	if (!insn_widen(insn, &wide) || !emit_thunk(v, interp, thunk, &wide))
+		insn->class = INSN_UNDEFINED;
+}
+
+const struct thunk *thunk_get(struct vcpu *v, const u8 *bytes, unsigned available, enum insn_code kind)
 {
 	struct interp *interp = v->vm->interp;
 	unsigned slot = (unsigned)((v->rip ^ v->rip >> THUNK_BITS) & (THUNK_COUNT - 1));
 	struct thunk *thunk = &interp->thunks[slot];
 
-	if (thunk->valid && thunk->insn.length <= available) {
+	if (thunk->valid && thunk->kind == kind && thunk->insn.length <= available) {
 		unsigned i = 0;
 
 		while (i < thunk->insn.length && thunk->insn.bytes[i] == bytes[i])
@@ -163,11 +175,16 @@ const struct thunk *thunk_get(struct vcpu *v, const u8 *bytes, unsigned availabl
 	vcpu_fpu_put(v);
 	v->interp_done = (void *)interp_thunk_done;
 	thunk->valid = false;
-	if (insn_decode(&thunk->insn, bytes, available) < 0)
+	if (insn_decode_code(&thunk->insn, bytes, available, kind) < 0)
 		return NULL;
+	thunk->kind = (u8)kind;
 	thunk->code = interp->code + slot * THUNK_BYTES;
 	thunk->aligned = must_be_aligned(&thunk->insn);
-	thunk->by_c = thunk->insn.class == INSN_COPY && !emit_thunk(v, interp, thunk);
+	thunk->by_c = false;
+	if (thunk->insn.class == INSN_COPY && kind != CODE_64)
+		emit_legacy(v, interp, thunk);
+	else if (thunk->insn.class == INSN_COPY)
+		thunk->by_c = !emit_thunk(v, interp, thunk, &thunk->insn);
 	thunk->valid = true;
 	return thunk;
 }

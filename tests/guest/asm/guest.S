@@ -77,6 +77,7 @@ make_idt:
 	ret
 
 	.balign 16
+	.globl stubs
 stubs:
 	.set n, 0
 	.rept 256
