@@ -146,7 +146,9 @@ static void exchange(u32 size, unsigned step, u32 room)
 
 	request.out_count = cut(out_buffer, size, step, out);
 	request.in_count = cut(in_buffer, room, step, in);
-	reply = p9_handle(server, &request);
+	reply = p9_handle(server, &request, step % 2);
+	if (reply == P9_WOULD_WAIT)
+		reply = p9_handle(server, &request, true);
 	check(reply <= (s64)room, "a reply larger than its buffers");
 	if (reply < 0)
 		return;
