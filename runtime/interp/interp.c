@@ -53,6 +53,8 @@ static enum insn_code code_kind(const struct vcpu *v)
 	return LIKELY(!vcpu_legacy(v)) ? CODE_64 : v->seg[SEG_CS].attr & SEG_ATTR_DB ? CODE_32 : CODE_16;
 }
 
+#define FETCH_SIZE 16u /* bytes: no instruction is longer, and they are compared by words */
+
 /*
  * The bytes at pc, at least one instruction long or as many as are mapped. *available is how many. Only when an
  * instruction runs into the next page is that page touched.
@@ -71,10 +73,14 @@ static enum exec fetch(struct vcpu *v, const struct ram *ram, u64 pc, u8 *buffer
 			return EXEC_FAULT;
 		const u8 *from = ram_at(ram, gpa);
 
-		if (from)
+		if (LIKELY(from && part == FETCH_SIZE)) {
+			bytes_copy(buffer, from, 8);
+			bytes_copy(buffer + 8, from + 8, 8);
+		} else if (from) {
 			bytes_copy(buffer + have, from, part);
-		else /* no RAM behind it: an open bus reads as ones */
+		} else { /* no RAM behind it: an open bus reads as ones */
 			bytes_set(buffer + have, 0xff, part);
+		}
 		have += part;
 	}
 	*available = have;
@@ -86,8 +92,8 @@ static enum exec fetch_decode(struct vcpu *v, enum insn_code kind, const struct 
 	struct ram *ram = &v->vm->ram;
 	const u64 pc = interp_pc(v);
 	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(pc));
-	unsigned wanted = in_page < 15 ? in_page : 15, available;
-	u8 buffer[16];
+	unsigned wanted = in_page < FETCH_SIZE ? in_page : FETCH_SIZE, available;
+	u8 buffer[FETCH_SIZE];
 
 	for (;;) {
 		enum exec result = fetch(v, ram, pc, buffer, wanted, &available);
@@ -98,7 +104,7 @@ static enum exec fetch_decode(struct vcpu *v, enum insn_code kind, const struct 
 		if (*thunk)
 			return EXEC_OK;
 		/* needs bytes of the next page */
-		wanted = 15;
+		wanted = FETCH_SIZE;
 	}
 }
 
