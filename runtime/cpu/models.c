@@ -3,10 +3,10 @@
  * guest kernel patches itself by these bits.
  *
  * Family 6, model 136 is nobody's. Programs and kernels that know a processor by its number take more for granted than
- * CPUID says: code that gcc compiled for several processors (target_clones with arch=sapphirerapids) uses AVX-512 on one
- * that has this name. An unknown processor is what its feature bits say. It is also in none of the lists by which Linux
- * (6.1 to 6.12, arch/x86/kernel/cpu/common.c) decides that a CPU needs a mitigation although it does not say so itself,
- * but for those that a hypervisor bit switches off.
+ * CPUID says: code that gcc compiled for several processors (target_clones with arch=sapphirerapids) uses AVX-512 on
+ * one that has this name. An unknown processor is what its feature bits say. It is also in none of the lists by which
+ * Linux (6.1 to 6.12, arch/x86/kernel/cpu/common.c) decides that a CPU needs a mitigation although it does not say so
+ * itself, but for those that a hypervisor bit switches off.
  */
 #include "cpu/cpu.h"
 #include "cpu/features.h"

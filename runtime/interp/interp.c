@@ -47,8 +47,7 @@ bool interp_condition(u64 arith, unsigned cond)
 	return result != (cond & 1);
 }
 
-/* Which kind of code is being executed. */
-static enum insn_code code_kind(const struct vcpu *v)
+enum insn_code interp_code(const struct vcpu *v)
 {
 	return LIKELY(!vcpu_legacy(v)) ? CODE_64 : v->seg[SEG_CS].attr & SEG_ATTR_DB ? CODE_32 : CODE_16;
 }
@@ -408,7 +407,7 @@ static enum exec execute_any(struct vcpu *v, const struct thunk *thunk, enum ins
 
 enum exec interp_step(struct vcpu *v)
 {
-	const enum insn_code kind = code_kind(v);
+	const enum insn_code kind = interp_code(v);
 	const struct thunk *thunk;
 	bool loaded = v->fpu_loaded;
 	enum exec result = fetch_decode(v, kind, &thunk);
