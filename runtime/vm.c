@@ -135,7 +135,7 @@ static int build(struct vm *vm, struct err *err)
 	}
 	if (trace_open(vm, &vm->tracer, err) < 0 || perf_map_open(vm, &vm->perf_map, err) < 0)
 		return -1;
-	if (config->kernel_path && boot_linux(vm, err) < 0)
+	if ((config->kernel_path || config->kernel) && boot_linux(vm, err) < 0)
 		return -1;
 	mmu_load_cr3(vm->vcpu, false);
 	if (virtio_net_start(vm, err) < 0)
@@ -158,6 +158,7 @@ struct vm *vm_create(const struct vm_config *config, struct console *console, st
 		vm_destroy(vm);
 		return NULL;
 	}
+	vm->config.kernel = vm->config.initrd = NULL; /* the caller's, who may release them now */
 	set_limits(vm);
 	console->attach(console, vm);
 	return vm;
@@ -168,12 +169,12 @@ void vm_run(struct vm *vm)
 	loop_run(vm);
 }
 
-int vm_write_recording(struct vm *vm, struct err *err)
+int vm_write_recording(struct vm *vm, int fd, struct err *err)
 {
 	struct recorder *recorder = vm->live->recorder;
 
 	recorder_harvest(recorder, vm->live);
-	return recorder_write(recorder, vm->live, vm->config.record_path, err);
+	return recorder_write(recorder, vm->live, fd, vm->config.record_path, err);
 }
 
 void vm_destroy(struct vm *vm)

@@ -36,7 +36,7 @@ static int start(const char *text, struct net_config *config, struct channel *ch
 	if (resolver < 0)
 		return -1;
 	*net = user_net_create(config, channel, err);
-	return *net ? sandbox_enter(config->restricted, resolver, err) : -1;
+	return *net ? confine(config->restricted, resolver, err) : -1;
 }
 
 int main(int argc, char **argv)

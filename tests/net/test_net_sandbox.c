@@ -51,7 +51,7 @@ static int run(bool restricted, void (*attempt)(void))
 
 		net_config_parse(&config, "user,dns=192.0.2.1", &err);
 		resolver = resolver_open(&config, &err);
-		if (resolver < 0 || sandbox_enter(restricted, resolver, &err) < 0) {
+		if (resolver < 0 || confine(restricted, resolver, &err) < 0) {
 			fprintf(stderr, "%s\n", err.text);
 			_exit(NO_SANDBOX);
 		}

@@ -43,6 +43,6 @@ int resolver_open(const struct net_config *config, struct err *err);
  * guest is not restricted. Opening /etc/resolv.conf gives `resolver`; other files cannot be opened. 0, or -1 with a
  * message in err.
  */
-int sandbox_enter(bool restricted, int resolver, struct err *err);
+int confine(bool restricted, int resolver, struct err *err);
 
 #endif
