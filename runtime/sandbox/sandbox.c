@@ -131,32 +131,46 @@ struct condition {
 	struct scmp_arg_cmp argument;
 };
 
+/* libseccomp's own macros leave out fields, which clang warns of. */
+#define EQUAL(number, value)                                                                                           \
+	{                                                                                                              \
+		.arg = number, .op = SCMP_CMP_EQ, .datum_a = value                                                     \
+	}
+#define OTHER(number, value)                                                                                           \
+	{                                                                                                              \
+		.arg = number, .op = SCMP_CMP_NE, .datum_a = value                                                     \
+	}
+#define BITS(number, mask, value)                                                                                      \
+	{                                                                                                              \
+		.arg = number, .op = SCMP_CMP_MASKED_EQ, .datum_a = mask, .datum_b = value                             \
+	}
+
 static int allow_conditions(scmp_filter_ctx filter)
 {
 	const u64 self = (u64)getpid();
 	const struct condition conditions[] = {
 		/* no code but what is there */
-		{SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
-		{SCMP_SYS(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
+		{SCMP_SYS(mmap), BITS(2, PROT_EXEC, 0)},
+		{SCMP_SYS(mprotect), BITS(2, PROT_EXEC, 0)},
 		/* what libc makes of fstat() */
-		{SCMP_SYS(newfstatat), SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH)},
+		{SCMP_SYS(newfstatat), BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)},
 		/* the terminal */
-		{SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, TCGETS)},
-		{SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, TCSETS)},
-		{SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, TCSETSW)},
-		{SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, TCSETSF)},
-		{SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, TIOCGPGRP)},
-		{SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, TIOCGWINSZ)},
-		{SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, FIONREAD)},
-		{SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_GETFL)},
-		{SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_SETFL)},
-		{SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_GETFD)},
-		{SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_OFD_GETLK)},
-		{SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_OFD_SETLK)},
+		{SCMP_SYS(ioctl), EQUAL(1, TCGETS)},
+		{SCMP_SYS(ioctl), EQUAL(1, TCSETS)},
+		{SCMP_SYS(ioctl), EQUAL(1, TCSETSW)},
+		{SCMP_SYS(ioctl), EQUAL(1, TCSETSF)},
+		{SCMP_SYS(ioctl), EQUAL(1, TIOCGPGRP)},
+		{SCMP_SYS(ioctl), EQUAL(1, TIOCGWINSZ)},
+		{SCMP_SYS(ioctl), EQUAL(1, FIONREAD)},
+		{SCMP_SYS(fcntl), EQUAL(1, F_GETFL)},
+		{SCMP_SYS(fcntl), EQUAL(1, F_SETFL)},
+		{SCMP_SYS(fcntl), EQUAL(1, F_GETFD)},
+		{SCMP_SYS(fcntl), EQUAL(1, F_OFD_GETLK)},
+		{SCMP_SYS(fcntl), EQUAL(1, F_OFD_SETLK)},
 		/* to stop at the terminal, and to abort; the handler that tells of forbidden calls stays */
-		{SCMP_SYS(kill), SCMP_A0(SCMP_CMP_EQ, self)},
-		{SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, self)},
-		{SCMP_SYS(rt_sigaction), SCMP_A0(SCMP_CMP_NE, SIGSYS)},
+		{SCMP_SYS(kill), EQUAL(0, self)},
+		{SCMP_SYS(tgkill), EQUAL(0, self)},
+		{SCMP_SYS(rt_sigaction), OTHER(0, SIGSYS)},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(conditions); i++) {

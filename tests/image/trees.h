@@ -28,7 +28,7 @@ static inline u32 test_add_volume(struct test_space *t, u32 number, const char *
 {
 	u32 index = t->space.volumes.count++;
 	struct volume *volume = &t->space.volumes.volume[index];
-	int fd;
+	int fd = -1;
 
 	strcpy(t->folder[index], "/tmp/avant-test-XXXXXX");
 	if (!mkdtemp(t->folder[index]) || (fd = open(t->folder[index], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
