@@ -157,6 +157,7 @@ struct vm *vm_create(const struct vm_config *config, struct console *console, st
 		return NULL;
 	}
 	vm->config.kernel = vm->config.initrd = NULL; /* the caller's, who may release them now */
+	vm->config.append = NULL;
 	set_limits(vm);
 	console->attach(console, vm);
 	return vm;
@@ -167,12 +168,12 @@ void vm_run(struct vm *vm)
 	loop_run(vm);
 }
 
-int vm_write_recording(struct vm *vm, struct err *err)
+int vm_write_recording(struct vm *vm, int fd, struct err *err)
 {
 	struct recorder *recorder = vm->live->recorder;
 
 	recorder_harvest(recorder, vm->live);
-	return recorder_write(recorder, vm->live, vm->config.record_path, err);
+	return recorder_write(recorder, vm->live, fd, vm->config.record_path, err);
 }
 
 void vm_destroy(struct vm *vm)

@@ -136,8 +136,9 @@ struct vm *vm_create(const struct vm_config *config, struct console *console, st
 /* Runs until the guest or the user ends it; vm->exit says why. */
 void vm_run(struct vm *vm);
 
-/* Writes what vm->config.record_path asks for. 0, or -1 with a message in err that names the file. */
-int vm_write_recording(struct vm *vm, struct err *err);
+/* Writes the recording that vm->config.record_path asks for into `fd`. 0, or -1 with a message in err that names the
+ * path. */
+int vm_write_recording(struct vm *vm, int fd, struct err *err);
 
 void vm_destroy(struct vm *vm);
 

@@ -55,7 +55,8 @@ int auto_run_begin(struct auto_run *automatic, struct vm_config *config, struct 
 	return 0;
 }
 
-void auto_run_end(struct auto_run *automatic, struct vm *vm)
+void auto_run_end(struct auto_run *automatic, struct vm *vm, int (*keep)(struct vm *vm, void *opaque, struct err *err),
+		  void *opaque)
 {
 	u64 made = vm->stats.units_translated;
 	struct err err = ERR_INIT;
@@ -64,7 +65,7 @@ void auto_run_end(struct auto_run *automatic, struct vm *vm)
 		return;
 	if (made < WORTH_TRANSLATING && vm->stats.aot_units) {
 		fprintf(stderr, "avant run: the cache has served all but %llu units\n", (unsigned long long)made);
-	} else if (vm_write_recording(vm, &err) < 0) {
+	} else if (keep(vm, opaque, &err) < 0) {
 		warn("what was new in this run is not kept: %s", err.text);
 	} else {
 		auto_builder_go(&automatic->builder);

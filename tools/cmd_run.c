@@ -1,7 +1,9 @@
 /* avant run: builds a VM from the options, runs it on the terminal, reports how it ended. */
 #include "auto_run.h"
+#include "clerk.h"
 #include "command.h"
 #include "device_options.h"
+#include "output.h"
 #include "run_image.h"
 #include "stats_json.h"
 #include "terminal.h"
@@ -10,11 +12,14 @@
 #include "debug/gdb_server.h"
 #include "debug/trace.h"
 #include "live/live.h"
+#include "sandbox/sandbox.h"
 #include "vm.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,6 +28,13 @@
 #define MEMORY_UNIT    (2ULL << 20)
 #define CODE_CACHE_MIN (2ULL << 20)
 
+/* The sanitizers' own system calls are too many to name. */
+#ifdef AVANT_SANITIZE
+#define SANDBOX_DEFAULT "off"
+#else
+#define SANDBOX_DEFAULT "on"
+#endif
+
 struct run_options {
 	struct vm_config config;
 	const char *cpu_name;
@@ -30,6 +42,7 @@ struct run_options {
 	u64 smp;
 	bool no_cache;
 	bool auto_cache;
+	bool sandbox;
 	bool image;    /* the first disk is one that is booted from */
 	bool snapshot; /* its writes are dropped */
 };
@@ -95,6 +108,15 @@ static int parse_code_cache(void *field, const char *text, struct err *err)
 			       (unsigned)(LIVE_CODE_MAX >> 20));
 	*(u64 *)field = value;
 	return 0;
+}
+
+static int parse_sandbox(void *field, const char *text, struct err *err)
+{
+	static const char *const names[] = {"off", "on", NULL};
+	int n = option_choice(names, text, err);
+
+	*(bool *)field = n == 1;
+	return n < 0 ? -1 : 0;
 }
 
 /* The field is the whole structure: the option may be given several times. */
@@ -238,6 +260,11 @@ static const struct option_spec options[] = {
 	 "a directory in the guest: mount -t 9p -o\ntrans=virtio,version=9p2000.L TAG /mnt; keys:\nreadonly; may be "
 	 "given several times",
 	 NULL, option_share, offsetof(struct run_options, config)},
+	{.help = "Protection"},
+	{"sandbox", "on|off",
+	 "on: give up all rights and most system calls before\nthe guest starts; off: a guest that breaks out can do\n"
+	 "what you can",
+	 SANDBOX_DEFAULT, parse_sandbox, offsetof(struct run_options, sandbox)},
 	{.help = "Translations"},
 	{"cache", "FILE|auto",
 	 "use the translations in FILE (avant translate);\nmay be given several times; auto: one that is made\n"
@@ -334,9 +361,9 @@ static int check_options(const struct command *command, struct run_options *run)
 					   run->cpu_name);
 	if (cpu_model_check_host(config->cpu, &err) < 0)
 		return command_error(command, "%s", err.text);
-	if (run->stats_path && stats_json_check(run->stats_path, &err) < 0)
+	if (run->stats_path && output_check(run->stats_path, &err) < 0)
 		return command_error(command, "--stats: %s", err.text);
-	if (config->record_path && stats_json_check(config->record_path, &err) < 0)
+	if (config->record_path && output_check(config->record_path, &err) < 0)
 		return command_error(command, "--record: %s", err.text);
 	return 0;
 }
@@ -384,75 +411,141 @@ static int report_end(const struct command *command, const struct vm *vm, const 
 	BUG("the run ended without a reason");
 }
 
-static int write_stats(const struct command *command, const char *path, const struct vm *vm, u64 mark_ns)
+/* Files that are written when the run has ended. */
+enum output { OUTPUT_STATS, OUTPUT_RECORDING, OUTPUTS };
+
+/* One run and what belongs to it. */
+struct running {
+	const struct command *command;
+	struct run_options *options;
+	struct run_image found;
+	struct auto_run automatic;
+	struct terminal *terminal;
+	const char *outputs[OUTPUTS];
+	struct clerk clerk;
+};
+
+static int write_stats(const struct running *running, const struct vm *vm, struct err *err)
 {
+	u64 mark_ns = terminal_mark_ns(running->terminal);
 	struct run_times times = {
 		.wall_ns = clock_now_ns(CLOCK_MONOTONIC) - command_start_ns(),
 		.cpu_ns = clock_now_ns(CLOCK_PROCESS_CPUTIME_ID),
 		.mark_ns = mark_ns ? mark_ns - command_start_ns() : 0,
 	};
-	struct err err = ERR_INIT;
+	char *text = stats_json_text(vm, &times);
+	int result = text ? clerk_write(&running->clerk, OUTPUT_STATS, text, strlen(text), err)
+			  : err_set(err, "out of memory");
 
-	if (stats_json_write(path, vm, &times, &err) < 0)
-		return command_error(command, "--stats: %s", err.text);
-	return 0;
+	free(text);
+	return result;
 }
 
-static int run_vm(const struct command *command, const struct run_options *run, struct run_image *found,
-		  struct auto_run *automatic, struct terminal *terminal)
+static int write_recording(struct vm *vm, void *opaque, struct err *err)
+{
+	const struct running *running = opaque;
+	int fd = memfd_create("recording", MFD_CLOEXEC), result;
+
+	if (fd < 0)
+		return err_set(err, "cannot create a file in memory: %s", strerror(errno));
+	result = vm_write_recording(vm, fd, err);
+	if (result == 0)
+		result = clerk_write_fd(&running->clerk, OUTPUT_RECORDING, fd, err);
+	close(fd);
+	return result;
+}
+
+/* What was asked for is written. Returns the exit status, which is that of the run if that was an error. */
+static int write_outputs(struct running *running, struct vm *vm, int status)
 {
 	struct err err = ERR_INIT;
-	struct vm *vm = vm_create(&run->config, terminal_console(terminal), &err);
+	bool failed = false;
+
+	if (running->options->stats_path && write_stats(running, vm, &err) < 0) {
+		command_error(running->command, "--stats: %s", err.text);
+		failed = true;
+	}
+	if (running->automatic.on) {
+		auto_run_end(&running->automatic, vm, write_recording, running);
+	} else if (running->outputs[OUTPUT_RECORDING] && write_recording(vm, running, &err) < 0) {
+		command_error(running->command, "--record: %s", err.text);
+		failed = true;
+	}
+	return failed && status == STATUS_OK ? STATUS_ERROR : status;
+}
+
+static unsigned sandbox_parts(const struct vm_config *config)
+{
+	return (config->disk_count ? SANDBOX_DISK : 0) | (config->share_count ? SANDBOX_SHARE : 0) |
+	       (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0);
+}
+
+static int run_vm(struct running *running)
+{
+	const struct vm_config *config = &running->options->config;
+	struct err err = ERR_INIT;
+	struct vm *vm = vm_create(config, terminal_console(running->terminal), &err);
 	int status;
 
-	run_image_release(found);
+	run_image_release(&running->found);
 	if (!vm)
-		return command_error(command, "%s", err.text);
-	terminal_start(terminal);
-	vm_run(vm);
-	terminal_stop(terminal);
-	status = report_end(command, vm, terminal);
-	if (run->stats_path && write_stats(command, run->stats_path, vm, terminal_mark_ns(terminal)) &&
-	    status == STATUS_OK)
-		status = STATUS_ERROR;
-	auto_run_end(automatic, vm);
-	if (run->config.record_path && !automatic->on && vm_write_recording(vm, &err) < 0) {
-		command_error(command, "--record: %s", err.text);
-		if (status == STATUS_OK)
-			status = STATUS_ERROR;
+		return command_error(running->command, "%s", err.text);
+	terminal_start(running->terminal);
+	if (running->options->sandbox && sandbox_enter(sandbox_parts(config), &err) < 0) {
+		terminal_stop(running->terminal);
+		vm_destroy(vm);
+		return command_error(running->command, "%s; --sandbox off runs the guest without it", err.text);
 	}
+	vm_run(vm);
+	terminal_stop(running->terminal);
+	status = write_outputs(running, vm, report_end(running->command, vm, running->terminal));
 	vm_destroy(vm);
 	return status;
 }
 
-/* The kernel is at hand: everything else. */
-static int run_found(const struct command *command, struct run_options *run, struct run_image *found)
+/* Processes that are to be there when the run ends; from now on nothing may start any. */
+static int start_processes(struct running *running, struct err *err)
 {
+	struct run_options *run = running->options;
+
+	if (run->auto_cache && auto_run_begin(&running->automatic, &run->config, err) < 0) {
+		warn("no automatic cache is used: %s", err->text);
+		*err = (struct err)ERR_INIT;
+	}
+	running->outputs[OUTPUT_STATS] = run->stats_path;
+	running->outputs[OUTPUT_RECORDING] = run->config.record_path;
+	running->clerk.socket = -1;
+	if (!run->stats_path && !run->config.record_path)
+		return 0;
+	return clerk_start(&running->clerk, running->outputs, OUTPUTS, err);
+}
+
+/* The kernel is at hand: everything else. */
+static int run_found(struct running *running)
+{
+	struct run_options *run = running->options;
 	struct terminal_config terminal_config = {
 		.in = STDIN_FILENO, .out = STDOUT_FILENO, .start_ns = command_start_ns()};
-	struct auto_run automatic = {0};
-	struct terminal *terminal;
 	struct err err = ERR_INIT;
 	int status;
 
-	if (run->auto_cache && auto_run_begin(&automatic, &run->config, &err) < 0) {
-		warn("no automatic cache is used: %s", err.text);
-		err = (struct err)ERR_INIT;
-	}
+	if (start_processes(running, &err) < 0)
+		return command_error(running->command, "%s", err.text);
 	terminal_config.mark = run->config.mark;
 	terminal_config.timeout_s = run->config.timeout_s;
-	terminal = terminal_create(&terminal_config, &err);
-	if (!terminal)
-		return command_error(command, "%s", err.text);
-	status = run_vm(command, run, found, &automatic, terminal);
-	terminal_destroy(terminal);
+	running->terminal = terminal_create(&terminal_config, &err);
+	if (!running->terminal)
+		return command_error(running->command, "%s", err.text);
+	status = run_vm(running);
+	terminal_destroy(running->terminal);
+	clerk_release(&running->clerk);
 	return status;
 }
 
 static int run_main(const struct command *command, void *parsed)
 {
 	struct run_options *run = parsed;
-	struct run_image found = {0};
+	struct running running = {.command = command, .options = run};
 	struct err err = ERR_INIT;
 	int status;
 
@@ -461,11 +554,11 @@ static int run_main(const struct command *command, void *parsed)
 	status = check_options(command, run);
 	if (status)
 		return status;
-	if (run->image && run_image_find(&found, &run->config, &err) < 0)
+	if (run->image && run_image_find(&running.found, &run->config, &err) < 0)
 		status = command_error(command, "%s", err.text);
 	else
-		status = run_found(command, run, &found);
-	run_image_release(&found);
+		status = run_found(&running);
+	run_image_release(&running.found);
 	return status;
 }
 
