@@ -1,5 +1,6 @@
 #include "clerk.h"
 
+#include "descriptors.h"
 #include "output.h"
 
 #include <errno.h>
@@ -108,8 +109,7 @@ int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, s
 	child = fork();
 	if (child == 0) {
 		/* a grandchild: nobody has to wait for it */
-		close(ends[1]);
-		_exit(fork() == 0 ? serve(ends[0], paths, count) : 0);
+		_exit(fork() == 0 ? serve(descriptors_keep(ends[0]), paths, count) : 0);
 	}
 	close(ends[0]);
 	if (child < 0) {

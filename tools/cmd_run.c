@@ -523,16 +523,16 @@ static int start_processes(struct running *running, struct err *err)
 /* The kernel is at hand: everything else. */
 static int run_found(struct running *running)
 {
-	struct run_options *run = running->options;
-	struct terminal_config terminal_config = {
-		.in = STDIN_FILENO, .out = STDOUT_FILENO, .start_ns = command_start_ns()};
+	struct terminal_config terminal_config = {.in = STDIN_FILENO,
+						  .out = STDOUT_FILENO,
+						  .start_ns = command_start_ns(),
+						  .mark = running->options->config.mark,
+						  .timeout_s = running->options->config.timeout_s};
 	struct err err = ERR_INIT;
 	int status;
 
 	if (start_processes(running, &err) < 0)
 		return command_error(running->command, "%s", err.text);
-	terminal_config.mark = run->config.mark;
-	terminal_config.timeout_s = run->config.timeout_s;
 	running->terminal = terminal_create(&terminal_config, &err);
 	if (!running->terminal)
 		return command_error(running->command, "%s", err.text);

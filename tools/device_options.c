@@ -7,14 +7,21 @@
 
 #define SERIAL_MAX 20 /* bytes (virtio 1.2, 5.2.6.1) */
 
-/* Cuts the text at its first comma. Returns what follows, or NULL. */
+/* Cuts the text at its first comma; two in a row are one of the text. Returns what follows, or NULL. */
 static char *cut(char *text)
 {
-	char *comma = strchr(text, ',');
+	char *to = text;
 
-	if (comma)
-		*comma++ = '\0';
-	return comma;
+	for (; *text; *to++ = *text++) {
+		if (*text != ',')
+			continue;
+		if (*++text != ',') {
+			*to = '\0';
+			return text;
+		}
+	}
+	*to = '\0';
+	return NULL;
 }
 
 static int parse_flag(bool *flag, const char *key, const char *value, struct err *err)

@@ -2,6 +2,7 @@
 
 #include "dev/boot_timer.h"
 #include "translate/store.h"
+#include "virtio/devices.h"
 #include "vm.h"
 
 #include <jansson.h>
@@ -66,6 +67,27 @@ static json_t *guest_instructions(const struct vm *vm)
 	return object;
 }
 
+/* [{"device": "virtio-blk", "slot": 1, "kicks": N, …}, …]: what each virtio device has done. */
+static json_t *virtio_devices(const struct vm *vm)
+{
+	json_t *list = json_array();
+	struct virtio_figures figures;
+
+	for (unsigned n = 0; virtio_figures_at(vm, n, &figures); n++) {
+		json_t *device = json_object();
+
+		json_object_set_new(device, "device", json_string(figures.name));
+		json_object_set_new(device, "slot", json_integer(figures.slot));
+		json_object_set_new(device, "kicks", json_integer((json_int_t)figures.kicks));
+		json_object_set_new(device, "interrupts", json_integer((json_int_t)figures.interrupts));
+		json_object_set_new(device, "requests", json_integer((json_int_t)figures.chains));
+		json_object_set_new(device, "bytes_from_guest", json_integer((json_int_t)figures.bytes_read));
+		json_object_set_new(device, "bytes_to_guest", json_integer((json_int_t)figures.bytes_written));
+		json_array_append_new(list, device);
+	}
+	return list;
+}
+
 static json_t *stats_object(const struct vm *vm, const struct run_times *times)
 {
 	json_t *object = json_object();
@@ -79,6 +101,7 @@ static json_t *stats_object(const struct vm *vm, const struct run_times *times)
 	json_object_set_new(object, "live_translate_cpu_ms", json_ms(vm->stats.translate_ns));
 	json_object_set_new(object, "mark_ms", times->mark_ns ? json_ms(times->mark_ns) : json_null());
 	json_object_set_new(object, "boot_marks", boot_marks(vm));
+	json_object_set_new(object, "virtio", virtio_devices(vm));
 	if (vm->config.count)
 		json_object_set_new(object, "guest_instructions", guest_instructions(vm));
 #define STAT(field) json_object_set_new(object, #field, json_integer((json_int_t)vm->stats.field));
