@@ -21,6 +21,7 @@ Makes FILE, a disk image with Debian on it, from the Debian mirror that this hos
   --extract-boot PREFIX  write the kernel and its initramfs to PREFIX.vmlinuz and PREFIX.initrd as well
 
 Programs needed: mmdebstrap, mke2fs (1.47 or later), sfdisk for --partition; without root also fakeroot and newuidmap.
+'sh tools/install-packages.sh image' installs them.
 END
 }
 
