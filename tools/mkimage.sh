@@ -237,7 +237,7 @@ fi
 $as_root sh "$work/pack" "$work" "$temporary" "$uuid" $((start_mib * 1048576)) $(((mib - 2 * start_mib) * 1024))k \
 	"$attributes"
 
-chmod 644 "$temporary"
+# For its owner alone, as mktemp has made it: host keys and password hashes are in it.
 mv "$temporary" "$image"
 if [ -n "$extract" ]; then
 	cp "$work/vmlinuz" "$extract.vmlinuz"
