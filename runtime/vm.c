@@ -159,6 +159,7 @@ struct vm *vm_create(const struct vm_config *config, struct console *console, st
 		return NULL;
 	}
 	vm->config.kernel = vm->config.initrd = NULL; /* the caller's, who may release them now */
+	vm->config.append = NULL;
 	set_limits(vm);
 	console->attach(console, vm);
 	return vm;

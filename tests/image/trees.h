@@ -17,7 +17,7 @@ struct test_space {
 	char folder[IMAGE_VOLUMES_MAX][32]; /* of each volume */
 };
 
-static inline void test_fail(const char *what)
+_Noreturn static inline void test_fail(const char *what)
 {
 	perror(what);
 	abort();
