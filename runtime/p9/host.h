@@ -45,6 +45,12 @@ int p9_host_chmod(const struct p9_host *host, int fd, u32 mode);
  */
 u32 p9_mode_allowed(u32 type, u32 mode);
 
+/*
+ * For a file that is open to be changed. The kernel takes set-user-ID and set-group-ID bits from a file that is written
+ * to, but not if root does it: a guest must not be able to put its own program where root's was. 0 or -errno.
+ */
+int p9_host_drop_privileges(int fd, const struct statx *st);
+
 /* What was just created as dir/name with permission bits `mode` gets those that the process's umask kept from it. */
 void p9_host_undo_umask(const struct p9_host *host, int dir, const char *name, u32 mode);
 
