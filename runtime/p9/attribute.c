@@ -99,7 +99,7 @@ static int set_size(struct p9_call *call, const struct p9_fid *fid, int path, u6
 	fd = p9_host_reopen(&call->server->host, path, O_WRONLY);
 	error = fd < 0 ? fd : p9_host_stat(fd, &st);
 	if (!error)
-		error = p9_host_drop_privileges(fd, &st);
+		error = p9_host_drop_privileges(&call->server->host, fd, &st);
 	if (!error && ftruncate(fd, (off_t)size) < 0)
 		error = -errno;
 	if (fd >= 0)

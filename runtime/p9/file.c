@@ -39,7 +39,7 @@ static int open_node(struct p9_call *call, struct p9_node *node, u32 flags, stru
 	fd = p9_host_reopen(&server->host, path, open_flags(flags) | (S_ISDIR(node->type) ? O_DIRECTORY : 0));
 	error = fd < 0 ? fd : p9_host_stat(fd, st);
 	if (!error && (writes(flags) || flags & P9_OPEN_TRUNC))
-		error = p9_host_drop_privileges(fd, st);
+		error = p9_host_drop_privileges(&server->host, fd, st);
 	if (!error)
 		return fd;
 	if (fd >= 0)
