@@ -152,7 +152,7 @@ static const struct attempt allowed[] = {
 	A(mprotect, (long)page, 4096, PROT_READ),
 	A(preadv2, -1, .parts = SANDBOX_DISK),
 	A(io_uring_enter, -1, .parts = SANDBOX_DISK),
-	A(openat2, -1, .parts = SANDBOX_SHARE),
+	A(openat, -1, .parts = SANDBOX_SHARE),
 	A(recvfrom, -1, .parts = SANDBOX_SOCKET),
 	A(accept4, -1, .parts = SANDBOX_LISTEN),
 	A(pidfd_send_signal, -1, .parts = SANDBOX_NETWORK),
