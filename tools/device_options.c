@@ -85,6 +85,19 @@ int option_disk(void *field, const char *text, struct err *err)
 	return 0;
 }
 
+int option_image(void *field, const char *text, struct err *err)
+{
+	struct vm_config *config = field;
+	struct vm_disk disk;
+
+	if (option_disk(config, text, err) < 0)
+		return -1;
+	disk = config->disks[config->disk_count - 1];
+	memmove(config->disks + 1, config->disks, (config->disk_count - 1) * sizeof(disk));
+	config->disks[0] = disk;
+	return 0;
+}
+
 static int parse_tag(const struct vm_config *config, struct vm_share *share, const char *value, struct err *err)
 {
 	if (!value || !*value || strlen(value) > VM_SHARE_TAG_MAX)
