@@ -15,10 +15,12 @@
 #include "cpu/observe.h"
 #include "debug/debugger.h"
 #include "debug/trace.h"
+#include "dev/acpi_pm.h"
 #include "dev/console.h"
 #include "dev/uart.h"
 #include "interp/interp.h"
 #include "live/live.h"
+#include "poller.h"
 #include "vm.h"
 
 /* Counted mode: the C side has v->budget and v->icount right; generated code needs the sum. */
@@ -42,8 +44,14 @@ static void look_at_events(struct vm *vm)
 	if (v->predictions_full)
 		live_close_reserve(v);
 	clock_run(&vm->clock);
+	poller_run(vm->poller);
 	uart_poll_input(vm->uart);
 	vm->console->flush(vm->console); /* a prompt has no line end; nothing to do if all is written */
+	if (vm->power_button) {
+		vm->power_button = 0;
+		if (!acpi_pm_press_power_button(vm->pm))
+			vm_stop(vm, EXIT_USER, 0);
+	}
 	if (vm->stop_requested)
 		vm_stop(vm, EXIT_USER, 0);
 	if (vm->debugger && debugger_wants_attention(vm->debugger))
@@ -108,6 +116,7 @@ static void wait_for_interrupt(struct vm *vm)
 		if (deliver_nmi(vm))
 			break;
 	}
+	poller_unpark(vm->poller);
 	vcpu_update_poll(v);
 }
 
@@ -154,11 +163,13 @@ static bool stop_for_debugger(struct vm *vm)
  */
 static bool meets_breakpoint(struct vcpu *v)
 {
-	u64 found = v->rflags & FLAG_RF ? 0 : observe_breakpoints_at(v, v->rip);
+	u64 found = v->rflags & FLAG_RF ? 0 : observe_breakpoints_at(v, interp_pc(v));
 
-	if (found)
-		v->fault = (struct fault){.vector = VEC_DB, .dr6 = found, .before = true};
-	return found;
+	if (!found)
+		return false;
+	v->fault = (struct fault){.vector = VEC_DB, .dr6 = found, .before = true};
+	v->observed_late = 0;
+	return true;
 }
 
 /* The trap after an instruction: single-step, data breakpoints, or both at once (SDM vol. 3B, 17.3.1.2, 17.3.1.4). */

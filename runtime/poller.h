@@ -19,13 +19,9 @@ struct poller_source {
 	 * again. */
 	void (*ready)(struct poller_source *source, u32 events);
 	void *opaque;
-	/* the poller's own */
-	struct poller *poller;
-	struct poller_source *next;
-	bool removed;
 };
 
-/* NULL with a message in err. The waiter thread starts with the first source. */
+/* With its thread. NULL with a message in err. */
 struct poller *poller_create(struct vm *vm, struct err *err);
 void poller_destroy(struct poller *poller);
 
@@ -39,7 +35,12 @@ void poller_remove(struct poller *poller, struct poller_source *source);
 /* Calls the handlers of what is ready, without waiting. Called by the loop when the vCPU was notified. */
 void poller_run(struct poller *poller);
 
-/* A descriptor that polls readable when something is ready: for vm_sleep(). */
+/*
+ * The vCPU goes to sleep and waits for poller_fd() itself, which polls readable when something is ready; the thread is
+ * left alone until poller_unpark(), before the guest runs again.
+ */
+void poller_park(struct poller *poller);
+void poller_unpark(struct poller *poller);
 int poller_fd(const struct poller *poller);
 
 #endif

@@ -24,6 +24,7 @@
 #include "live/live.h"
 #include "live/record.h"
 #include "loop.h"
+#include "poller.h"
 #include "util/bytes.h"
 #include "virtio/devices.h"
 
@@ -112,6 +113,9 @@ static int build(struct vm *vm, struct err *err)
 	vm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vm->wake_fd < 0)
 		return err_set(err, "cannot create an eventfd: %s", strerror(errno));
+	vm->poller = poller_create(vm, err);
+	if (!vm->poller)
+		return -1;
 	vcpu_reset(vm->vcpu);
 	if (ram_init(&vm->ram, config->memory, err) < 0 || mmu_init(&vm->mmu, err) < 0 ||
 	    clock_init(&vm->clock, config->clock, vm->vcpu, err) < 0 || platform_create(vm, err) < 0 ||
@@ -131,7 +135,7 @@ static int build(struct vm *vm, struct err *err)
 	}
 	if (trace_open(vm, &vm->tracer, err) < 0 || perf_map_open(vm, &vm->perf_map, err) < 0)
 		return -1;
-	if (config->kernel_path && boot_linux(vm, err) < 0)
+	if ((config->kernel_path || config->kernel) && boot_linux(vm, err) < 0)
 		return -1;
 	mmu_load_cr3(vm->vcpu, false);
 	return debugger_create(vm, &vm->debugger, err);
@@ -152,6 +156,7 @@ struct vm *vm_create(const struct vm_config *config, struct console *console, st
 		vm_destroy(vm);
 		return NULL;
 	}
+	vm->config.kernel = vm->config.initrd = NULL; /* the caller's, who may release them now */
 	set_limits(vm);
 	console->attach(console, vm);
 	return vm;
@@ -162,13 +167,13 @@ void vm_run(struct vm *vm)
 	loop_run(vm);
 }
 
-int vm_write_recording(struct vm *vm, struct err *err)
+int vm_write_recording(struct vm *vm, int fd, struct err *err)
 {
 	struct recorder *recorder = vm->live->recorder;
 
 	recorder_harvest(recorder, false);
 	recorder_harvest(recorder, true);
-	return recorder_write(recorder, vm->live, vm->config.record_path, err);
+	return recorder_write(recorder, vm->live, fd, vm->config.record_path, err);
 }
 
 void vm_destroy(struct vm *vm)
@@ -180,6 +185,7 @@ void vm_destroy(struct vm *vm)
 	interp_destroy(vm->interp);
 	virtio_destroy_all(vm);
 	platform_destroy(vm);
+	poller_destroy(vm->poller);
 	clock_release(&vm->clock);
 	mmu_release(&vm->mmu);
 	ram_release(&vm->ram);
@@ -202,7 +208,7 @@ void vm_wake(struct vm *vm)
 
 void vm_sleep(struct vm *vm)
 {
-	struct pollfd wake = {.fd = vm->wake_fd, .events = POLLIN};
+	struct pollfd wake[] = {{.fd = vm->wake_fd, .events = POLLIN}, {.fd = poller_fd(vm->poller), .events = POLLIN}};
 	struct timespec timeout, *limit = NULL;
 	u64 deadline = clock_next_deadline(&vm->clock), now = clock_ns(&vm->clock), drained;
 
@@ -213,9 +219,10 @@ void vm_sleep(struct vm *vm)
 			(struct timespec){.tv_sec = (time_t)(wait / 1000000000), .tv_nsec = (long)(wait % 1000000000)};
 		limit = &timeout;
 	}
+	poller_park(vm->poller);
 	__atomic_store_n(&vm->sleeping, true, __ATOMIC_SEQ_CST);
-	if (!__atomic_load_n(&vm->vcpu->event, __ATOMIC_SEQ_CST) && ppoll(&wake, 1, limit, NULL) > 0 &&
-	    read(vm->wake_fd, &drained, sizeof(drained)) < 0)
-		return;
+	if (!__atomic_load_n(&vm->vcpu->event, __ATOMIC_SEQ_CST) && ppoll(wake, ARRAY_SIZE(wake), limit, NULL) > 0 &&
+	    (wake[0].revents & POLLIN) && read(vm->wake_fd, &drained, sizeof(drained)) < 0)
+		wake[0].revents = 0; /* somebody else's wake-up was drained with an earlier one */
 	__atomic_store_n(&vm->sleeping, false, __ATOMIC_SEQ_CST);
 }

@@ -10,12 +10,15 @@
 #include "dev/irqchip.h"
 #include "disk/disk.h"
 #include "mem/mem.h"
+#include "p9/p9.h"
 #include "util/err.h"
 #include "util/types.h"
 
+struct blob;
 struct cpu_model;
 struct console;
 struct boot_timer;
+struct poller;
 
 enum engine { ENGINE_LIVE, ENGINE_INTERP, ENGINE_AOT };
 enum returns { RETURNS_HOST, RETURNS_TABLE };
@@ -28,11 +31,21 @@ struct vm_disk {
 	const char *serial; /* at most 20 bytes, or NULL */
 };
 
+#define VM_SHARES_MAX    8
+#define VM_SHARE_TAG_MAX 63 /* bytes */
+
+/* A directory of the host's in the guest. */
+struct vm_share {
+	struct p9_config config;
+	const char *tag; /* what the guest mounts it by: 1 to VM_SHARE_TAG_MAX bytes */
+};
+
 struct vm_config {
-	const char *kernel_path; /* or NULL: nothing is loaded, the vCPU is as after reset (tests) */
-	const char *initrd_path; /* or NULL */
-	const char *append;      /* kernel command line, or NULL */
-	u64 memory;              /* bytes */
+	const char *kernel_path;            /* or NULL: nothing is loaded, the vCPU is as after reset (tests) */
+	const char *initrd_path;            /* or NULL */
+	const struct blob *kernel, *initrd; /* instead of the paths: opened already; or NULL */
+	const char *append;                 /* kernel command line, or NULL */
+	u64 memory;                         /* bytes */
 	const struct cpu_model *cpu;
 	enum engine engine;
 	enum returns returns;
@@ -57,6 +70,8 @@ struct vm_config {
 	const char *mark;              /* console text whose first appearance is timed, or NULL */
 	struct vm_disk disks[VM_DISKS_MAX];
 	unsigned disk_count;
+	struct vm_share shares[VM_SHARES_MAX];
+	unsigned share_count;
 };
 
 /* Why the run ended. */
@@ -104,12 +119,14 @@ struct vm {
 	struct perf_map *perf_map; /* or NULL */
 	struct timer limit_timer, cpu_timer;
 	u64 cpu_limit_ms;
-	struct poller *poller; /* or NULL */
+	struct poller *poller;
 	int wake_fd;           /* eventfd that ends vm_sleep() */
 	bool sleeping;         /* … which is under way */
 	enum exit_reason exit; /* set with vm_stop() */
 	int exit_code;
 	char exit_message[256];
+	volatile int power_button;   /* set by any thread, then vm_wake(): pressed; ends the run if the guest does not
+					listen */
 	volatile int stop_requested; /* set by any thread, then vm_wake(): the loop ends the run with EXIT_USER */
 };
 
@@ -119,8 +136,9 @@ struct vm *vm_create(const struct vm_config *config, struct console *console, st
 /* Runs until the guest or the user ends it; vm->exit says why. */
 void vm_run(struct vm *vm);
 
-/* Writes what vm->config.record_path asks for. 0, or -1 with a message in err that names the file. */
-int vm_write_recording(struct vm *vm, struct err *err);
+/* Writes the recording that vm->config.record_path asks for into `fd`. 0, or -1 with a message in err that names the
+ * path. */
+int vm_write_recording(struct vm *vm, int fd, struct err *err);
 
 void vm_destroy(struct vm *vm);
 

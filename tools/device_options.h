@@ -8,6 +8,8 @@ struct err;
  * The field is the whole struct vm_config: the options may be given several times. Arguments are taken apart where they
  * are, for the configuration refers to their parts.
  */
-int option_disk(void *field, const char *text, struct err *err); /* FILE[,KEY[=VALUE]]... */
+int option_disk(void *field, const char *text, struct err *err);  /* FILE[,KEY[=VALUE]]... */
+int option_image(void *field, const char *text, struct err *err); /* the same; becomes the first disk */
+int option_share(void *field, const char *text, struct err *err); /* DIR,tag=TAG[,KEY]... */
 
 #endif

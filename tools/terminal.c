@@ -1,5 +1,6 @@
 #include "terminal_internal.h"
 
+#include "util/thread.h"
 #include "vm.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@ struct terminal_thread {
 	int in; /* -1: no more input */
 	bool tty;
 	bool escape;      /* the last byte was the prefix */
+	bool pressed;     /* the power button, by a first SIGTERM */
 	int stop_signal;  /* 0: Ctrl-A X */
 	time_t stop_time; /* monotonic, 0: nobody asked */
 };
@@ -122,6 +124,22 @@ static void request_stop(struct terminal *terminal, int number)
 	vm_wake(terminal->vm);
 }
 
+/* The guest is asked first, and told from outside only the second time. */
+static void press_power_button(struct terminal *terminal)
+{
+	struct terminal_thread *thread = terminal->thread;
+
+	if (thread->pressed) {
+		request_stop(terminal, SIGTERM);
+		return;
+	}
+	thread->pressed = true;
+	thread->stop_signal = SIGTERM; /* if the guest does not listen */
+	fputs("avant run: the guest's power button is pressed; another SIGTERM ends the run\r\n", stderr);
+	terminal->vm->power_button = 1;
+	vm_wake(terminal->vm);
+}
+
 static void print_help(void)
 {
 	fputs("\r\nCtrl-A X  quit    Ctrl-A A  send Ctrl-A    Ctrl-A H  this help\r\n", stderr);
@@ -197,6 +215,9 @@ static void take_signal(struct terminal *terminal)
 		if (terminal->thread->tty)
 			tty_make_raw();
 		break;
+	case SIGTERM:
+		press_power_button(terminal);
+		break;
 	default:
 		request_stop(terminal, (int)info.ssi_signo);
 	}
@@ -245,19 +266,13 @@ static void attach(struct console *console, struct vm *vm)
 
 void terminal_start(struct terminal *terminal)
 {
-	sigset_t all, old;
-	int error;
+	struct err err = ERR_INIT;
 
 	enter_raw(terminal);
 	terminal->thread->running = true;
-	/* Timer and fault signals are the vCPU thread's; new threads inherit the mask. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	error = pthread_create(&terminal->thread->id, NULL, waiter, terminal);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (error) {
+	if (thread_start(&terminal->thread->id, waiter, terminal, &err) < 0) {
 		terminal->thread->running = false;
-		warn("cannot start the console's thread (%s): the guest gets no input", strerror(error));
+		warn("the guest gets no input: %s", err.text);
 	}
 }
 

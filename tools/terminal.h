@@ -6,7 +6,8 @@
  *
  * If stdin is a terminal it is in raw mode while the guest runs, and Ctrl-A is a prefix: X quits, A or Ctrl-A sends a
  * Ctrl-A, H helps. From a pipe or a file every byte goes to the guest; at its end the guest goes on.
- * The waiter thread also takes SIGINT, SIGTERM and SIGHUP, which end the run in order.
+ * The waiter thread also takes SIGINT and SIGHUP, which end the run in order, and SIGTERM, which presses the guest's
+ * power button and ends the run the second time.
  */
 #ifndef AVANT_TOOLS_TERMINAL_H
 #define AVANT_TOOLS_TERMINAL_H

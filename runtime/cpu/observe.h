@@ -1,7 +1,7 @@
 /*
  * What generated code does not look for: breakpoints of the debug registers (SDM vol. 3B, 17.2) and misaligned data at
  * CPL 3 (vol. 3A, 6.15, "Interrupt 17"). While either is wanted, and with RFLAGS.TF, instructions are executed singly,
- * and mem_read() and mem_write() tell of each access here.
+ * and mem_read() and mem_write() tell of each access here. 32-bit code is never translated either.
  */
 #ifndef AVANT_CPU_OBSERVE_H
 #define AVANT_CPU_OBSERVE_H
@@ -24,13 +24,14 @@ static inline bool observe_alignment_wanted(const struct vcpu *v)
 /* Must instructions be executed singly now? */
 static inline bool observe_wanted(const struct vcpu *v)
 {
-	return (v->rflags & FLAG_TF) || (v->dr[7] & DR7_ENABLED) || observe_alignment_wanted(v);
+	return (v->rflags & FLAG_TF) || (v->dr[7] & DR7_ENABLED) || observe_alignment_wanted(v) || vcpu_legacy(v);
 }
 
 /* Before and after an instruction. Data breakpoints met in between are in v->observed, as bits of DR6. */
 static inline void observe_begin(struct vcpu *v)
 {
-	v->observed = 0;
+	v->observed = v->observed_late;
+	v->observed_late = 0;
 	v->observe =
 		(v->dr[7] & DR7_ENABLED ? OBSERVE_DATA : 0) | (observe_alignment_wanted(v) ? OBSERVE_ALIGNMENT : 0);
 }
@@ -38,6 +39,16 @@ static inline void observe_begin(struct vcpu *v)
 static inline void observe_end(struct vcpu *v)
 {
 	v->observe = 0;
+}
+
+/*
+ * A load of SS holds its trap back until the next instruction has been executed, be that one that enters the kernel
+ * (SDM vol. 3A, 6.8.3); if it faults, the trap is lost.
+ */
+static inline void observe_hold_back(struct vcpu *v)
+{
+	v->observed_late = v->observed;
+	v->observed = 0;
 }
 
 /* The instruction breakpoints at `pc`, as bits of DR6. */

@@ -1,6 +1,28 @@
 #include "cpu/operand.h"
 
+#include "cpu/segment.h"
 #include "cpu/system.h"
+
+u64 operand_base(const struct vcpu *v, const struct insn *insn)
+{
+	if (UNLIKELY(insn->seg & INSN_SEG_LEGACY))
+		return v->seg[insn->seg & 7].base;
+	return insn->seg == SEG_FS || insn->seg == SEG_GS ? v->seg[insn->seg].base : 0;
+}
+
+u64 operand_linear(const struct vcpu *v, const struct insn *insn, u64 offset)
+{
+	if (UNLIKELY(insn->seg & INSN_SEG_LEGACY))
+		return (u32)((insn->addrsize == 2 ? (u16)offset : offset) + operand_base(v, insn));
+	return (insn->addrsize == 4 ? (u32)offset : offset) + operand_base(v, insn);
+}
+
+enum exec operand_check(struct vcpu *v, const struct insn *insn, u64 address, unsigned length, unsigned access)
+{
+	if (LIKELY(!(insn->seg & INSN_SEG_LEGACY)))
+		return EXEC_OK;
+	return segment_check(v, insn->seg & 7, (u32)(address - operand_base(v, insn)), length, access);
+}
 
 u64 operand_address(const struct vcpu *v, const struct insn *insn)
 {
@@ -12,11 +34,7 @@ u64 operand_address(const struct vcpu *v, const struct insn *insn)
 		address += v->gpr[insn->base & 15];
 	if (insn->index != INSN_NO_REG)
 		address += v->gpr[insn->index & 15] * insn->scale;
-	if (insn->addrsize == 4)
-		address = (u32)address;
-	if (insn->seg == SEG_FS || insn->seg == SEG_GS)
-		address += v->seg[insn->seg].base;
-	return address;
+	return operand_linear(v, insn, address);
 }
 
 u64 operand_get_gpr(const struct vcpu *v, const struct operand *op)
@@ -72,6 +90,8 @@ enum exec operand_fault(struct vcpu *v, const struct insn *insn, u64 address, un
 enum exec operand_load(struct vcpu *v, const struct insn *insn, u64 address, void *buffer, unsigned length,
 		       unsigned access)
 {
+	if (operand_check(v, insn, address, length, ACCESS_READ | access) != EXEC_OK)
+		return EXEC_FAULT;
 	if (LIKELY(mem_read(v, address, buffer, length, ACCESS_READ | access) == EXEC_OK))
 		return EXEC_OK;
 	return operand_fault(v, insn, address, length);
@@ -79,6 +99,8 @@ enum exec operand_load(struct vcpu *v, const struct insn *insn, u64 address, voi
 
 enum exec operand_store(struct vcpu *v, const struct insn *insn, u64 address, const void *buffer, unsigned length)
 {
+	if (operand_check(v, insn, address, length, ACCESS_WRITE) != EXEC_OK)
+		return EXEC_FAULT;
 	if (LIKELY(mem_write(v, address, buffer, length, ACCESS_WRITE) == EXEC_OK))
 		return EXEC_OK;
 	return operand_fault(v, insn, address, length);

@@ -128,8 +128,31 @@ void segments_hide_from(struct vcpu *v, unsigned cpl)
 	}
 }
 
-enum exec enter_compatibility(struct vcpu *v, const char *how)
+enum exec segment_check(struct vcpu *v, unsigned seg, u32 offset, unsigned length, unsigned access)
 {
-	vm_stop_error(v->vm, how);
-	return EXEC_STOP;
+	const struct segment *segment = &v->seg[seg];
+	const bool code = segment->attr & TYPE_CODE, down = !code && (segment->attr & TYPE_DOWN);
+	const u64 first = down ? segment->limit + 1ULL : 0;
+	const u64 last = !down ? segment->limit : segment->attr & SEG_ATTR_DB ? UINT32_MAX : UINT16_MAX;
+	bool allowed = segment->attr & SEG_ATTR_P;
+
+	if (access & ACCESS_WRITE)
+		allowed = allowed && !code && (segment->attr & TYPE_WRITABLE);
+	else
+		allowed = allowed && (!code || (segment->attr & TYPE_READABLE));
+	if (allowed && offset >= first && offset + (u64)length - 1 <= last)
+		return EXEC_OK;
+	return vcpu_raise_error(v, seg == SEG_SS ? VEC_SS : VEC_GP, 0);
+}
+
+enum exec code_check(struct vcpu *v, u64 descriptor, unsigned cpl, u64 *rip)
+{
+	if (descriptor_attr(descriptor) & SEG_ATTR_L)
+		return vcpu_canonical(*rip) ? EXEC_OK : raise_gp0(v);
+	if (cpl != 3) {
+		vm_stop_error(v->vm, "the guest's kernel enters 32-bit code, which is not supported");
+		return EXEC_STOP;
+	}
+	*rip = (u32)*rip;
+	return *rip <= descriptor_limit(descriptor) ? EXEC_OK : raise_gp0(v);
 }

@@ -18,6 +18,7 @@
 #define SYSTEM_TRAP_GATE      0xf
 
 /* Bits of code and data descriptors' types. */
+#define TYPE_DOWN       0x4 /* data: the limit is the lower one */
 #define TYPE_ACCESSED   0x1
 #define TYPE_WRITABLE   0x2 /* data */
 #define TYPE_READABLE   0x2 /* code */
@@ -27,6 +28,7 @@
 /* Attributes (see struct segment) of the flat segments that SYSCALL and its kin load. */
 #define ATTR_KERNEL_CODE64 0xa09b
 #define ATTR_USER_CODE64   0xa0fb
+#define ATTR_USER_CODE32   0xc0fb
 #define ATTR_KERNEL_DATA   0xc093
 #define ATTR_USER_DATA     0xc0f3
 
@@ -87,13 +89,25 @@ void segment_set(struct segment *segment, u16 selector, u64 descriptor);
 /* Loads ES, SS, DS, FS or GS as MOV and POP do, with all checks (SDM vol. 2B, MOV). Does not set the shadow of SS. */
 enum exec segment_load(struct vcpu *v, unsigned seg, u16 selector);
 
+/* The same with what a load of SS holds back: interrupts and traps, until the next instruction, which may load RSP. */
+enum exec segment_load_held(struct vcpu *v, unsigned seg, u16 selector);
+
 /* Loads CS and SS with fixed flat contents. */
 void segment_set_flat(struct vcpu *v, u16 cs, u16 cs_attr, u16 ss, u16 ss_attr);
 
 /* Leaving to an outer level: data segments that it may not use become null (SDM vol. 2B, RET). */
 void segments_hide_from(struct vcpu *v, unsigned cpl);
 
-/* Ends the run: 32-bit code is not supported. `how` is a complete sentence. Returns EXEC_STOP. */
-enum exec enter_compatibility(struct vcpu *v, const char *how);
+/*
+ * May 32-bit code access [offset, offset + length) of this segment so? #SS(0) for SS, #GP(0) for others (SDM vol. 3A,
+ * 5.3 and 5.4).
+ */
+enum exec segment_check(struct vcpu *v, unsigned seg, u32 offset, unsigned length, unsigned access);
+
+/*
+ * May code at `rip` be entered through this descriptor at privilege `cpl`? EXEC_OK, and *rip is cut to what 32-bit code
+ * has; EXEC_FAULT with #GP(0); EXEC_STOP for a kernel that enters 32-bit code, which is not supported.
+ */
+enum exec code_check(struct vcpu *v, u64 descriptor, unsigned cpl, u64 *rip);
 
 #endif

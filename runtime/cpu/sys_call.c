@@ -2,6 +2,7 @@
 #include "cpu/interrupt.h"
 #include "cpu/segment.h"
 #include "cpu/system.h"
+#include "cpu/transfer.h"
 #include "vm.h"
 
 /* What SYSRET takes from R11 (SDM vol. 2B, SYSRET). */
@@ -33,13 +34,16 @@ enum exec help_sysret(struct vcpu *v, const struct insn *insn)
 		return vcpu_raise(v, VEC_UD);
 	if (require_cpl0(v) != EXEC_OK)
 		return EXEC_FAULT;
-	if (!(insn->rex & 8))
-		return enter_compatibility(v, "the guest enters 32-bit code (SYSRET), which is not supported");
-	if (!vcpu_canonical(v->gpr[RCX]))
-		return raise_gp0(v);
-	v->rip = v->gpr[RCX];
+	if (insn->rex & 8) {
+		if (!vcpu_canonical(v->gpr[RCX]))
+			return raise_gp0(v);
+		v->rip = v->gpr[RCX];
+		segment_set_flat(v, (u16)(base + 16) | 3, ATTR_USER_CODE64, (u16)(base + 8) | 3, ATTR_USER_DATA);
+	} else {
+		v->rip = (u32)v->gpr[RCX];
+		segment_set_flat(v, base | 3, ATTR_USER_CODE32, (u16)(base + 8) | 3, ATTR_USER_DATA);
+	}
 	vcpu_set_rflags(v, v->gpr[R11] & SYSRET_FLAGS);
-	segment_set_flat(v, (u16)(base + 16) | 3, ATTR_USER_CODE64, (u16)(base + 8) | 3, ATTR_USER_DATA);
 	cpu_set_cpl(v, 3);
 	vcpu_update_poll(v);
 	return EXEC_JUMP;
@@ -67,13 +71,17 @@ enum exec help_sysexit(struct vcpu *v, const struct insn *insn)
 
 	if (!cs || v->cpl != 0)
 		return raise_gp0(v);
-	if (!(insn->rex & 8))
-		return enter_compatibility(v, "the guest enters 32-bit code (SYSEXIT), which is not supported");
-	if (!vcpu_canonical(v->gpr[RCX]) || !vcpu_canonical(v->gpr[RDX]))
-		return raise_gp0(v);
-	v->gpr[RSP] = v->gpr[RCX];
-	v->rip = v->gpr[RDX];
-	segment_set_flat(v, (u16)(cs + 32) | 3, ATTR_USER_CODE64, (u16)(cs + 40) | 3, ATTR_USER_DATA);
+	if (insn->rex & 8) {
+		if (!vcpu_canonical(v->gpr[RCX]) || !vcpu_canonical(v->gpr[RDX]))
+			return raise_gp0(v);
+		v->gpr[RSP] = v->gpr[RCX];
+		v->rip = v->gpr[RDX];
+		segment_set_flat(v, (u16)(cs + 32) | 3, ATTR_USER_CODE64, (u16)(cs + 40) | 3, ATTR_USER_DATA);
+	} else {
+		v->gpr[RSP] = (u32)v->gpr[RCX];
+		v->rip = (u32)v->gpr[RDX];
+		segment_set_flat(v, (u16)(cs + 16) | 3, ATTR_USER_CODE32, (u16)(cs + 24) | 3, ATTR_USER_DATA);
+	}
 	cpu_set_cpl(v, 3);
 	return EXEC_JUMP;
 }
@@ -103,8 +111,7 @@ static enum exec read_frame(struct vcpu *v, unsigned size, struct iret_frame *fr
 	return EXEC_OK;
 }
 
-/* The code segment to return to. */
-static enum exec check_return_cs(struct vcpu *v, u16 selector, u64 *descriptor)
+enum exec check_return_cs(struct vcpu *v, u16 selector, u64 *descriptor)
 {
 	const unsigned rpl = selector & SELECTOR_RPL;
 	const u32 error = selector & SELECTOR_INDEX;
@@ -125,8 +132,7 @@ static enum exec check_return_cs(struct vcpu *v, u16 selector, u64 *descriptor)
 	return EXEC_OK;
 }
 
-/* The stack segment to return to at privilege `cpl`; null is allowed below 3. *descriptor is 0 then. */
-static enum exec check_return_ss(struct vcpu *v, u16 selector, unsigned cpl, u64 *descriptor)
+enum exec check_return_ss(struct vcpu *v, u16 selector, unsigned cpl, u64 *descriptor)
 {
 	const u32 error = selector & SELECTOR_INDEX;
 	u16 attr;
@@ -146,18 +152,30 @@ static enum exec check_return_ss(struct vcpu *v, u16 selector, unsigned cpl, u64
 	return descriptor_mark(v, selector, descriptor, TYPE_ACCESSED);
 }
 
-static void set_return_ss(struct vcpu *v, u16 selector, u64 descriptor, unsigned cpl)
+void set_return_ss(struct vcpu *v, u16 selector, u64 descriptor, unsigned cpl)
 {
 	segment_set(&v->seg[SEG_SS], selector, descriptor);
 	if (selector_is_null(selector))
 		v->seg[SEG_SS].attr = (u16)(cpl << SEG_ATTR_DPL_SHIFT);
 }
 
+void set_return_flags(struct vcpu *v, u64 value, unsigned size)
+{
+	u64 changeable = FLAGS_ARITH | FLAG_TF | FLAG_DF | FLAG_NT | FLAG_RF | FLAG_AC | FLAG_ID;
+
+	if (v->cpl == 0)
+		changeable |= FLAG_IOPL | FLAG_VIF | FLAG_VIP;
+	if (v->cpl <= (v->rflags >> 12 & 3))
+		changeable |= FLAG_IF;
+	changeable &= size_mask(size);
+	vcpu_set_rflags(v, (vcpu_rflags(v) & ~changeable) | (value & changeable));
+}
+
 enum exec help_iret(struct vcpu *v, const struct insn *insn)
 {
 	const unsigned size = insn_size(insn);
-	u64 changeable = FLAGS_ARITH | FLAG_TF | FLAG_DF | FLAG_NT | FLAG_RF | FLAG_AC | FLAG_ID;
 	struct iret_frame frame;
+	enum exec result;
 	u64 code, stack;
 	unsigned cpl;
 
@@ -170,22 +188,16 @@ enum exec help_iret(struct vcpu *v, const struct insn *insn)
 		return raise_gp0(v);
 	if (read_frame(v, size, &frame) != EXEC_OK || check_return_cs(v, (u16)frame.cs, &code) != EXEC_OK)
 		return EXEC_FAULT;
-	if (!(descriptor_attr(code) & SEG_ATTR_L))
-		return enter_compatibility(v, "the guest enters 32-bit code (IRET), which is not supported");
 	cpl = frame.cs & SELECTOR_RPL;
 	if (check_return_ss(v, (u16)frame.ss, cpl, &stack) != EXEC_OK)
 		return EXEC_FAULT;
-	if (!vcpu_canonical(frame.rip))
-		return raise_gp0(v);
+	result = code_check(v, code, cpl, &frame.rip);
+	if (result != EXEC_OK)
+		return result;
 	if (descriptor_mark(v, (u16)frame.cs, &code, TYPE_ACCESSED) != EXEC_OK)
 		return EXEC_FAULT;
 
-	if (v->cpl == 0)
-		changeable |= FLAG_IOPL | FLAG_VIF | FLAG_VIP;
-	if (v->cpl <= (v->rflags >> 12 & 3))
-		changeable |= FLAG_IF;
-	changeable &= size_mask(size);
-	vcpu_set_rflags(v, (vcpu_rflags(v) & ~changeable) | (frame.rflags & changeable));
+	set_return_flags(v, frame.rflags, size);
 	v->rip = frame.rip;
 	v->gpr[RSP] = frame.rsp;
 	segment_set(&v->seg[SEG_CS], (u16)frame.cs, code);
@@ -218,6 +230,7 @@ enum exec help_int1(struct vcpu *v, const struct insn *insn)
 		.rflags = vcpu_rflags(v),
 	};
 
+	v->observed = 0; /* what a load of SS before it has met is lost */
 	return event_deliver(v, &event);
 }
 
@@ -225,144 +238,4 @@ enum exec help_ud(struct vcpu *v, const struct insn *insn)
 {
 	(void)insn;
 	return vcpu_raise(v, VEC_UD);
-}
-
-/* --- far transfers within 64-bit code -------------------------------------------------------------------------- */
-
-/* The code segment of a far jump or call: same privilege, 64-bit. Call gates end the run. */
-static enum exec check_far_cs(struct vcpu *v, u16 selector, u64 *descriptor)
-{
-	const unsigned rpl = selector & SELECTOR_RPL;
-	const u32 error = selector & SELECTOR_INDEX;
-	u16 attr;
-
-	if (selector_is_null(selector))
-		return raise_gp0(v);
-	if (descriptor_read(v, selector, VEC_GP, 0, descriptor) != EXEC_OK)
-		return EXEC_FAULT;
-	attr = descriptor_attr(*descriptor);
-	if ((attr & (SEG_ATTR_S | SEG_ATTR_TYPE)) == SYSTEM_CALL_GATE) {
-		vm_stop_error(v->vm, "the guest uses a call gate, which is not supported");
-		return EXEC_STOP;
-	}
-	if (!attr_is_code(attr) || (attr_is_conforming(attr) && attr_dpl(attr) > v->cpl) ||
-	    (!attr_is_conforming(attr) && (rpl > v->cpl || attr_dpl(attr) != v->cpl)))
-		return vcpu_raise_error(v, VEC_GP, error);
-	if (!(attr & SEG_ATTR_P))
-		return vcpu_raise_error(v, VEC_NP, error);
-	if ((attr & (SEG_ATTR_L | SEG_ATTR_DB)) == (SEG_ATTR_L | SEG_ATTR_DB))
-		return vcpu_raise_error(v, VEC_GP, error);
-	if (!(attr & SEG_ATTR_L))
-		return enter_compatibility(v, "the guest enters 32-bit code (far jump), which is not supported");
-	return descriptor_mark(v, selector, descriptor, TYPE_ACCESSED);
-}
-
-/* Reads the far pointer in memory and checks where it leads. */
-static enum exec far_target(struct vcpu *v, const struct insn *insn, u64 *offset, u16 *selector, u64 *descriptor)
-{
-	const unsigned size = insn_size(insn);
-	u8 raw[10];
-	enum exec result;
-
-	if (operand_load(v, insn, operand_address(v, insn), raw, size + 2, 0) != EXEC_OK)
-		return EXEC_FAULT;
-	*offset = 0;
-	for (unsigned i = 0; i < size; i++)
-		*offset |= (u64)raw[i] << i * 8;
-	*selector = (u16)(raw[size] | raw[size + 1] << 8);
-	result = check_far_cs(v, *selector, descriptor);
-	if (result != EXEC_OK)
-		return result;
-	return vcpu_canonical(*offset) ? EXEC_OK : raise_gp0(v);
-}
-
-static void set_far_cs(struct vcpu *v, u16 selector, u64 descriptor, u64 offset)
-{
-	segment_set(&v->seg[SEG_CS], (u16)((selector & ~SELECTOR_RPL) | v->cpl), descriptor);
-	v->rip = offset;
-}
-
-enum exec help_jmp_far(struct vcpu *v, const struct insn *insn)
-{
-	u64 offset, descriptor;
-	u16 selector;
-	const enum exec result = far_target(v, insn, &offset, &selector, &descriptor);
-
-	if (result != EXEC_OK)
-		return result;
-	set_far_cs(v, selector, descriptor, offset);
-	return EXEC_JUMP;
-}
-
-enum exec help_call_far(struct vcpu *v, const struct insn *insn)
-{
-	const unsigned size = insn_size(insn);
-	const u64 back = next_rip(v, insn), cs = v->seg[SEG_CS].selector;
-	const u64 to = v->gpr[RSP] - 2 * size;
-	u8 frame[16];
-	u64 offset, descriptor;
-	u16 selector;
-	const enum exec result = far_target(v, insn, &offset, &selector, &descriptor);
-
-	if (result != EXEC_OK)
-		return result;
-	for (unsigned i = 0; i < size; i++) {
-		frame[i] = (u8)(back >> i * 8);
-		frame[size + i] = (u8)(cs >> i * 8);
-	}
-	if (mem_write(v, to, frame, 2 * size, ACCESS_WRITE) != EXEC_OK)
-		return stack_fault(v, to);
-	v->gpr[RSP] = to;
-	set_far_cs(v, selector, descriptor, offset);
-	return EXEC_JUMP;
-}
-
-/* To an outer level the old stack lies above the released bytes (SDM vol. 2B, RET). */
-static enum exec ret_far_outer(struct vcpu *v, unsigned size, u64 at, u16 cs, u64 code, u64 rip, u64 release)
-{
-	const unsigned cpl = cs & SELECTOR_RPL;
-	u64 rsp = 0, ss = 0, stack;
-
-	if (mem_read(v, at, &rsp, size, ACCESS_READ) != EXEC_OK)
-		return stack_fault(v, at);
-	if (mem_read(v, at + size, &ss, size, ACCESS_READ) != EXEC_OK)
-		return stack_fault(v, at + size);
-	if (check_return_ss(v, (u16)ss, cpl, &stack) != EXEC_OK)
-		return EXEC_FAULT;
-	if (!vcpu_canonical(rip))
-		return raise_gp0(v);
-	v->rip = rip;
-	v->gpr[RSP] = rsp + release;
-	segment_set(&v->seg[SEG_CS], cs, code);
-	set_return_ss(v, (u16)ss, stack, cpl);
-	segments_hide_from(v, cpl);
-	cpu_set_cpl(v, (u8)cpl);
-	return EXEC_JUMP;
-}
-
-enum exec help_ret_far(struct vcpu *v, const struct insn *insn)
-{
-	const unsigned size = insn_size(insn);
-	const u64 release = insn_opcode(insn) == 0xca ? (u16)insn->imm : 0;
-	const u64 from = v->gpr[RSP];
-	u64 rip = 0, cs = 0, code;
-
-	if (mem_read(v, from, &rip, size, ACCESS_READ) != EXEC_OK)
-		return stack_fault(v, from);
-	if (mem_read(v, from + size, &cs, size, ACCESS_READ) != EXEC_OK)
-		return stack_fault(v, from + size);
-	if (check_return_cs(v, (u16)cs, &code) != EXEC_OK)
-		return EXEC_FAULT;
-	if (!(descriptor_attr(code) & SEG_ATTR_L))
-		return enter_compatibility(v, "the guest enters 32-bit code (far return), which is not supported");
-	if (descriptor_mark(v, (u16)cs, &code, TYPE_ACCESSED) != EXEC_OK)
-		return EXEC_FAULT;
-	if ((cs & SELECTOR_RPL) > v->cpl)
-		return ret_far_outer(v, size, from + 2 * size + release, (u16)cs, code, rip, release);
-	if (!vcpu_canonical(rip))
-		return raise_gp0(v);
-	v->rip = rip;
-	v->gpr[RSP] = from + 2 * size + release;
-	segment_set(&v->seg[SEG_CS], (u16)cs, code);
-	return EXEC_JUMP;
 }

@@ -92,12 +92,14 @@ enum exec help_out(struct vcpu *v, const struct insn *insn)
 /* RSI, RDI or RCX as the address size wants it. */
 static u64 address_register(const struct vcpu *v, const struct insn *insn, enum gpr reg)
 {
-	return insn->addrsize == 4 ? (u32)v->gpr[reg] : v->gpr[reg];
+	return v->gpr[reg] & size_mask(insn->addrsize);
 }
 
 static void set_address_register(struct vcpu *v, const struct insn *insn, enum gpr reg, u64 value)
 {
-	v->gpr[reg] = insn->addrsize == 4 ? (u32)value : value;
+	const struct operand operand = {.kind = OPERAND_GPR, .reg = (u8)reg, .size = insn->addrsize};
+
+	operand_set_gpr(v, &operand, value);
 }
 
 /* The device must not be read when the value cannot be stored. */
@@ -117,9 +119,14 @@ static enum exec probe_write(struct vcpu *v, u64 address, unsigned size)
 
 static enum exec element_in(struct vcpu *v, const struct insn *insn, u16 port, unsigned size)
 {
-	const u64 address = address_register(v, insn, RDI);
+	const bool legacy = insn->seg & INSN_SEG_LEGACY;
+	u64 address = address_register(v, insn, RDI);
 	u64 value;
 
+	if (legacy && segment_check(v, SEG_ES, (u32)address, size, ACCESS_WRITE) != EXEC_OK)
+		return EXEC_FAULT;
+	if (legacy)
+		address = (u32)(address + v->seg[SEG_ES].base);
 	if (probe_write(v, address, size) != EXEC_OK)
 		return EXEC_FAULT;
 	value = port_read(v, port, size);
@@ -128,10 +135,11 @@ static enum exec element_in(struct vcpu *v, const struct insn *insn, u16 port, u
 
 static enum exec element_out(struct vcpu *v, const struct insn *insn, u16 port, unsigned size)
 {
-	const u64 base = insn->seg == SEG_FS || insn->seg == SEG_GS ? v->seg[insn->seg].base : 0;
+	const u64 address = operand_linear(v, insn, v->gpr[RSI]);
 	u64 value = 0;
 
-	if (mem_read(v, base + address_register(v, insn, RSI), &value, size, ACCESS_READ) != EXEC_OK)
+	if (operand_check(v, insn, address, size, ACCESS_READ) != EXEC_OK ||
+	    mem_read(v, address, &value, size, ACCESS_READ) != EXEC_OK)
 		return EXEC_FAULT;
 	port_write(v, port, size, value);
 	return EXEC_OK;

@@ -1,4 +1,5 @@
 /* Segment registers, descriptor tables, and queries on descriptors. */
+#include "cpu/observe.h"
 #include "cpu/segment.h"
 #include "cpu/system.h"
 
@@ -16,14 +17,14 @@ enum exec help_swapgs(struct vcpu *v, const struct insn *insn)
 	return EXEC_OK;
 }
 
-/* After a load of SS the next instruction is not interrupted, so that it can load RSP. */
-static enum exec load_and_shadow(struct vcpu *v, unsigned seg, u16 selector)
+enum exec segment_load_held(struct vcpu *v, unsigned seg, u16 selector)
 {
 	if (segment_load(v, seg, selector) != EXEC_OK)
 		return EXEC_FAULT;
 	if (seg == SEG_SS) {
 		v->shadow = 1;
-		v->trap = 0; /* held back as interrupts are (SDM vol. 3A, 6.8.3) */
+		v->trap = 0; /* no single-step trap after it, and none of a breakpoint (SDM vol. 3A, 6.8.3) */
+		observe_hold_back(v);
 	}
 	return EXEC_OK;
 }
@@ -42,7 +43,7 @@ enum exec help_mov_to_seg(struct vcpu *v, const struct insn *insn)
 	} else {
 		selector = v->gpr[insn_modrm_rm(insn)];
 	}
-	return load_and_shadow(v, seg, (u16)selector);
+	return segment_load_held(v, seg, (u16)selector);
 }
 
 enum exec help_mov_from_seg(struct vcpu *v, const struct insn *insn)
@@ -103,7 +104,7 @@ enum exec help_load_far(struct vcpu *v, const struct insn *insn)
 		return EXEC_FAULT;
 	for (unsigned i = 0; i < reg.size; i++)
 		offset |= (u64)raw[i] << i * 8;
-	if (load_and_shadow(v, seg, (u16)(raw[reg.size] | raw[reg.size + 1] << 8)) != EXEC_OK)
+	if (segment_load_held(v, seg, (u16)(raw[reg.size] | raw[reg.size + 1] << 8)) != EXEC_OK)
 		return EXEC_FAULT;
 	operand_set_gpr(v, &reg, offset);
 	return EXEC_OK;
@@ -187,7 +188,7 @@ static enum exec store_table(struct vcpu *v, const struct insn *insn, const stru
 
 	if (require_umip_off(v) != EXEC_OK)
 		return EXEC_FAULT;
-	return operand_store(v, insn, operand_address(v, insn), &raw, 10);
+	return operand_store(v, insn, operand_address(v, insn), &raw, insn->seg & INSN_SEG_LEGACY ? 6 : 10);
 }
 
 enum exec help_lgdt(struct vcpu *v, const struct insn *insn)

@@ -211,10 +211,12 @@ struct vcpu {
 	struct view *view;               /* in force; the host's GS base while the vCPU thread runs */
 	unsigned slot;                   /* address-space slot in force */
 	bool fpu_loaded;                 /* the guest's vector state is in the host's registers, not in xsave[] */
+	bool fpu_lent;                   /* … but for x87, which is still there (vcpu_fpu_lend) */
 	u64 icount;                      /* instructions executed (counted mode and interp) */
 	u64 *tally_in;                   /* counted mode: where the instruction that C executes now counts */
 	u64 icount_limit;                /* counted mode, in generated code: icount when the budget is 0 */
 	u64 observed;                    /* breakpoints that the instruction has met, as bits of DR6 */
+	u64 observed_late;               /* those that a load of SS has met: told after the next instruction */
 	u8 observe;                      /* what accesses are looked at for: OBSERVE_* */
 	bool nmi_blocked;                /* by an NMI, until IRET */
 	bool careful;                    /* the next translation to run must be one without windows */
@@ -268,6 +270,12 @@ static inline enum exec vcpu_raise_error(struct vcpu *v, u8 vector, u32 error)
 	return EXEC_FAULT;
 }
 
+/* Is 32-bit or 16-bit code being executed (compatibility mode, SDM vol. 3A, 2.2)? CODE_64 has SEG_ATTR_L. */
+static inline bool vcpu_legacy(const struct vcpu *v)
+{
+	return v->cpl == 3 && !(v->seg[SEG_CS].attr & SEG_ATTR_L);
+}
+
 static inline bool vcpu_canonical(u64 address)
 {
 	return (u64)((s64)(address << 16) >> 16) == address;
@@ -279,6 +287,13 @@ static inline bool vcpu_canonical(u64 address)
  * Entering guest code loads it back.
  */
 void vcpu_fpu_put(struct vcpu *v);
+
+/*
+ * The same for a quarter of the price, where the C code that follows is short and must only not find the guest's
+ * values: x87 registers stay where they are. No C code here touches those but with long double. vcpu_fpu_get() brings
+ * the rest back; whoever calls vcpu_fpu_put() in between gets what it promises.
+ */
+void vcpu_fpu_lend(struct vcpu *v);
 
 /* Loads the guest's vector state into the host's registers if it is not there. */
 void vcpu_fpu_get(struct vcpu *v);

@@ -132,10 +132,11 @@ void acpi_pm_reset_write(struct acpi_pm *pm, u8 value)
 		vm_stop(pm->vm, EXIT_RESET, 0);
 }
 
-void acpi_pm_press_power_button(struct acpi_pm *pm)
+bool acpi_pm_press_power_button(struct acpi_pm *pm)
 {
 	pm->status |= PM1_POWER_BUTTON;
 	update(pm);
+	return pm->enable & PM1_POWER_BUTTON;
 }
 
 struct acpi_pm *acpi_pm_create(struct vm *vm)

@@ -13,8 +13,11 @@ struct acpi_pm;
 struct acpi_pm *acpi_pm_create(struct vm *vm);
 void acpi_pm_destroy(struct acpi_pm *pm);
 
-/* Asks the guest to shut down. vCPU thread only. */
-void acpi_pm_press_power_button(struct acpi_pm *pm);
+/*
+ * Asks the guest to shut down. False if it does not listen: the button's event is not enabled (ACPI 6.4, 4.8.3.1.2).
+ * vCPU thread only.
+ */
+bool acpi_pm_press_power_button(struct acpi_pm *pm);
 
 /* The reset register: its port lies among those of PCI, which pass accesses on. */
 u8 acpi_pm_reset_read(const struct acpi_pm *pm);

@@ -72,7 +72,8 @@ u32 pci_device_read(struct pci_device *device, unsigned offset, unsigned size)
 		device->config[PCI_STATUS] &= (u8)~STATUS_INTERRUPT;
 	if (device->config_reading)
 		device->config_reading(device, offset, size);
-	bytes_copy(&value, device->config + offset, size);
+	for (unsigned i = 0; i < size; i++)
+		value |= (u32)device->config[offset + i] << 8 * i;
 	return value;
 }
 

@@ -90,11 +90,7 @@ static u64 element_address(const struct vcpu *v, const struct insn *insn, s64 in
 
 	if (insn->base != INSN_NO_REG)
 		address += v->gpr[insn->base & 15];
-	if (insn->addrsize == 4)
-		address = (u32)address;
-	if (insn->seg == SEG_FS || insn->seg == SEG_GS)
-		address += v->seg[insn->seg].base;
-	return address;
+	return operand_linear(v, insn, address);
 }
 
 /*
@@ -186,7 +182,11 @@ static enum exec masked_store(struct vcpu *v, const struct insn *insn, u64 addre
 			      const union lanes *mask, unsigned size, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
-		if (element_enabled(mask, i, size) && probe(v, address + i * size, size) != EXEC_OK)
+		if (!element_enabled(mask, i, size))
+			continue;
+		if (operand_check(v, insn, address + i * size, size, ACCESS_WRITE) != EXEC_OK)
+			return EXEC_FAULT;
+		if (probe(v, address + i * size, size) != EXEC_OK)
 			return operand_fault(v, insn, address + i * size, size);
 	}
 	for (unsigned i = 0; i < count; i++) {
@@ -217,6 +217,21 @@ enum exec interp_gather(struct vcpu *v, const struct insn *insn)
 	load_vector(v, insn->op[1].reg, &mask);
 	load_vector(v, insn->op[2].reg, &from);
 	return masked_store(v, insn, operand_address(v, insn), from.byte, &mask, size, vector_length(insn) / size);
+}
+
+enum exec interp_zero_vectors(struct vcpu *v, const struct insn *insn)
+{
+	const bool all = vector_length(insn) == 32;
+	int vector = mode_unit_fault(vcpu_mode(v), insn);
+
+	if (vector >= 0)
+		return vcpu_raise(v, (u8)vector);
+	vcpu_fpu_put(v);
+	need_vectors(v);
+	bytes_zero(v->xsave + YMM_HIGH_AT, 8 * 16);
+	if (all)
+		bytes_zero(v->xsave + XMM_AT, 8 * 16);
+	return EXEC_OK;
 }
 
 /* --- byte-masked stores ------------------------------------------------------------------------------------------ */
@@ -255,7 +270,7 @@ enum exec interp_masked_bytes(struct vcpu *v, const struct insn *insn)
 {
 	bool mmx = insn->unit == UNIT_MMX;
 	unsigned size = mmx ? 8 : 16;
-	u64 address = insn->addrsize == 4 ? (u32)v->gpr[RDI] : v->gpr[RDI];
+	u64 address = operand_linear(v, insn, v->gpr[RDI]);
 	int vector = mode_unit_fault(vcpu_mode(v), insn);
 	union lanes mask, from;
 
@@ -266,8 +281,6 @@ enum exec interp_masked_bytes(struct vcpu *v, const struct insn *insn)
 	need_x87(v);
 	if (mmx && (*(u16 *)(v->xsave + FSW_AT) & FSW_ES))
 		return vcpu_raise(v, VEC_MF);
-	if (insn->seg == SEG_FS || insn->seg == SEG_GS)
-		address += v->seg[insn->seg].base;
 	if (mmx) {
 		bytes_copy(from.byte, mmx_register(v, insn->op[0].reg & 7), 8);
 		bytes_copy(mask.byte, mmx_register(v, insn->op[1].reg & 7), 8);
@@ -275,7 +288,8 @@ enum exec interp_masked_bytes(struct vcpu *v, const struct insn *insn)
 		load_vector(v, insn->op[0].reg, &from);
 		load_vector(v, insn->op[1].reg, &mask);
 	}
-	if (probe(v, address, size) != EXEC_OK || masked_store(v, insn, address, from.byte, &mask, 1, size) != EXEC_OK)
+	if (operand_check(v, insn, address, size, ACCESS_WRITE) != EXEC_OK || probe(v, address, size) != EXEC_OK ||
+	    masked_store(v, insn, address, from.byte, &mask, 1, size) != EXEC_OK)
 		return EXEC_FAULT;
 	if (mmx)
 		enter_mmx(v);

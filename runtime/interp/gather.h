@@ -15,4 +15,7 @@ enum exec interp_gather(struct vcpu *v, const struct insn *insn);
 /* maskmovq, maskmovdqu, vmaskmovdqu. */
 enum exec interp_masked_bytes(struct vcpu *v, const struct insn *insn);
 
+/* vzeroall, vzeroupper in 32-bit code: registers beyond the seventh keep what they have (SDM vol. 2C, VZEROALL). */
+enum exec interp_zero_vectors(struct vcpu *v, const struct insn *insn);
+
 #endif

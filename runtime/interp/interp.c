@@ -5,6 +5,7 @@
 #include "cpu/operand.h"
 #include "cpu/system.h"
 #include "interp/gather.h"
+#include "interp/legacy.h"
 #include "interp/thunk.h"
 #include "mem/mem.h"
 #include "translate/store.h"
@@ -46,16 +47,23 @@ bool interp_condition(u64 arith, unsigned cond)
 	return result != (cond & 1);
 }
 
+enum insn_code interp_code(const struct vcpu *v)
+{
+	return LIKELY(!vcpu_legacy(v)) ? CODE_64 : v->seg[SEG_CS].attr & SEG_ATTR_DB ? CODE_32 : CODE_16;
+}
+
+#define FETCH_SIZE 16u /* bytes: no instruction is longer, and they are compared by words */
+
 /*
- * The bytes at rip, at least one instruction long or as many as are mapped. *available is how many. Only when an
+ * The bytes at pc, at least one instruction long or as many as are mapped. *available is how many. Only when an
  * instruction runs into the next page is that page touched.
  */
-static enum exec fetch(struct vcpu *v, const struct ram *ram, u8 *buffer, unsigned wanted, unsigned *available)
+static enum exec fetch(struct vcpu *v, const struct ram *ram, u64 pc, u8 *buffer, unsigned wanted, unsigned *available)
 {
 	unsigned have = 0;
 
 	while (have < wanted) {
-		u64 gva = v->rip + have;
+		u64 gva = pc + have;
 		unsigned part = PAGE_SIZE - PAGE_OFFSET(gva) < wanted - have ? (unsigned)(PAGE_SIZE - PAGE_OFFSET(gva))
 									     : wanted - have;
 		u64 gpa;
@@ -64,33 +72,38 @@ static enum exec fetch(struct vcpu *v, const struct ram *ram, u8 *buffer, unsign
 			return EXEC_FAULT;
 		const u8 *from = ram_at(ram, gpa);
 
-		if (from)
+		if (LIKELY(from && part == FETCH_SIZE)) {
+			bytes_copy(buffer, from, 8);
+			bytes_copy(buffer + 8, from + 8, 8);
+		} else if (from) {
 			bytes_copy(buffer + have, from, part);
-		else /* no RAM behind it: an open bus reads as ones */
+		} else { /* no RAM behind it: an open bus reads as ones */
 			bytes_set(buffer + have, 0xff, part);
+		}
 		have += part;
 	}
 	*available = have;
 	return EXEC_OK;
 }
 
-static enum exec fetch_decode(struct vcpu *v, const struct thunk **thunk)
+static enum exec fetch_decode(struct vcpu *v, enum insn_code kind, const struct thunk **thunk)
 {
 	struct ram *ram = &v->vm->ram;
-	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(v->rip));
-	unsigned wanted = in_page < 15 ? in_page : 15, available;
-	u8 buffer[16];
+	const u64 pc = interp_pc(v);
+	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(pc));
+	unsigned wanted = in_page < FETCH_SIZE ? in_page : FETCH_SIZE, available;
+	u8 buffer[FETCH_SIZE];
 
 	for (;;) {
-		enum exec result = fetch(v, ram, buffer, wanted, &available);
+		enum exec result = fetch(v, ram, pc, buffer, wanted, &available);
 
 		if (result != EXEC_OK)
 			return result;
-		*thunk = thunk_get(v, buffer, available);
+		*thunk = thunk_get(v, buffer, available, kind);
 		if (*thunk)
 			return EXEC_OK;
 		/* needs bytes of the next page */
-		wanted = 15;
+		wanted = FETCH_SIZE;
 	}
 }
 
@@ -116,12 +129,7 @@ static enum exec probe_write(struct vcpu *v, u64 gva, unsigned length)
 	return EXEC_OK;
 }
 
-static u64 segment_base(const struct vcpu *v, const struct insn *insn)
-{
-	return insn->seg == SEG_FS || insn->seg == SEG_GS ? v->seg[insn->seg].base : 0;
-}
-
-static enum exec execute_copy(struct vcpu *v, const struct thunk *thunk)
+enum exec interp_copy(struct vcpu *v, const struct thunk *thunk)
 {
 	const struct insn *insn = &thunk->insn;
 	bool memory = insn->has_mem && (insn->mem_read || insn->mem_write);
@@ -140,6 +148,8 @@ static enum exec execute_copy(struct vcpu *v, const struct thunk *thunk)
 			return vcpu_raise_error(v, VEC_GP, 0);
 		if (UNLIKELY(v->observe) && observe_alignment(v, gva, insn->mem_size) != EXEC_OK)
 			return EXEC_FAULT;
+		if (insn->mem_write && operand_check(v, insn, gva, insn->mem_size, ACCESS_WRITE) != EXEC_OK)
+			return EXEC_FAULT;
 		if (insn->mem_write && probe_write(v, gva, insn->mem_size) != EXEC_OK)
 			return operand_fault(v, insn, gva, insn->mem_size);
 		/* an x87 store with an unmasked exception stores nothing: then the old contents are written back */
@@ -152,7 +162,7 @@ static enum exec execute_copy(struct vcpu *v, const struct thunk *thunk)
 			vm_stop_error(v->vm, "an instruction names too many registers for the single-instruction path");
 			return EXEC_STOP;
 		}
-		operand_set_gpr(v, &insn->op[0], operand_address(v, insn) - segment_base(v, insn));
+		operand_set_gpr(v, &insn->op[0], operand_address(v, insn) - operand_base(v, insn));
 		return EXEC_OK;
 	}
 	if (interp_run(thunk->code))
@@ -318,13 +328,12 @@ enum exec interp_bitstring(struct vcpu *v, const struct insn *insn)
 		index = (s16)index;
 	else if (size == 4)
 		index = (s32)index;
-	u64 segment = segment_base(v, insn), value = 0;
-	u64 gva = operand_address(v, insn) - segment;
+	u64 gva = operand_address(v, insn) - operand_base(v, insn), value = 0;
 	s64 word = (index - (index & (bits - 1))) / bits;
 	u64 mask = BIT((u64)index & (bits - 1));
 
 	gva += (u64)word * size;
-	gva = (insn->addrsize == 4 ? (u32)gva : gva) + segment;
+	gva = operand_linear(v, insn, gva);
 	if (operand_load(v, insn, gva, &value, size, opcode == 0xa3 ? 0 : ACCESS_WRITE) != EXEC_OK)
 		return EXEC_FAULT;
 	bool old = value & mask;
@@ -348,7 +357,7 @@ static enum exec execute(struct vcpu *v, const struct thunk *thunk)
 
 	switch ((enum insn_class)insn->class) {
 	case INSN_COPY:
-		return execute_copy(v, thunk);
+		return interp_copy(v, thunk);
 	case INSN_JMP:
 		return jump_to(v, next_rip(v, insn) + (u64)insn->imm);
 	case INSN_JCC:
@@ -375,24 +384,40 @@ static enum exec execute(struct vcpu *v, const struct thunk *thunk)
 		return interp_gather(v, insn);
 	case INSN_HELPER:
 		return cpu_helpers[insn->helper](v, insn);
+	case INSN_LEGACY:
 	case INSN_UNDEFINED:
 		break;
 	}
 	return vcpu_raise(v, VEC_UD);
 }
 
+u64 interp_pc(const struct vcpu *v)
+{
+	return LIKELY(!vcpu_legacy(v)) ? v->rip : (u32)(v->rip + v->seg[SEG_CS].base);
+}
+
+static enum exec execute_any(struct vcpu *v, const struct thunk *thunk, enum insn_code kind)
+{
+	if (LIKELY(kind == CODE_64))
+		return execute(v, thunk);
+	if (v->rip + thunk->insn.length - 1 > v->seg[SEG_CS].limit)
+		return vcpu_raise_error(v, VEC_GP, 0);
+	return legacy_execute(v, thunk);
+}
+
 enum exec interp_step(struct vcpu *v)
 {
+	const enum insn_code kind = interp_code(v);
 	const struct thunk *thunk;
 	bool loaded = v->fpu_loaded;
-	enum exec result = fetch_decode(v, &thunk);
+	enum exec result = fetch_decode(v, kind, &thunk);
 
 	if (result != EXEC_OK)
 		return result;
 	bool shadow = v->shadow, user = v->cpl == 3;
 
 	v->vm->stats.interp_instructions++;
-	result = execute(v, thunk);
+	result = execute_any(v, thunk, kind);
 	/* decoding may have put the vector state away, but generated code goes on with it */
 	if (loaded)
 		vcpu_fpu_get(v);
@@ -400,6 +425,8 @@ enum exec interp_step(struct vcpu *v)
 		v->shadow = 0;
 	if (result == EXEC_OK || result == EXEC_LEAVE || result == EXEC_HALT)
 		v->rip += thunk->insn.length;
+	if (UNLIKELY(kind != CODE_64) && vcpu_legacy(v))
+		v->rip = (u32)v->rip;
 	if (result != EXEC_FAULT && result != EXEC_AGAIN) {
 		v->icount++;
 		v->tally[ORIGIN_INTERP][user]++;

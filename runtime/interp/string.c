@@ -1,5 +1,7 @@
 /* String instructions: page-wise when both sides are plain RAM, element by element otherwise (SDM vol. 2, REP). */
 #include "cpu/cpu.h"
+#include "cpu/operand.h"
+#include "cpu/segment.h"
 #include "interp/gather.h"
 #include "interp/interp.h"
 #include "mem/mem.h"
@@ -13,27 +15,53 @@
 struct string_op {
 	const struct insn *insn;
 	unsigned size;   /* bytes of an element */
-	u64 source_base; /* FS or GS base, or 0 */
+	u64 source_base; /* FS or GS base, or 0; in 32-bit code that of any segment */
+	u64 target_base; /* ES in 32-bit code, else 0 */
 	u64 address_mask;
+	u64 linear_mask;
 	bool backward;
+	bool checked; /* segments with limits: each element is looked at */
 	bool stepped; /* RFLAGS.TF, or breakpoints: REP stops after each element */
 };
 
 static u64 source_address(const struct vcpu *v, const struct string_op *op)
 {
-	return op->source_base + (v->gpr[RSI] & op->address_mask);
+	return (op->source_base + (v->gpr[RSI] & op->address_mask)) & op->linear_mask;
 }
 
 static u64 target_address(const struct vcpu *v, const struct string_op *op)
 {
-	return v->gpr[RDI] & op->address_mask;
+	return (op->target_base + (v->gpr[RDI] & op->address_mask)) & op->linear_mask;
+}
+
+/* The register as far as the address size goes. 16 bits leave the others alone, 32 bits clear them. */
+static void set_register(struct vcpu *v, const struct string_op *op, enum gpr reg, u64 value)
+{
+	if (op->address_mask == 0xffff)
+		v->gpr[reg] = (v->gpr[reg] & ~0xffffULL) | (value & 0xffff);
+	else
+		v->gpr[reg] = value & op->address_mask;
+}
+
+static enum exec check_source(struct vcpu *v, const struct string_op *op)
+{
+	if (LIKELY(!op->checked))
+		return EXEC_OK;
+	return segment_check(v, op->insn->seg & 7, (u32)(v->gpr[RSI] & op->address_mask), op->size, ACCESS_READ);
+}
+
+static enum exec check_target(struct vcpu *v, const struct string_op *op, unsigned access)
+{
+	if (LIKELY(!op->checked))
+		return EXEC_OK;
+	return segment_check(v, SEG_ES, (u32)(v->gpr[RDI] & op->address_mask), op->size, access);
 }
 
 static void advance(struct vcpu *v, const struct string_op *op, enum gpr reg, u64 elements)
 {
 	u64 by = elements * op->size;
 
-	v->gpr[reg] = (v->gpr[reg] + (op->backward ? 0 - by : by)) & op->address_mask;
+	set_register(v, op, reg, v->gpr[reg] + (op->backward ? 0 - by : by));
 }
 
 /* How many of `count` elements from gva on lie in gva's page, whole. 0: the first one crosses its end. */
@@ -140,6 +168,8 @@ static enum exec step_movs(struct vcpu *v, const struct string_op *op, u64 count
 	u64 here = elements_in_page(op, from, elements_in_page(op, to, count));
 	u8 *source, *target;
 
+	if (check_source(v, op) != EXEC_OK || check_target(v, op, ACCESS_WRITE) != EXEC_OK)
+		return EXEC_FAULT;
 	if (here && !op->backward && !v->observe) {
 		if (mmu_fill(v, from, op->size, ACCESS_READ, &source) != EXEC_OK ||
 		    mmu_fill(v, to, op->size, ACCESS_WRITE, &target) != EXEC_OK)
@@ -163,6 +193,8 @@ static enum exec step_stos(struct vcpu *v, const struct string_op *op, u64 count
 	u64 here = elements_in_page(op, to, count);
 	u8 *target;
 
+	if (check_target(v, op, ACCESS_WRITE) != EXEC_OK)
+		return EXEC_FAULT;
 	if (here && !op->backward && !v->observe) {
 		if (mmu_fill(v, to, op->size, ACCESS_WRITE, &target) != EXEC_OK)
 			return EXEC_FAULT;
@@ -200,7 +232,7 @@ static enum exec run_transfer(struct vcpu *v, const struct string_op *op, bool m
 		return EXEC_OK;
 	}
 	while (count_left(v, op)) {
-		u64 count = count_left(v, op), most = op->stepped ? 1 : count;
+		u64 count = count_left(v, op), most = op->stepped || op->checked ? 1 : count;
 		enum exec result = moves ? step_movs(v, op, most, &done) : step_stos(v, op, most, &done);
 
 		if (result != EXEC_OK)
@@ -208,8 +240,8 @@ static enum exec run_transfer(struct vcpu *v, const struct string_op *op, bool m
 		if (moves)
 			advance(v, op, RSI, done);
 		advance(v, op, RDI, done);
-		v->gpr[RCX] = count - done;
-		if (v->gpr[RCX] && (op->stepped || ++pages == PAGES_AT_ONCE))
+		set_register(v, op, RCX, count - done);
+		if (count_left(v, op) && (op->stepped || ++pages == PAGES_AT_ONCE))
 			return EXEC_AGAIN;
 	}
 	return EXEC_OK;
@@ -223,7 +255,8 @@ static enum exec run_lods(struct vcpu *v, const struct string_op *op)
 	while (!op->insn->rep || count_left(v, op)) {
 		u64 element = 0;
 
-		if (mem_read(v, source_address(v, op), &element, op->size, ACCESS_READ) != EXEC_OK)
+		if (check_source(v, op) != EXEC_OK ||
+		    mem_read(v, source_address(v, op), &element, op->size, ACCESS_READ) != EXEC_OK)
 			return EXEC_FAULT;
 		if (op->size >= 4)
 			v->gpr[RAX] = element;
@@ -232,8 +265,8 @@ static enum exec run_lods(struct vcpu *v, const struct string_op *op)
 		advance(v, op, RSI, 1);
 		if (!op->insn->rep)
 			break;
-		v->gpr[RCX] = count_left(v, op) - 1;
-		if (v->gpr[RCX] && (op->stepped || ++elements == PAGES_AT_ONCE * 64))
+		set_register(v, op, RCX, count_left(v, op) - 1);
+		if (count_left(v, op) && (op->stepped || ++elements == PAGES_AT_ONCE * 64))
 			return EXEC_AGAIN;
 	}
 	return EXEC_OK;
@@ -250,7 +283,8 @@ static enum exec run_compare(struct vcpu *v, const struct string_op *op, bool sc
 		u64 a = scas ? v->gpr[RAX] : 0, b = 0;
 
 		/* in this order on processors */
-		if (mem_read(v, target_address(v, op), &b, op->size, ACCESS_READ) != EXEC_OK ||
+		if ((!scas && check_source(v, op) != EXEC_OK) || check_target(v, op, ACCESS_READ) != EXEC_OK ||
+		    mem_read(v, target_address(v, op), &b, op->size, ACCESS_READ) != EXEC_OK ||
 		    (!scas && mem_read(v, source_address(v, op), &a, op->size, ACCESS_READ) != EXEC_OK)) {
 			v->arith = before;
 			return EXEC_FAULT;
@@ -261,10 +295,10 @@ static enum exec run_compare(struct vcpu *v, const struct string_op *op, bool sc
 		advance(v, op, RDI, 1);
 		if (!op->insn->rep)
 			break;
-		v->gpr[RCX] = count_left(v, op) - 1;
+		set_register(v, op, RCX, count_left(v, op) - 1);
 		if (!!(v->arith & FLAG_ZF) != (op->insn->rep == 0xf3))
 			break;
-		if (v->gpr[RCX] && (op->stepped || ++elements == PAGES_AT_ONCE * 64))
+		if (count_left(v, op) && (op->stepped || ++elements == PAGES_AT_ONCE * 64))
 			return EXEC_AGAIN;
 	}
 	return EXEC_OK;
@@ -272,10 +306,11 @@ static enum exec run_compare(struct vcpu *v, const struct string_op *op, bool sc
 
 static enum exec run_xlat(struct vcpu *v, const struct string_op *op)
 {
-	u64 gva = op->source_base + ((v->gpr[RBX] + (u8)v->gpr[RAX]) & op->address_mask);
+	u64 gva = operand_linear(v, op->insn, v->gpr[RBX] + (u8)v->gpr[RAX]);
 	u8 value;
 
-	if (mem_read(v, gva, &value, 1, ACCESS_READ) != EXEC_OK)
+	if (operand_check(v, op->insn, gva, 1, ACCESS_READ) != EXEC_OK ||
+	    mem_read(v, gva, &value, 1, ACCESS_READ) != EXEC_OK)
 		return EXEC_FAULT;
 	v->gpr[RAX] = (v->gpr[RAX] & ~0xffULL) | value;
 	return EXEC_OK;
@@ -316,6 +351,13 @@ static bool transfer_at_once(struct vcpu *v, const struct insn *insn, bool moves
 	return true;
 }
 
+/* Nothing that is in its 4 GiB can be forbidden. */
+static bool is_flat(const struct segment *segment)
+{
+	return segment->limit == UINT32_MAX &&
+	       (segment->attr & (SEG_ATTR_P | TYPE_CODE | TYPE_DOWN | TYPE_WRITABLE)) == (SEG_ATTR_P | TYPE_WRITABLE);
+}
+
 enum exec interp_string(struct vcpu *v, const struct insn *insn)
 {
 	const u8 opcode = insn->bytes[insn->opcode_at];
@@ -325,11 +367,13 @@ enum exec interp_string(struct vcpu *v, const struct insn *insn)
 	struct string_op op = {
 		.insn = insn,
 		.size = insn->opsize,
-		.source_base = insn->seg == SEG_FS   ? v->fs_base
-			       : insn->seg == SEG_GS ? v->gs_base
-						     : 0,
-		.address_mask = insn->addrsize == 4 ? 0xffffffff : ~0ULL,
+		.source_base = operand_base(v, insn),
+		.target_base = insn->seg & INSN_SEG_LEGACY ? v->seg[SEG_ES].base : 0,
+		.address_mask = insn->addrsize == 8 ? ~0ULL : BIT(insn->addrsize * 8) - 1,
+		.linear_mask = insn->seg & INSN_SEG_LEGACY ? UINT32_MAX : ~0ULL,
 		.backward = v->rflags & FLAG_DF,
+		.checked =
+			insn->seg & INSN_SEG_LEGACY && !(is_flat(&v->seg[insn->seg & 7]) && is_flat(&v->seg[SEG_ES])),
 		.stepped = (v->rflags & FLAG_TF) || v->observe,
 	};
 	enum exec result;
@@ -337,7 +381,7 @@ enum exec interp_string(struct vcpu *v, const struct insn *insn)
 
 	/* with a count of 0 the upper half of rcx is cleared nevertheless */
 	if (insn->rep && insn->addrsize == 4 && !count_left(v, &op))
-		v->gpr[RCX] = 0;
+		set_register(v, &op, RCX, 0);
 	switch (opcode) {
 	case 0xa4:
 	case 0xa5:

@@ -13,7 +13,7 @@
 #include "vm.h"
 #include "x86/encode.h"
 
-#define THUNK_BITS         13
+#define THUNK_BITS         15
 #define THUNK_COUNT        (1u << THUNK_BITS)
 #define THUNK_BYTES        64
 #define THUNK_CODE_ADDRESS 0x11000000UL
@@ -105,12 +105,11 @@ static u8 free_register(const struct insn *insn)
 }
 
 /*
- * Emits the copy: guest registers are in the host registers of the same name, but RSP, for which another register
- * stands in; a memory operand becomes v->bounce; an address (lea) is computed as it is.
+ * Emits the copy of an instruction of 64-bit code: guest registers are in the host registers of the same name, but RSP,
+ * for which another register stands in; a memory operand becomes v->bounce; an address (lea) is computed as it is.
  */
-static bool emit_thunk(struct vcpu *v, const struct interp *interp, struct thunk *thunk)
+static bool emit_thunk(struct vcpu *v, const struct interp *interp, struct thunk *thunk, const struct insn *insn)
 {
-	const struct insn *insn = &thunk->insn;
 	unsigned slot = (unsigned)(((u8 *)thunk->code - interp->code));
 	struct emitter e = {interp->code_rw + slot, interp->code_rw + slot, interp->code_rw + slot + THUNK_BYTES,
 			    false};
@@ -146,28 +145,61 @@ static bool emit_thunk(struct vcpu *v, const struct interp *interp, struct thunk
 	return !e.overflow;
 }
 
-const struct thunk *thunk_get(struct vcpu *v, const u8 *bytes, unsigned available)
+/* 32-bit code is copied as the 64-bit code that does the same; what there is none for is not executed. */
+static void emit_legacy(struct vcpu *v, const struct interp *interp, struct thunk *thunk)
+{
+	struct insn *insn = &thunk->insn;
+	struct insn wide;
+
+	thunk->by_c = insn->has_mem && !insn->mem_size;
+	if (thunk->by_c || (insn->nop && emit_thunk(v, interp, thunk, insn)))
+		return;
+	if (!insn_widen(insn, &wide) || !emit_thunk(v, interp, thunk, &wide))
+		insn->class = INSN_UNDEFINED;
+}
+
+static bool same_bytes(const struct thunk *thunk, const u8 *bytes)
+{
+	u64 word[2];
+
+	bytes_copy(&word[0], bytes, 8);
+	bytes_copy(&word[1], bytes + 8, 8);
+	return !((word[0] ^ thunk->word[0]) & thunk->mask[0]) && !((word[1] ^ thunk->word[1]) & thunk->mask[1]);
+}
+
+static void note_bytes(struct thunk *thunk)
+{
+	const unsigned length = thunk->insn.length;
+
+	bytes_copy(&thunk->word[0], thunk->insn.bytes, 8);
+	thunk->word[1] = 0;
+	bytes_copy(&thunk->word[1], thunk->insn.bytes + 8, INSN_MAX - 8);
+	thunk->mask[0] = length >= 8 ? ~0ULL : BIT(length * 8) - 1;
+	thunk->mask[1] = length > 8 ? BIT((length - 8) * 8) - 1 : 0;
+}
+
+const struct thunk *thunk_get(struct vcpu *v, const u8 *bytes, unsigned available, enum insn_code kind)
 {
 	struct interp *interp = v->vm->interp;
-	unsigned slot = (unsigned)((v->rip ^ v->rip >> THUNK_BITS) & (THUNK_COUNT - 1));
+	unsigned slot = (unsigned)(v->rip * 0x9e3779b97f4a7c15ULL >> (64 - THUNK_BITS));
 	struct thunk *thunk = &interp->thunks[slot];
 
-	if (thunk->valid && thunk->insn.length <= available) {
-		unsigned i = 0;
-
-		while (i < thunk->insn.length && thunk->insn.bytes[i] == bytes[i])
-			i++;
-		if (i == thunk->insn.length)
-			return thunk;
-	}
+	if (LIKELY(thunk->valid && thunk->kind == kind && thunk->insn.length <= available && same_bytes(thunk, bytes)))
+		return thunk;
 	vcpu_fpu_put(v);
 	v->interp_done = (void *)interp_thunk_done;
 	thunk->valid = false;
-	if (insn_decode(&thunk->insn, bytes, available) < 0)
+	if (insn_decode_code(&thunk->insn, bytes, available, kind) < 0)
 		return NULL;
+	thunk->kind = (u8)kind;
+	note_bytes(thunk);
 	thunk->code = interp->code + slot * THUNK_BYTES;
 	thunk->aligned = must_be_aligned(&thunk->insn);
-	thunk->by_c = thunk->insn.class == INSN_COPY && !emit_thunk(v, interp, thunk);
+	thunk->by_c = false;
+	if (thunk->insn.class == INSN_COPY && kind != CODE_64)
+		emit_legacy(v, interp, thunk);
+	else if (thunk->insn.class == INSN_COPY)
+		thunk->by_c = !emit_thunk(v, interp, thunk, &thunk->insn);
 	thunk->valid = true;
 	return thunk;
 }

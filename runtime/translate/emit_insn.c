@@ -1071,6 +1071,7 @@ bool emit_insn(struct translation *t)
 		emit_stub_call(t, STUB_HELPER);
 		return true;
 	case INSN_GATHER:
+	case INSN_LEGACY:
 	case INSN_UNDEFINED:
 		return false;
 	}

@@ -153,6 +153,7 @@ static void disk_done(struct disk_request *disk, int error)
 		complete(request, STATUS_IOERR);
 	} else if (disk->op == DISK_WRITE && !(blk->device.features & F_FLUSH)) {
 		disk->op = DISK_FLUSH;
+		disk->offset = disk->length = 0;
 		disk_submit(blk->disk, disk);
 	} else if (request->segment < request->segment_count) {
 		submit_segment(request);

@@ -8,5 +8,8 @@ int virtio_create_all(struct vm *vm, struct err *err)
 	for (unsigned i = 0; i < vm->config.disk_count; i++)
 		if (virtio_blk_create(vm, &vm->config.disks[i], err) < 0)
 			return -1;
+	for (unsigned i = 0; i < vm->config.share_count; i++)
+		if (virtio_p9_create(vm, &vm->config.shares[i], err) < 0)
+			return -1;
 	return virtio_rng_create(vm, err);
 }

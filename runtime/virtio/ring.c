@@ -86,7 +86,7 @@ void ring_start(struct virtio_device *device, unsigned queue)
 	const u16 size = device->transport->queue[queue].size;
 	struct virtio_ring *ring = ring_of(device, queue);
 
-	*ring = (struct virtio_ring){.size = size};
+	*ring = (struct virtio_ring){.size = size, .allowance = ANY_ALLOWANCE};
 	if (size == 0 || (size & (size - 1)) || size > device->ops->queue_size) {
 		virtio_broken(device, "queue %u is to have %u entries", queue, size);
 		return;
@@ -255,11 +255,17 @@ bool virtio_pop(struct virtio_device *device, unsigned queue, struct virtio_chai
 		virtio_broken(device, "queue %u has more chains under way than descriptors", queue);
 		return false;
 	}
+	if (ring->allowance == 0) {
+		virtio_broken(device, "queue %u grows while it is served", queue);
+		return false;
+	}
 	head = load16(ring->available + AREA_RING + AVAILABLE_ENTRY * (ring->popped & (ring->size - 1u)));
 	if (!collect(device, ring, head, chain))
 		return false;
 	ring->popped++;
 	ring->in_flight++;
+	if (ring->allowance != ANY_ALLOWANCE)
+		ring->allowance--;
 	return true;
 }
 
@@ -271,9 +277,18 @@ void virtio_unpop(struct virtio_device *device, unsigned queue)
 		return;
 	ring->popped--;
 	ring->in_flight--;
+	if (ring->allowance != ANY_ALLOWANCE)
+		ring->allowance++;
 }
 
 /* --- the used ring ----------------------------------------------------------------------------------------------- */
+
+static void count(struct virtio_figures *figures, const struct virtio_chain *chain, u32 written)
+{
+	figures->chains++;
+	figures->bytes_read += chain->out_bytes;
+	figures->bytes_written += written;
+}
 
 static void written_to(struct virtio_device *device, const struct virtio_chain *chain, u64 bytes)
 {
@@ -295,6 +310,7 @@ void virtio_fill(struct virtio_device *device, unsigned queue, const struct virt
 	if (!is_usable(device, ring))
 		return;
 	written_to(device, chain, written);
+	count(&device->transport->figures, chain, written);
 	to = ring->used + AREA_RING + USED_ENTRY * ((ring->pushed + at) & (ring->size - 1u));
 	memcpy(to, entry, sizeof(entry));
 	ram_written(device->vm, to, sizeof(entry));

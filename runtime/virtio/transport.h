@@ -3,6 +3,7 @@
 #define AVANT_VIRTIO_TRANSPORT_H
 
 #include "dev/pci.h"
+#include "virtio/devices.h"
 #include "virtio/virtio.h"
 
 /* Device status (virtio 1.2, 2.1). */
@@ -19,6 +20,8 @@
 
 #define NO_VECTOR 0xffffu
 
+#define ANY_ALLOWANCE UINT32_MAX /* outside of kicks */
+
 /* A split ring (2.7): as it was when the driver enabled the queue. What it writes to registers later changes nothing.
  */
 struct virtio_ring {
@@ -28,6 +31,11 @@ struct virtio_ring {
 	u16 pushed;    /* the used ring's index */
 	u16 signalled; /* the used index when it was last asked whether the driver wants an interrupt */
 	u16 in_flight; /* chains popped and not pushed */
+	/*
+	 * So many chains may still be popped. The guest stands still while a kick is served, so there is no more then
+	 * than the ring holds, unless the device is made to write into the ring; that must not go on for ever.
+	 */
+	u32 allowance;
 	const u8 *descriptors, *available;
 	u8 *used;
 };
@@ -50,6 +58,7 @@ struct virtio_transport {
 	u8 status, generation, isr;
 	bool broken;       /* by its driver; until reset */
 	unsigned messages; /* that have been printed about it */
+	struct virtio_figures figures;
 	u16 queue_count;
 	struct virtio_queue queue[];
 };

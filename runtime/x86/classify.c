@@ -124,12 +124,18 @@
 	X(VGATHERDPD) X(VGATHERDPS) X(VGATHERQPD) X(VGATHERQPS) X(VPGATHERDD) X(VPGATHERDQ) X(VPGATHERQD) \
 	X(VPGATHERQQ) X(VMASKMOVPD) X(VMASKMOVPS) X(VPMASKMOVD) X(VPMASKMOVQ)
 
+/* Not in 64-bit code. */
+#define LEGACY(X) \
+	X(AAA) X(AAD) X(AAM) X(AAS) X(ARPL) X(BOUND) X(DAA) X(DAS) X(INTO) X(LDS) X(LES) X(POPA) X(POPAD) X(PUSHA) \
+	X(PUSHAD) X(SALC)
+
 /* Sensitive: mnemonic, helper, and the state it needs. */
 #define HELPED(X) \
 	X(CPUID, cpuid, NONE) X(RDTSC, rdtsc, NONE) X(RDTSCP, rdtscp, NONE) X(RDPID, rdpid, NONE) X(RDPMC, rdpmc, NONE) \
 	X(RDMSR, rdmsr, NONE) X(WRMSR, wrmsr, NONE) X(HLT, hlt, NONE) X(CLI, cli, NONE) X(STI, sti, NONE) \
 	X(CLD, cld, NONE) X(STD, std, NONE) X(STAC, stac, NONE) X(CLAC, clac, NONE) X(PUSHF, pushf, NONE) \
-	X(PUSHFQ, pushf, NONE) X(POPF, popf, NONE) X(POPFQ, popf, NONE) X(SYSCALL, syscall, NONE) X(SYSRET, sysret, NONE) \
+	X(PUSHFD, pushf, NONE) X(PUSHFQ, pushf, NONE) X(POPF, popf, NONE) X(POPFD, popf, NONE) X(POPFQ, popf, NONE) \
+	X(SYSCALL, syscall, NONE) X(SYSRET, sysret, NONE) \
 	X(SYSENTER, sysenter, NONE) X(SYSEXIT, sysexit, NONE) X(IRET, iret, NONE) X(IRETD, iret, NONE) X(IRETQ, iret, NONE) \
 	X(INT, int_n, NONE) X(INT3, int3, NONE) X(INT1, int1, NONE) X(UD0, ud, NONE) X(UD1, ud, NONE) X(UD2, ud, NONE) \
 	X(SWAPGS, swapgs, NONE) X(CLTS, clts, NONE) X(LMSW, lmsw, NONE) X(SMSW, smsw, NONE) X(INVLPG, invlpg, NONE) \
@@ -160,6 +166,7 @@
 #define VECTOR_RULE(m) RULE(m, INSN_COPY, UNIT_SSE, TRAIT_MMX_OR_SSE)
 #define SSE_RULE(m) RULE(m, INSN_COPY, UNIT_SSE, TRAIT_NONE)
 #define AVX_RULE(m) RULE(m, INSN_COPY, UNIT_AVX, TRAIT_NONE)
+#define LEGACY_RULE(m) RULE(m, INSN_LEGACY, UNIT_NONE, TRAIT_NONE)
 #define GATHER_RULE(m) RULE(m, INSN_GATHER, UNIT_AVX, TRAIT_NONE)
 #define HELPER_RULE(m, h, state) \
 	[ZYDIS_MNEMONIC_##m] = {.offered = true, .class = INSN_HELPER, .helper = HELP_##h, .unit = UNIT_##state},
@@ -199,6 +206,7 @@ const struct insn_rule insn_rules[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	RULE(POP, INSN_STACK, UNIT_NONE, TRAIT_STACK)
 	RULE(ENTER, INSN_STACK, UNIT_NONE, TRAIT_NONE)
 	RULE(LEAVE, INSN_STACK, UNIT_NONE, TRAIT_NONE)
+	LEGACY(LEGACY_RULE)
 };
 /* clang-format on */
 

@@ -7,13 +7,20 @@
 
 _Static_assert(sizeof(struct insn) <= 96, "struct insn is copied and stored a lot");
 
-static ZydisDecoder decoder;
+static ZydisDecoder decoders[3]; /* by enum insn_code */
+
+static void decoder_init(enum insn_code code, ZydisMachineMode mode, ZydisStackWidth width)
+{
+	ZydisDecoderInit(&decoders[code], mode, width);
+	ZydisDecoderEnableMode(&decoders[code], ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE); /* no MPX: its opcodes are nops */
+}
 
 /* Before main, so that decoding needs neither a check nor a lock. Modes name what the guest's processor lacks. */
-static __attribute__((constructor)) void decoder_init(void)
+static __attribute__((constructor)) void decoders_init(void)
 {
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE); /* no MPX: its opcodes are nops */
+	decoder_init(CODE_64, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	decoder_init(CODE_32, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+	decoder_init(CODE_16, ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
 }
 
 struct gpr_name {
@@ -131,6 +138,22 @@ static void take_layout(struct insn *insn, const ZydisDecodedInstruction *zi)
 	}
 	insn->opsize = zi->operand_width / 8;
 	insn->addrsize = zi->address_width / 8;
+}
+
+/* What 32-bit code addresses memory through: the last override, else by the base register (SDM vol. 1, table 3-5). */
+static void take_legacy_segment(struct insn *insn, const ZydisDecodedInstruction *zi)
+{
+	unsigned seg = insn->has_mem && (insn->base == RSP || insn->base == RBP) ? SEG_SS : SEG_DS;
+
+	for (unsigned i = 0; i < zi->raw.prefix_count; i++) {
+		const u8 value = zi->raw.prefixes[i].value;
+
+		if ((value & 0xe7) == 0x26)
+			seg = SEG_ES + (value >> 3 & 3);
+		else if ((value & 0xfe) == 0x64)
+			seg = SEG_FS + (value & 1);
+	}
+	insn->seg = (u8)(INSN_SEG_LEGACY | seg);
 }
 
 /* The memory operand that the encoding names (not the implicit ones of push, movs …). */
@@ -458,7 +481,7 @@ static inline bool has_condition(const ZydisDecodedInstruction *zi)
  * No instruction at all, or too few bytes to tell. The length of an undecodable one is the number of bytes that decide,
  * so that a translation that relies on it being undefined compares them all.
  */
-static int undecodable(struct insn *insn, const u8 *bytes, unsigned available)
+static int undecodable(struct insn *insn, const u8 *bytes, unsigned available, enum insn_code code)
 {
 	ZydisDecodedInstruction zi;
 	unsigned needed;
@@ -466,7 +489,7 @@ static int undecodable(struct insn *insn, const u8 *bytes, unsigned available)
 
 	memset(insn, 0, sizeof(*insn));
 	for (needed = 1; needed <= available; needed++) {
-		status = ZydisDecoderDecodeInstruction(&decoder, NULL, bytes, needed, &zi);
+		status = ZydisDecoderDecodeInstruction(&decoders[code], NULL, bytes, needed, &zi);
 		if (status != ZYDIS_STATUS_NO_MORE_DATA)
 			break;
 	}
@@ -497,6 +520,12 @@ static const struct insn_rule *rule_of(const ZydisDecodedInstruction *zi)
 
 int insn_decode(struct insn *insn, const u8 *bytes, unsigned available)
 {
+	return insn_decode_code(insn, bytes, available, CODE_64);
+}
+
+int insn_decode_code(struct insn *insn, const u8 *bytes, unsigned available, enum insn_code code)
+{
+	const ZydisDecoder *decoder = &decoders[code];
 	ZydisDecoderContext context;
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
@@ -504,9 +533,9 @@ int insn_decode(struct insn *insn, const u8 *bytes, unsigned available)
 
 	if (available > INSN_MAX)
 		available = INSN_MAX;
-	if (ZYAN_FAILED(ZydisDecoderDecodeInstruction(&decoder, &context, bytes, available, &zi)) ||
-	    ZYAN_FAILED(ZydisDecoderDecodeOperands(&decoder, &context, &zi, ops, zi.operand_count)))
-		return undecodable(insn, bytes, available);
+	if (ZYAN_FAILED(ZydisDecoderDecodeInstruction(decoder, &context, bytes, available, &zi)) ||
+	    ZYAN_FAILED(ZydisDecoderDecodeOperands(decoder, &context, &zi, ops, zi.operand_count)))
+		return undecodable(insn, bytes, available, code);
 
 	memset(insn, 0, sizeof(*insn));
 	memcpy(insn->bytes, bytes, zi.length);
@@ -518,6 +547,10 @@ int insn_decode(struct insn *insn, const u8 *bytes, unsigned available)
 	take_prefixes(insn, &zi);
 	take_layout(insn, &zi);
 	take_operands(insn, &zi, ops);
+	if (code != CODE_64)
+		take_legacy_segment(insn, &zi);
+	if (code == CODE_16)
+		insn->prefix_66 = insn->mandatory == 0x66 || zi.operand_width == 16;
 
 	rule = rule_of(&zi);
 	if (!rule->offered || !insn_isa_offered(zi.encoding, zi.meta.isa_set)) {

@@ -24,7 +24,8 @@ enum insn_class {
 	INSN_BITSTRING, /* bt, bts, btr, btc with memory and a register: the bit offset reaches beyond the operand */
 	INSN_GATHER,    /* vgather*, vmaskmov*, vpmaskmov*: elements that are masked off must not be touched */
 	INSN_HELPER,    /* sensitive: the helper named by `helper` */
-	INSN_UNDEFINED, /* #UD in 64-bit mode, or not offered by any CPU model */
+	INSN_LEGACY,    /* in 32-bit and 16-bit code only: pusha, daa, bound, les … */
+	INSN_UNDEFINED, /* #UD in this code, or not offered by any CPU model */
 };
 
 /* Sensitive instructions, each emulated by help_<name>() in runtime/cpu. */
@@ -76,6 +77,15 @@ struct operand {
 #define INSN_MAX    15   /* bytes */
 
 /*
+ * What code segments hold. Compatibility mode is 32-bit or 16-bit code under a 64-bit kernel. Only interp/ executes it;
+ * everything else decodes 64-bit code.
+ */
+enum insn_code { CODE_64, CODE_32, CODE_16 };
+
+/* In insn.seg of 32-bit and 16-bit code: the segment is one of six, with base and limit, and addresses have 32 bits. */
+#define INSN_SEG_LEGACY 0x80u
+
+/*
  * Which encoding fields name a general register, so that re-encoding may rename it; and which of these name a byte
  * register (there, without REX, numbers 4–7 are AH–BH). Implicit registers (rax of mul, cl of shl …) are in none.
  */
@@ -102,17 +112,19 @@ struct insn {
 	bool too_long; /* with INSN_UNDEFINED: longer than 15 bytes, which is #GP(0) and not #UD */
 
 	/* Encoding. */
-	u8 prefix_66, prefix_f2, prefix_f3, prefix_lock, prefix_67; /* 1 if present, with meaning or without */
-	u8 mandatory;  /* 0x66, 0xf2 or 0xf3 if it selects the opcode (movss, popcnt …), else 0; never with VEX */
-	u8 rep;        /* 0, 0xf2 or 0xf3: a REP that means repetition (string instructions) */
-	u8 seg;        /* SEG_FS or SEG_GS if overridden so, else SEG_DS (base 0) */
-	u8 rex;        /* REX byte that is in effect, or 0 */
-	u8 vex;        /* bytes of the VEX prefix, or 0 */
+	u8 prefix_66, prefix_f2, prefix_f3, prefix_lock,
+		prefix_67; /* 1 if present, with meaning or without; in 16-bit
+			      code prefix_66 says that the operand size is 16 */
+	u8 mandatory;      /* 0x66, 0xf2 or 0xf3 if it selects the opcode (movss, popcnt …), else 0; never with VEX */
+	u8 rep;            /* 0, 0xf2 or 0xf3: a REP that means repetition (string instructions) */
+	u8 seg;            /* SEG_FS or SEG_GS if overridden so, else SEG_DS (base 0); or see INSN_SEG_LEGACY */
+	u8 rex;            /* REX byte that is in effect, or 0 */
+	u8 vex;            /* bytes of the VEX prefix, or 0 */
 	u8 opcode_at;  /* offset of the first opcode byte (0x0f of a two-byte opcode; after VEX the opcode itself) */
 	u8 modrm_at;   /* offset of ModRM, or 0 if none */
 	u8 imm_at;     /* offset of the immediate, or length */
 	u8 opsize;     /* operand size in bytes: 1, 2, 4, 8 (vector instructions and x87: their memory operand's) */
-	u8 addrsize;   /* 8, or 4 with 67 */
+	u8 addrsize;   /* 8, or 4 with 67; 4 or 2 in 32-bit and 16-bit code */
 	u8 gpr_fields; /* GPR_FIELD_* */
 
 	/*
@@ -150,7 +162,16 @@ struct insn {
  */
 int insn_decode(struct insn *insn, const u8 *bytes, unsigned available);
 
-/* Intel syntax, for traces and dumps. */
+/* The same for any code. */
+int insn_decode_code(struct insn *insn, const u8 *bytes, unsigned available, enum insn_code code);
+
+/*
+ * For an instruction of 32-bit or 16-bit code with INSN_COPY: the 64-bit one that does the same with the same registers
+ * and a memory operand somewhere else (it has an absolute address, 0). False if there is none.
+ */
+bool insn_widen(const struct insn *insn, struct insn *wide);
+
+/* Intel syntax, for traces and dumps. 16-bit code is shown as 32-bit code. */
 void insn_format(const struct insn *insn, u64 address, char *text, unsigned size);
 
 /* The memory operand's index is a vector register (VSIB: the gathers). */

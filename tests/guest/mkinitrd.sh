@@ -8,6 +8,7 @@ Usage: mkinitrd.sh [OPTION]... -o FILE
   -o FILE         where to write the initramfs
   --add PROGRAM   add a program of this host with the libraries it needs (repeatable)
   --file SRC:DST  add a file of this host as DST (repeatable)
+  --module FILE   add a kernel module, to be loaded before anything else (repeatable; modules.py finds them)
   --init PROGRAM  run this static program as init instead of the busybox script
   --busybox FILE  the static busybox (default: from the PATH or \$BUSYBOX)
 
@@ -50,15 +51,26 @@ add_program() {
 		done
 }
 
+add_module() {
+	name=$(basename "$1" .xz)
+	mkdir -p "$root/lib/modules"
+	case $1 in
+	*.xz) xz -dc "$1" >"$root/lib/modules/$name" ;;
+	*) cp "$1" "$root/lib/modules/$name" ;;
+	esac
+	echo "$name" >>"$root/lib/modules/order"
+}
+
 while [ $# -gt 0 ]; do
 	case $1 in
 	--help) usage; exit 0 ;;
-	-o | --add | --file | --init | --busybox)
+	-o | --add | --file | --module | --init | --busybox)
 		[ $# -ge 2 ] || { usage >&2; exit 2; }
 		case $1 in
 		-o) output=$2 ;;
 		--add) add_program "$2" ;;
 		--file) add_file "${2%%:*}" "${2#*:}" ;;
+		--module) add_module "$2" ;;
 		--init) init=$2 ;;
 		--busybox) busybox=$2 ;;
 		esac
@@ -98,6 +110,11 @@ mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 hostname guest
+if [ -f /lib/modules/order ]; then
+	while read -r module; do
+		insmod "/lib/modules/$module"
+	done </lib/modules/order
+fi
 cd /root
 read -r options </proc/cmdline
 case $options in

@@ -66,7 +66,16 @@ struct insn_case {
 	unsigned patches;
 	bool linear; /* no branches: liveness of flags is easily told */
 	bool cold;   /* TLBs are flushed before */
+	bool legacy; /* 32-bit code, at CPL 3, with FS and GS as below; fs_base and gs_base are not used */
 };
+
+/* FS and GS of 32-bit cases: selectors of an LDT natively. FS is DATA and may be written, GS ends where FS does. */
+#define LEGACY_CS       0x23u
+#define LEGACY_FS       0x07u
+#define LEGACY_GS       0x0fu
+#define LEGACY_GS_BASE  (DATA + 0x800)
+#define LEGACY_FS_LIMIT 0x1ffeu /* one byte less than there is */
+#define LEGACY_GS_LIMIT 0x0ffeu /* expands down: the first 4 KiB are not there; read-only */
 
 /* x87, SSE and AVX registers with everything filled in. */
 struct vectors {

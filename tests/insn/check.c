@@ -117,7 +117,11 @@ static bool other_operand_first(const struct insn *insn, const struct outcome *w
 	u64 source = want->gpr[RSI], destination = want->gpr[RDI];
 	unsigned size = insn->opsize;
 
-	if (!is_compare(insn) || insn->seg != SEG_DS || insn->addrsize != 8 || want->rip != got->rip)
+	if (!is_compare(insn) || want->rip != got->rip)
+		return false;
+	if (insn->seg & INSN_SEG_LEGACY)
+		return want->vector == VEC_PF && got->vector == VEC_PF;
+	if (insn->seg != SEG_DS || insn->addrsize != 8)
 		return false;
 	return (may_fault_at(want, source, size) && may_fault_at(got, destination, size)) ||
 	       (may_fault_at(want, destination, size) && may_fault_at(got, source, size));
@@ -221,12 +225,17 @@ static void compare_memory(struct text *t, const struct image *want, const struc
 	}
 }
 
+static enum insn_code code_of(const struct insn_case *c)
+{
+	return c->legacy ? CODE_32 : CODE_64;
+}
+
 /* The instruction that faulted, or int3. */
-static void decode_last(const struct outcome *out, struct insn *insn)
+static void decode_last(const struct insn_case *c, const struct outcome *out, struct insn *insn)
 {
 	s64 at = image_offset(out->rip - (out->vector == VEC_BP));
 
-	if (at < 0 || insn_decode(insn, out->memory.bytes + at, INSN_MAX) < 0)
+	if (at < 0 || insn_decode_code(insn, out->memory.bytes + at, INSN_MAX, code_of(c)) < 0)
 		memset(insn, 0, sizeof(*insn));
 }
 
@@ -253,7 +262,8 @@ static bool is_sha(const struct insn *insn)
  * only at its target that a branch went to a non-canonical address, so that #GP reports the target, after a return has
  * released its stack. SHA instructions want alignment from the guest's processor, though not from every host's.
  */
-static bool known_difference(const struct variant *variant, const struct outcome *want, const struct outcome *got)
+static bool known_difference(const struct insn_case *c, const struct variant *variant, const struct outcome *want,
+			     const struct outcome *got)
 {
 	struct insn insn;
 
@@ -262,7 +272,7 @@ static bool known_difference(const struct variant *variant, const struct outcome
 		return true;
 	if (want->vector == VEC_MF && want->rip == got->rip && (got->vector == VEC_PF || got->vector == VEC_GP))
 		return true;
-	decode_last(got, &insn);
+	decode_last(c, got, &insn);
 	if (host()->sha_unaligned && is_sha(&insn) && got->vector == VEC_GP && insn.has_mem)
 		return true;
 	if (got->vector != VEC_PF)
@@ -292,6 +302,28 @@ static bool known_bit_string(const struct insn *insn, const struct outcome *want
 	       got->vector == VEC_PF && got->rip == want->rip && got->cr2 >> 47;
 }
 
+/* What the instruction before the end leaves undefined (SDM vol. 2A, AAA to AAS, DAA, DAS): decimal arithmetic. */
+static u64 undefined_flags(const struct insn_case *c)
+{
+	struct insn insn;
+
+	if (!c->legacy || insn_decode_code(&insn, c->code, c->length, CODE_32) < 0 || insn.class != INSN_LEGACY)
+		return 0;
+	switch (insn.bytes[insn.opcode_at]) {
+	case 0x27:
+	case 0x2f:
+		return FLAG_OF;
+	case 0x37:
+	case 0x3f:
+		return FLAG_OF | FLAG_SF | FLAG_ZF | FLAG_PF;
+	case 0xd4:
+	case 0xd5:
+		return FLAG_OF | FLAG_AF | FLAG_CF;
+	default:
+		return 0;
+	}
+}
+
 /* Appends every difference to `text`. */
 static void compare(struct text *t, const struct checked *k, const struct variant *variant, unsigned cpl,
 		    const struct outcome *got)
@@ -301,12 +333,12 @@ static void compare(struct text *t, const struct checked *k, const struct varian
 	u32 error = want->error;
 	struct insn last;
 
-	decode_last(want, &last);
+	decode_last(&k->c, want, &last);
 	if (got->crash) {
 		say(t, "  the VMM failed: %s\n", got->crash);
 		return;
 	}
-	if (known_difference(variant, want, got))
+	if (known_difference(&k->c, variant, want, got))
 		return;
 	if (want->vector == VEC_PF && !cpl)
 		error &= ~PFEC_USER;
@@ -331,6 +363,7 @@ static void compare(struct text *t, const struct checked *k, const struct varian
 		flags = live_flags(&k->c, want) | FLAG_DF;
 	if (faulted_repeating(&last, want->vector))
 		flags = FLAG_DF;
+	flags &= ~undefined_flags(&k->c);
 	if ((want->flags ^ got->flags) & flags)
 		say(t, "  flags %#llx, want %#llx\n", (unsigned long long)(got->flags & flags),
 		    (unsigned long long)(want->flags & flags));
@@ -345,11 +378,11 @@ static void compare(struct text *t, const struct checked *k, const struct varian
 }
 
 /* Code that has overwritten itself may end at what only a kernel may execute. */
-static bool is_privileged(const struct outcome *native)
+static bool is_privileged(const struct insn_case *c, const struct outcome *native)
 {
 	struct insn last;
 
-	decode_last(native, &last);
+	decode_last(c, native, &last);
 	return native->vector == VEC_GP && last.class == INSN_HELPER;
 }
 
@@ -361,12 +394,12 @@ static bool check_one(struct checked *k, unsigned variant, unsigned run)
 	char difference[sizeof(k->difference)];
 	struct text t = {difference, difference + sizeof(difference)};
 
-	if (!cpl && is_privileged(&k->native))
+	if (!cpl && (k->c.legacy || is_privileged(&k->c, &k->native)))
 		return true;
 	machine_run(&k->c, cpl, run & 2, &got);
 	ran++;
 	if (!variants[variant].live) /* interp counts the instruction that ends the run as well */
-		k->instructions[cpl != 0] = !got.crash && known_difference(&variants[variant], &k->native, &got)
+		k->instructions[cpl != 0] = !got.crash && known_difference(&k->c, &variants[variant], &k->native, &got)
 						    ? UNCOUNTED
 						    : got.instructions - 1;
 	compare(&t, k, &variants[variant], cpl, &got);
@@ -383,13 +416,13 @@ static void print_code(const struct insn_case *c, const struct outcome *native)
 	struct insn insn;
 	char text[128];
 
-	decode_last(native, &insn);
+	decode_last(c, native, &insn);
 	insn_format(&insn, native->rip, text, sizeof(text));
 	if (native->vector != VEC_BP)
 		printf("  natively exception %u at %#llx: %s\n", native->vector, (unsigned long long)native->rip, text);
 
 	for (unsigned at = 0; at < c->length; at += insn.length) {
-		if (insn_decode(&insn, c->code + at, c->length - at) < 0)
+		if (insn_decode_code(&insn, c->code + at, c->length - at, code_of(c)) < 0)
 			break;
 		insn_format(&insn, c->start + at, text, sizeof(text));
 		printf("  %#llx  ", (unsigned long long)c->start + at);

@@ -170,13 +170,15 @@ static bool is_register_hint(const struct insn *insn)
 	       insn->bytes[insn->opcode_at + 1] == 0x0d;
 }
 
-static bool host_has(const struct insn *insn, const u8 *bytes)
+bool generate_host_has(const struct insn *insn)
 {
+	const bool legacy = insn->seg & INSN_SEG_LEGACY;
 	ZydisDecoder decoder;
 	ZydisDecodedInstruction zi;
 
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	if (ZYAN_FAILED(ZydisDecoderDecodeInstruction(&decoder, NULL, bytes, insn->length, &zi)))
+	ZydisDecoderInit(&decoder, legacy ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
+			 legacy ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
+	if (ZYAN_FAILED(ZydisDecoderDecodeInstruction(&decoder, NULL, insn->bytes, insn->length, &zi)))
 		return false;
 	if (is_register_hint(insn))
 		return !host()->hints_undefined;
@@ -238,7 +240,7 @@ static void try_form(struct form f, u16 *last_mnemonic)
 	encode(&f, &e, &r, bytes);
 	for (unsigned i = 0; i < 2; i++) {
 		/* most VEX instructions with two operands want vvvv unused */
-		if (insn_decode(&insn, bytes, INSN_MAX) == 0 && is_testable(&insn) && host_has(&insn, bytes))
+		if (insn_decode(&insn, bytes, INSN_MAX) == 0 && is_testable(&insn) && generate_host_has(&insn))
 			break;
 		if (!f.vex || i)
 			return;
@@ -392,7 +394,7 @@ static void random_vectors(struct random *r, struct insn_case *c)
 	}
 }
 
-static void random_state(struct random *r, struct insn_case *c)
+void generate_state(struct random *r, struct insn_case *c)
 {
 	for (unsigned i = 0; i < GPR_COUNT; i++)
 		c->gpr[i] = random_interesting(r);
@@ -568,7 +570,7 @@ bool generate_form(void *opaque, u64 number, struct insn_case *c)
 	if (number / samples >= form_count)
 		return false;
 	f = &forms[number / samples];
-	random_state(&r, c);
+	generate_state(&r, c);
 	c->start += random_one_in(&r, 6) ? PAGE_SIZE - 1 - random_below(&r, 8) : random_below(&r, 0x200);
 	do {
 		memset(&e, 0, sizeof(e));
@@ -827,7 +829,7 @@ bool generate_sequence(void *opaque, u64 number, struct insn_case *c)
 	unsigned start;
 
 	random_u64(&r);
-	random_state(&r, c);
+	generate_state(&r, c);
 	/* data in code pages keeps clear of the code: what that would become could do anything to this process */
 	bool at_end = random_one_in(&r, 3);
 	const u64 places[] = {DATA, DATA, HIGH_DATA, STACK, c->start + (at_end ? 0x400 : 0xc00), EDGE + 0x800};

@@ -149,7 +149,7 @@ static void set_gates(void)
 	u64 *idt = physical(IDT);
 
 	for (unsigned vector = 0; vector < 256; vector++) {
-		u64 handler = SYSTEM + HANDLERS + vector * 16, dpl = vector == VEC_BP ? 3 : 0;
+		u64 handler = SYSTEM + HANDLERS + vector * 16, dpl = vector == VEC_BP || vector == VEC_OF ? 3 : 0;
 
 		idt[vector * 2] = (handler & 0xffff) | (u64)KERNEL_CS << 16 | 1ULL << 32 | (0x8e | dpl << 5) << 40 |
 				  (handler >> 16 & 0xffff) << 48;
@@ -277,6 +277,20 @@ static void load_memory(const struct insn_case *c)
 	}
 }
 
+static void load_legacy_segments(struct vcpu *v)
+{
+	const struct segment flat = {.selector = USER_DS, .attr = ATTR_USER_DATA, .limit = UINT32_MAX};
+
+	segment_set_flat(v, LEGACY_CS, ATTR_USER_CODE32, USER_DS, ATTR_USER_DATA);
+	v->seg[SEG_DS] = v->seg[SEG_ES] = flat;
+	v->seg[SEG_FS] =
+		(struct segment){.selector = LEGACY_FS, .attr = 0x40f3, .limit = LEGACY_FS_LIMIT, .base = DATA};
+	v->seg[SEG_GS] = (struct segment){
+		.selector = LEGACY_GS, .attr = 0x40f5, .limit = LEGACY_GS_LIMIT, .base = LEGACY_GS_BASE};
+	v->fs_base = DATA;
+	v->gs_base = LEGACY_GS_BASE;
+}
+
 static void load_registers(const struct insn_case *c, unsigned cpl)
 {
 	struct vcpu *v = vm->vcpu;
@@ -286,6 +300,8 @@ static void load_registers(const struct insn_case *c, unsigned cpl)
 	memcpy(v->gpr, c->gpr, sizeof(v->gpr));
 	v->seg[SEG_FS].base = v->fs_base = c->fs_base;
 	v->seg[SEG_GS].base = v->gs_base = c->gs_base;
+	if (c->legacy)
+		load_legacy_segments(v);
 	v->rip = c->start;
 	vcpu_set_rflags(v, c->flags | FLAG_IF);
 	v->shadow = 0;

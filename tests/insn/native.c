@@ -1,22 +1,26 @@
 #include "native.h"
 
+#include <asm/ldt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #define FRAME_ADDRESS 0x0a000000UL /* native_enter.S */
 
 struct native_frame {
 	u64 gpr[GPR_COUNT];
 	u64 flags, rip, fs, gs;
-	u64 host_sp, host_fs, host_gs, pad;
+	u64 host_sp, host_fs, host_gs, far; /* far: offset and selector of 32-bit code */
 	_Alignas(64) u8 vectors[VECTOR_AREA];
 };
 
 void native_enter(void);
+void native_enter_legacy(void);
 _Noreturn void native_leave(void);
 
 static struct native_frame *frame = (struct native_frame *)FRAME_ADDRESS;
@@ -41,6 +45,24 @@ void native_init(void)
 			   PROT_READ | PROT_WRITE | (regions[i].execute ? PROT_EXEC : 0));
 }
 
+static bool make_segment(unsigned selector, u64 base, u32 limit, unsigned contents, bool read_only)
+{
+	struct user_desc segment = {.entry_number = selector >> 3,
+				    .base_addr = (unsigned)base,
+				    .limit = limit,
+				    .seg_32bit = 1,
+				    .contents = contents,
+				    .read_exec_only = read_only};
+
+	return syscall(SYS_modify_ldt, 1, &segment, sizeof(segment)) == 0;
+}
+
+bool native_init_legacy(void)
+{
+	return make_segment(LEGACY_FS, DATA, LEGACY_FS_LIMIT, MODIFY_LDT_CONTENTS_DATA, false) &&
+	       make_segment(LEGACY_GS, LEGACY_GS_BASE, LEGACY_GS_LIMIT, MODIFY_LDT_CONTENTS_STACK, true);
+}
+
 bool native_supported(void)
 {
 	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
@@ -56,6 +78,8 @@ __attribute__((no_stack_protector)) bool native_signal(void *context)
 
 	if (!running)
 		return false;
+	if (frame->far)
+		__asm__ volatile("mov %0, %%fs\n\tmov %0, %%gs" : : "r"(0));
 	__asm__ volatile("wrfsbase %0\n\twrgsbase %1" : : "r"(frame->host_fs), "r"(frame->host_gs));
 	running = false;
 	for (unsigned i = 0; i < GPR_COUNT; i++)
@@ -114,7 +138,11 @@ void native_run(const struct insn_case *c, struct outcome *out)
 	result = out;
 	runs++;
 	running = true;
-	native_enter();
+	frame->far = c->legacy ? c->start | (u64)LEGACY_CS << 32 : 0;
+	if (c->legacy)
+		native_enter_legacy();
+	else
+		native_enter();
 	for (unsigned i = 0; i < REGIONS; i++)
 		memcpy(out->memory.bytes + regions[i].first * PAGE_SIZE, (void *)regions[i].address,
 		       regions[i].pages * PAGE_SIZE);

@@ -7,6 +7,9 @@
 /* Maps the regions. Exits on failure. */
 void native_init(void);
 
+/* Prepares the segments of 32-bit cases; false if this kernel does not let user programs have any. */
+bool native_init_legacy(void);
+
 /* Does the host have what the cases need: AVX2, BMI, FSGSBASE? */
 bool native_supported(void);
 

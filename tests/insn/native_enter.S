@@ -10,12 +10,15 @@
 #define F_HOST_GS (FRAME + 176)
 #define F_VECTORS (FRAME + 192)
 
+#define F_FAR     (FRAME + 184)
+#define LEGACY_FS 0x07
+#define LEGACY_GS 0x0f
+#define FLAT_DATA 0x2b
+
 	.intel_syntax noprefix
 	.text
 
-	.globl native_enter
-	.type native_enter, @function
-native_enter:
+	.macro SAVE_HOST
 	push rbx
 	push rbp
 	push r12
@@ -30,10 +33,9 @@ native_enter:
 	mov eax, 7
 	xor edx, edx
 	xrstor [F_VECTORS]
-	mov rax, [F_FS]
-	wrfsbase rax
-	mov rax, [F_GS]
-	wrgsbase rax
+	.endm
+
+	.macro LOAD_CASE
 	push [F_FLAGS]
 	popfq
 	mov rax, [F_GPR(0)]
@@ -52,10 +54,36 @@ native_enter:
 	mov r13, [F_GPR(13)]
 	mov r14, [F_GPR(14)]
 	mov r15, [F_GPR(15)]
+	.endm
+
+	.globl native_enter
+	.type native_enter, @function
+native_enter:
+	SAVE_HOST
+	mov rax, [F_FS]
+	wrfsbase rax
+	mov rax, [F_GS]
+	wrgsbase rax
+	LOAD_CASE
 	.att_syntax /* clang takes `jmp [address]` for a direct jump */
 	jmp *F_RIP
 	.intel_syntax noprefix
 	.size native_enter, . - native_enter
+
+	.globl native_enter_legacy
+	.type native_enter_legacy, @function
+native_enter_legacy:
+	SAVE_HOST
+	mov eax, FLAT_DATA
+	mov ds, eax
+	mov es, eax
+	mov eax, LEGACY_FS
+	mov fs, eax
+	mov eax, LEGACY_GS
+	mov gs, eax
+	LOAD_CASE
+	jmp fword ptr [F_FAR]
+	.size native_enter_legacy, . - native_enter_legacy
 
 /* From the signal handler, which has put FS and GS back and was entered with fresh vector state. */
 	.globl native_leave

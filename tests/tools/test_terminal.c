@@ -231,10 +231,10 @@ static void test_stuck_reader_does_not_outlive_a_stop(void **state)
 	open_pipes(&f);
 	create(&f, NULL, 0);
 	fill_pipe(&f);
-	kill(getpid(), SIGTERM);
+	kill(getpid(), SIGHUP);
 	put(&f, "text\n");
 	assert_true(f.vm->stop_requested);
-	assert_int_equal(terminal_stop_signal(f.terminal), SIGTERM);
+	assert_int_equal(terminal_stop_signal(f.terminal), SIGHUP);
 	finish(&f);
 }
 
@@ -465,7 +465,7 @@ static void test_tty_raw_mode(void **state)
 
 static void test_signals_stop_the_run(void **state)
 {
-	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+	static const int numbers[] = {SIGINT, SIGHUP};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
@@ -482,9 +482,29 @@ static void test_signals_stop_the_run(void **state)
 	}
 }
 
+/* The first one presses the power button, which is looked at in the loop; the second one ends the run. */
+static void test_sigterm(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_pipes(&f);
+	create(&f, NULL, 0);
+	kill(getpid(), SIGTERM);
+	for (int i = 0; i < 5000 && !f.vm->power_button; i++)
+		usleep(1000);
+	assert_true(f.vm->power_button);
+	assert_false(f.vm->stop_requested);
+	kill(getpid(), SIGTERM);
+	assert_true(wait_stop_requested(&f));
+	assert_int_equal(terminal_stop_signal(f.terminal), SIGTERM);
+	finish(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sigterm),
 		cmocka_unit_test(test_output_is_written_by_lines),
 		cmocka_unit_test(test_output_without_line_ends),
 		cmocka_unit_test(test_slow_reader_gets_everything),

@@ -48,7 +48,8 @@
 #define ABSENT_DS     0x4b
 #define TSS_SELECTOR  0x50 /* 16 bytes */
 #define READONLY_DS   0x63
-#define GDT_END       0x68
+#define KERNEL_CS32   0x68
+#define GDT_END       0x70
 
 #define KERNEL_FLAGS (FLAG_FIXED | FLAG_IF)
 
@@ -93,6 +94,7 @@ static inline void build_tables(void)
 		[ABSENT_DS / 8] = 0x00cf73000000ffff,
 		[TSS_SELECTOR / 8] = 0x0000890000000fff | (TSS & 0xffffff) << 16,
 		[READONLY_DS / 8] = 0x00cff1000000ffff,
+		[KERNEL_CS32 / 8] = 0x00cf9b000000ffff,
 	};
 	u64 *pml4 = ram_u64(PAGE_TABLES), *pdpt = pml4 + 512, *directory = pdpt + 512;
 

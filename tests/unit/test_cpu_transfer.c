@@ -41,8 +41,13 @@ static void test_syscall_checks(void **state)
 	ASSERT_FAULT_CODE(EXECUTE(SYSRETQ), VEC_GP, 0);
 	assert_int_equal(cpu->cpl, 0);
 	cpu->gpr[RCX] = USER_CODE;
-	assert_int_equal(EXECUTE(0x0f, 0x07), EXEC_STOP); /* to 32-bit code */
-	assert_int_equal(vm->exit, EXIT_ERROR);
+	cpu->star = (u64)(USER_CS32 | 3) << 48;
+	cpu->gpr[RCX] = 0x100000000 + USER_CODE;
+	assert_int_equal(EXECUTE(0x0f, 0x07), EXEC_JUMP); /* to 32-bit code */
+	assert_int_equal(cpu->rip, USER_CODE);
+	assert_int_equal(cpu->seg[SEG_CS].selector, USER_CS32);
+	assert_int_equal(cpu->seg[SEG_CS].attr, 0xc0fb);
+	assert_true(vcpu_legacy(cpu));
 	set_mode(3);
 	ASSERT_FAULT_CODE(EXECUTE(SYSRETQ), VEC_GP, 0);
 	cpu->efer &= ~EFER_SCE;
@@ -160,8 +165,16 @@ static void test_iret_checks(void **state)
 		assert_int_equal(cpu->cpl, 0);
 		assert_false(cpu->arith & FLAG_ZF);
 	}
-	push_frame(USER_CODE, USER_CS32, 0, USER_STACK, USER_DS);
+	/* 32-bit code is user code */
+	push_frame(0x100000000 + USER_CODE, USER_CS32, 0, USER_STACK, USER_DS);
+	assert_int_equal(EXECUTE(IRETQ), EXEC_JUMP);
+	assert_int_equal(cpu->rip, USER_CODE);
+	assert_true(vcpu_legacy(cpu));
+	set_mode(0);
+	push_frame(KERNEL_CODE, KERNEL_CS32, 0, KERNEL_STACK, KERNEL_DS);
 	assert_int_equal(EXECUTE(IRETQ), EXEC_STOP);
+	assert_int_equal(vm->exit, EXIT_ERROR);
+	assert_false(vcpu_legacy(cpu));
 	cpu->rflags |= FLAG_NT;
 	ASSERT_FAULT_CODE(EXECUTE(IRETQ), VEC_GP, 0);
 	cpu->rflags &= ~FLAG_NT;

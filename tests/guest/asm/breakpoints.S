@@ -272,6 +272,31 @@ test_main:
 	EXPECT(VEC_PF, 2)
 	NONE
 
+	/* --- a load of SS is told of after the next instruction, even in the kernel that it enters, unless that faults */
+	mov word ptr [data + 8], KERNEL_SS
+	ENABLE L(1)+RW(1,ON_ACCESS)+LEN(1,LEN_2)
+	mov ss, [rbx + 8]
+	nop
+1:	nop
+	MET(1, 1b, 2)
+	ENABLE L(1)+RW(1,ON_ACCESS)+LEN(1,LEN_2)
+	FAULT
+	mov ss, [rbx + 8]
+	int VEC_DONE
+	EXPECT(VEC_DONE, ANY)
+	MET(1, stubs+VEC_DONE*16, 2)
+	ENABLE L(1)+RW(1,ON_ACCESS)+LEN(1,LEN_2)
+	FAULT
+	mov ss, [rbx + 8]
+	ud2
+	EXPECT(VEC_UD, ANY)
+	NONE
+	BREAK 0, 1f
+	ENABLE L(0)+L(1)+RW(1,ON_ACCESS)+LEN(1,LEN_2)
+	mov ss, [rbx + 8]
+1:	nop
+	MET(1, 1b, 1)
+
 	/* --- together with single-stepping: one exception, both causes */
 	mov rax, offset data + 8
 	ENABLE L(1)+RW(1,ON_WRITE)+LEN(1,LEN_4)

@@ -1,20 +1,25 @@
 #!/bin/sh
 # Runs a small guest on every engine, and from caches that were made from a recorded run of it:
-#   run-guest.sh AVANT GUEST STATUS [SECONDS]
-# STATUS is the exit status that it must end with (43: it passed), SECONDS the time limit of each run (default 20).
+#   run-guest.sh AVANT GUEST STATUS [SECONDS [OPTION...]]
+# STATUS is the exit status that it must end with (43: it passed), SECONDS the time limit of each run (default 20), OPTION
+# what each run gets besides; "@DISK@" in it is a file of 64 KiB.
 set -u
 
 avant=$1 guest=$2 want=$3 seconds=${4:-20}
+shift $(($# > 4 ? 4 : $#))
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
+truncate -s 64K "$work/disk"
+extra=$(printf '%s ' "$@" | sed "s|@DISK@|$work/disk|g")
 
 # run OPTION...
 run() {
 	status=0
 	# the outer limit is for a VMM that does not obey its own
+	# shellcheck disable=SC2086 # options are words
 	timeout -s KILL $((${seconds%.*} + 15)) "$avant" run --kernel "$guest" --memory 64M --debug-exit \
-		--timeout "$seconds" "$@" </dev/null >"$work/output" 2>&1 || status=$?
+		--timeout "$seconds" $extra "$@" </dev/null >"$work/output" 2>&1 || status=$?
 	[ "$status" = "$want" ] && return
 	echo "$(basename "$guest") with $*: status $status, not $want"
 	tail -n 5 "$work/output"

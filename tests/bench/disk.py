@@ -1,0 +1,291 @@
+#!/usr/bin/env python3
+"""Measures a Debian disk under Avant (without and with a cache) and under QEMU's TCG, by turns, and prints the table.
+
+The image is one of `tools/mkimage.sh` (see --packages); nothing is written to it. Each round launches every engine once, in
+turn, and takes all rows in that launch; the table has the medians of the rounds and their ratios."""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(TOP, "tests", "guest"))
+from session import GuestError, Session  # noqa: E402
+
+TCG, LIVE, AOT = "TCG", "Avant live", "Avant aot"
+PACKAGES = "bash,perl,python3,git,gcc,make,libc6-dev,fio,iperf3,openssl,lua5.4"
+# What runs first in a fresh guest, so that nothing of it is in any memory.
+FIRST_RUNS = {
+    "first bash -c :": "bash -c :",
+    "first perl -e 1": "perl -e 1",
+    "first git --version": "git --version",
+    "first python3 -c 'import json,re'": "python3 -c 'import json,re'",
+}
+FIO = "fio --name=row --filename=/dev/vdb --output-format=json --time_based --runtime={seconds} --ioengine=libaio --size=100% "
+# name: arguments; the value is I/O operations or bytes per second
+FIO_ROWS = {
+    "fio 4k random read, O_DIRECT": "--rw=randread --bs=4k --iodepth=16 --direct=1",
+    "fio 4k random read": "--rw=randread --bs=4k --iodepth=1 --direct=0 --invalidate=1",
+    "fio 4k random write, O_DIRECT": "--rw=randwrite --bs=4k --iodepth=16 --direct=1",
+    "fio 4k random write": "--rw=randwrite --bs=4k --iodepth=1 --direct=0",
+    "fio 1M sequential read, O_DIRECT": "--rw=read --bs=1M --iodepth=4 --direct=1",
+    "fio 1M sequential read": "--rw=read --bs=1M --iodepth=1 --direct=0 --invalidate=1",
+    "fio 1M sequential write, O_DIRECT": "--rw=write --bs=1M --iodepth=4 --direct=1",
+    "fio 1M sequential write": "--rw=write --bs=1M --iodepth=1 --direct=0",
+}
+SOURCE_FILES, SOURCE_FUNCTIONS = 40, 120  # of the C project that is generated: about 30,000 lines
+PYTHON_TESTS = "test_json test_re test_struct test_dict test_list test_heapq test_zlib test_hashlib test_bisect test_textwrap"
+
+
+def free_port():
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def write_project(folder):
+    """A C project with a Makefile and a test, the same on every run."""
+    os.makedirs(folder)
+    draw = random.Random(4)
+    for number in range(SOURCE_FILES):
+        with open(os.path.join(folder, f"part{number}.c"), "w") as out:
+            out.write('#include <stdint.h>\n#include <string.h>\n#include <stdio.h>\n\n')
+            for function in range(SOURCE_FUNCTIONS):
+                a, b = draw.randrange(1, 1 << 31) | 1, draw.randrange(3, 60)
+                out.write(f"static uint64_t step{function}(uint64_t x)\n{{\n\tuint64_t table[{b}];\n\n"
+                          f"\tfor (int i = 0; i < {b}; i++)\n\t\ttable[i] = x * {a}u + (uint64_t)i;\n"
+                          f"\tswitch (x % 4) {{\n\tcase 0:\n\t\tx ^= table[x % {b}];\n\t\tbreak;\n"
+                          f"\tcase 1:\n\t\tx += table[(x >> 7) % {b}];\n\t\tbreak;\n"
+                          f"\tdefault:\n\t\tx -= table[(x >> 3) % {b}];\n\t}}\n\treturn x;\n}}\n\n")
+            out.write(f"uint64_t part{number}(uint64_t x);\nuint64_t part{number}(uint64_t x)\n{{\n")
+            for function in range(SOURCE_FUNCTIONS):
+                out.write(f"\tx = step{function}(x);\n")
+            out.write("\treturn x;\n}\n")
+    with open(os.path.join(folder, "main.c"), "w") as out:
+        out.write("#include <stdint.h>\n#include <stdio.h>\n\n")
+        for number in range(SOURCE_FILES):
+            out.write(f"uint64_t part{number}(uint64_t x);\n")
+        out.write("\nint main(void)\n{\n\tuint64_t x = 1;\n\n\tfor (int i = 0; i < 2000; i++) {\n")
+        for number in range(SOURCE_FILES):
+            out.write(f"\t\tx = part{number}(x);\n")
+        out.write('\t}\n\tprintf("%016llx\\n", (unsigned long long)x);\n\treturn 0;\n}\n')
+    with open(os.path.join(folder, "Makefile"), "w") as out:
+        objects = " ".join(["main.o", *(f"part{number}.o" for number in range(SOURCE_FILES))])
+        out.write(f"CFLAGS = -O1\nproject: {objects}\n\t$(CC) -o $@ $^\ntest: project\n\t./project\n")
+
+
+class Work:
+    """Files that all launches use, made once."""
+
+    def __init__(self, options, folder):
+        self.folder = folder
+        self.key = os.path.join(folder, "key")
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
+        self.share = os.path.join(folder, "share")
+        os.makedirs(os.path.join(self.share, "tree"))
+        write_project(os.path.join(self.share, "project"))
+        with open(os.path.join(self.share, "big"), "wb") as out:
+            out.write(random.Random(5).randbytes(options.megabytes << 20))
+        for number in range(500):
+            with open(os.path.join(self.share, "tree", f"file{number}"), "wb") as out:
+                out.write(random.Random(number).randbytes(4000))
+        self.cache = options.cache
+        self.data = os.path.join(folder, "data.img")
+
+    def fresh_data(self):
+        """The second disk, for fio: allocated, so that reads are reads."""
+        with open(self.data, "wb") as out:
+            block = random.Random(6).randbytes(1 << 20)
+            for _ in range(256):
+                out.write(block)
+
+
+def avant_command(options, work, port, cache):
+    command = [options.avant, "run", "--image", options.image, "--snapshot", "--memory", options.memory, "--disk", work.data,
+               "--net", f"user,hostfwd=tcp:127.0.0.1:{port}-:22", "--share", f"{work.share},tag=work"]
+    if cache:
+        command += ["--cache", cache]
+    return command
+
+
+def tcg_command(options, work, port):
+    """The kernel, initramfs and command line that Avant finds in the image: QEMU is spared BIOS and boot loader."""
+    def part(name):
+        return os.path.join(work.folder, name)
+    if not os.path.exists(part("vmlinuz")):
+        info = json.loads(subprocess.run([options.avant, "image", "info", "--json", options.image], check=True,
+                                         stdout=subprocess.PIPE).stdout)
+        entry = info["boot"]
+        for field, name in (("kernel", "vmlinuz"), ("initrd", "initrd")):
+            with open(part(name), "wb") as out:
+                subprocess.run([options.avant, "image", "cat", options.image, entry[field]], check=True, stdout=out)
+        with open(part("append"), "w") as out:
+            out.write(entry["append"])
+    append = open(part("append")).read()
+    return [options.qemu, "-accel", "tcg,thread=single", "-M", "q35", "-cpu", "max,-la57", "-m", options.memory, "-nographic",
+            "-no-reboot", "-kernel", part("vmlinuz"), "-initrd", part("initrd"), "-append", append,
+            "-drive", f"file={options.image},format=raw,if=virtio,snapshot=on",
+            "-drive", f"file={work.data},format=raw,if=virtio",
+            "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-rng-pci",
+            "-virtfs", f"local,path={work.share},mount_tag=work,security_model=none"]
+
+
+class Rows:
+    """The rows of one launch: name → value; `better` says which direction is good."""
+
+    def __init__(self):
+        self.values, self.failures = {}, {}
+
+    def take(self, name, measure):
+        try:
+            self.values[name] = measure()
+        except (GuestError, subprocess.SubprocessError, ValueError, KeyError, OSError) as error:
+            self.failures[name] = str(error).splitlines()[0]
+
+
+def guest_seconds(guest, command, timeout=600):
+    output = guest.run(f"s=$(date +%s%N); {{ {command}\n}} >/tmp/out 2>&1 || {{ cat /tmp/out; exit 1; }}\n"
+                       "echo; echo $(($(date +%s%N) - s))", timeout).output
+    return int(output.split()[-1]) / 1e9
+
+
+def fio(guest, arguments, seconds):
+    output = guest.run(FIO.format(seconds=seconds) + arguments, 60 + 10 * seconds).output
+    job = json.loads(output[output.index("{"):])["jobs"][0]
+    side = job["read"] if "read" in arguments.split()[0] else job["write"]
+    return side["bw_bytes"] / 1e6
+
+
+def iperf(guest, reverse, seconds):
+    port = free_port()
+    server = subprocess.Popen(["iperf3", "-s", "-1", "-B", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL)
+    try:
+        time.sleep(0.3)
+        output = guest.run(f"iperf3 -J -c 10.0.2.2 -p {port} -t {seconds} {'-R' if reverse else ''}", 60 + seconds).output
+        return json.loads(output[output.index("{"):])["end"]["sum_received"]["bits_per_second"] / 1e6
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def scp(work, port, source, target):
+    options = ["-q", "-i", work.key, "-P", str(port), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+               "-o", "LogLevel=ERROR", "-o", "BatchMode=yes"]
+    began = time.monotonic()
+    subprocess.run(["scp", *options, source, target], check=True, timeout=600)
+    return time.monotonic() - began
+
+
+def measure(options, work, name, command, port, log):
+    rows = Rows()
+    work.fresh_data()
+    megabytes = options.megabytes
+    with Session(command, log) as guest:
+        rows.values["launch to login (s)"] = guest.login(options.patience)
+        guest.run("date +%s%N >/dev/null; systemctl is-system-running --wait", check=False)
+        for row, text in FIRST_RUNS.items():
+            rows.take(f"{row} (s)", lambda text=text: guest_seconds(guest, text))
+        if options.only == "login":
+            guest.power_off()
+            return rows
+        for row, arguments in FIO_ROWS.items():
+            rows.take(f"{row} (MB/s)", lambda arguments=arguments: fio(guest, arguments, options.seconds))
+        rows.take("iperf3 guest to host (Mbit/s)", lambda: iperf(guest, False, options.seconds))
+        rows.take("iperf3 host to guest (Mbit/s)", lambda: iperf(guest, True, options.seconds))
+        key = open(work.key + ".pub").read().strip()
+        guest.run(f"mkdir -p -m 700 /root/.ssh && echo '{key}' >/root/.ssh/authorized_keys")
+        rows.take("scp to the guest (MB/s)",
+                  lambda: megabytes / scp(work, port, os.path.join(work.share, "big"), "root@127.0.0.1:/tmp/big"))
+        rows.take("scp from the guest (MB/s)",
+                  lambda: megabytes / scp(work, port, "root@127.0.0.1:/tmp/big", os.path.join(work.folder, "back")))
+        guest.run("mkdir -p /mnt/work && mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288 work /mnt/work")
+        rows.take("9p read (MB/s)", lambda: megabytes / guest_seconds(guest, "cat /mnt/work/big >/dev/null"))
+        rows.take("9p tree of 500 files (s)", lambda: guest_seconds(guest, "cp -r /mnt/work/tree /tmp/tree"))
+        rows.take("9p write (MB/s)", lambda: megabytes / guest_seconds(guest, "cp /tmp/big /mnt/work/copy"))
+        guest.run("cp -r /mnt/work/project /root/project")
+        rows.take("make of 30,000 lines (s)", lambda: guest_seconds(guest, "make -s -C /root/project", 1800))
+        rows.take("its test (s)", lambda: guest_seconds(guest, "make -s -C /root/project test", 600))
+        rows.take("Python's tests (s)", lambda: guest_seconds(guest, f"python3 -m test -q {PYTHON_TESTS}", 3000))
+        guest.power_off()
+    return rows
+
+
+def median(values):
+    values = [value for value in values if value is not None]
+    return statistics.median(values) if values else None
+
+
+def show(value):
+    return "–" if value is None else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def print_table(runs, names):
+    rows = []
+    for launches in runs.values():
+        for launch in launches:
+            rows += [row for row in [*launch.values, *launch.failures] if row not in rows]
+    pairs = [(a, b) for a, b in ((TCG, LIVE), (TCG, AOT), (LIVE, AOT)) if a in names and b in names]
+    print("| row | " + " | ".join(names) + " | " + " | ".join(f"{b} faster than {a}" for a, b in pairs) + " |")
+    print("| --- |" + " ---: |" * (len(names) + len(pairs)))
+    for row in rows:
+        values = {name: median([launch.values.get(row) for launch in runs[name]]) for name in names}
+        rising = row.endswith("/s)")  # more is better
+        ratios = [None if not values[a] or not values[b] else values[b] / values[a] if rising else values[a] / values[b]
+                  for a, b in pairs]
+        print(f"| {row} | " + " | ".join(show(values[name]) for name in names) + " | "
+              + " | ".join("–" if ratio is None else f"{ratio:.2f}×" for ratio in ratios) + " |")
+    for name in names:
+        for number, launch in enumerate(runs[name]):
+            for row, why in launch.failures.items():
+                print(f"- {name}, round {number + 1}: no value for {row}: {why}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image", required=True, help="a raw image of tools/mkimage.sh")
+    parser.add_argument("--cache", help="of avant translate --image; without it that engine is left out")
+    parser.add_argument("--avant", default=os.path.join(TOP, "build", "avant"))
+    parser.add_argument("--qemu", default=shutil.which("qemu-system-x86_64"))
+    parser.add_argument("--memory", default="1G")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["login"], help="launches and first runs of programs alone")
+    parser.add_argument("--engines", default="tcg,live,aot", help="which of tcg, live, aot (default: all)")
+    parser.add_argument("--seconds", type=int, default=5, help="length of a throughput row")
+    parser.add_argument("--megabytes", type=int, default=100, help="size of the file that is copied")
+    parser.add_argument("--patience", type=int, default=600, help="seconds until a launch counts as hung")
+    parser.add_argument("--logs", help="folder for what the guests print")
+    parser.add_argument("--packages", action="store_true", help="print what mkimage.sh --include needs, and leave")
+    options = parser.parse_args()
+    if options.packages:
+        print(PACKAGES)
+        return 0
+    wanted = options.engines.split(",")
+    names = [name for name, key in ((TCG, "tcg"), (LIVE, "live"), (AOT, "aot"))
+             if key in wanted and (key != "aot" or options.cache) and (key != "tcg" or options.qemu)]
+    runs = {name: [] for name in names}
+    with tempfile.TemporaryDirectory(prefix="avant-bench-", dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
+        work = Work(options, folder)
+        for number in range(options.rounds):
+            for name in names:
+                port = free_port()
+                command = tcg_command(options, work, port) if name == TCG else \
+                    avant_command(options, work, port, options.cache if name == AOT else None)
+                log = os.path.join(options.logs, f"{name.replace(' ', '-')}-{number}.log") if options.logs else None
+                print(f"round {number + 1}: {name}", file=sys.stderr)
+                runs[name].append(measure(options, work, name, command, port, log))
+    print_table(runs, names)
+    return 1 if any(launch.failures for launches in runs.values() for launch in launches) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
