@@ -174,7 +174,8 @@ int vm_write_recording(struct vm *vm, int fd, struct err *err)
 {
 	struct recorder *recorder = vm->live->recorder;
 
-	recorder_harvest(recorder, vm->live);
+	recorder_harvest(recorder, false);
+	recorder_harvest(recorder, true);
 	return recorder_write(recorder, vm->live, fd, vm->config.record_path, err);
 }
 

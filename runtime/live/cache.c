@@ -1,9 +1,9 @@
 /* Memory of the code cache, its tables, and the life of units that needs more than general registers. */
 #include "live/aot.h"
+#include "live/clone.h"
 #include "live/guest_bytes.h"
 #include "live/live.h"
 #include "live/record.h"
-#include "live/scan_cache.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -48,7 +48,7 @@ void live_stub_fill_write32(void);
 static int carve_tables(struct live *live, struct err *err)
 {
 	struct store *store = &live->store;
-	u64 size = store->size;
+	u64 size = live->code_size - live->code_size / 4; /* clones keep the rest */
 
 	/* bound units of caches take records, too, however small the code cache is */
 	store->unit_max = (u32)(size / 160) + AOT_UNITS_MAX;
@@ -60,11 +60,13 @@ static int carve_tables(struct live *live, struct err *err)
 	store->counter_max = store->recording ? (u32)(size / 64) : 0;
 	store->target_max = TARGET_SIZE;
 	store->bound_first = store->unit_max;
+	live->form_insn_max = (u32)(live->code_size / 320);
+	live->form_counter_max = store->recording ? (u32)(live->code_size / 64) : 0;
 	struct {
 		void **table;
 		u64 bytes;
 	} tables[] = {
-		{(void **)&store->units, store->unit_max * sizeof(struct unit)},
+		{(void **)&store->units, (store->unit_max + clones_unit_max(live->code_size)) * sizeof(struct unit)},
 		{(void **)&store->pcs, store->pc_max * sizeof(struct pc_entry)},
 		{(void **)&store->entries, store->entry_max * sizeof(struct entry)},
 		{(void **)&store->counters, store->counter_max * sizeof(u64)},
@@ -75,14 +77,16 @@ static int carve_tables(struct live *live, struct err *err)
 		{(void **)&store->target_hash, sizeof(u32) << TARGET_HASH_BITS},
 		{(void **)&live->hash, sizeof(u32) << ENTRY_HASH_BITS},
 		{(void **)&live->frame_head, live->frame_count * sizeof(u32)},
-		{(void **)&live->frame_dropped, live->frame_count},
+		{(void **)&live->frame_drops, live->frame_count * sizeof(u32)},
+		{(void **)&live->form_insns, live->form_insn_max * sizeof(struct insn)},
+		{(void **)&live->form_counters, live->form_counter_max * sizeof(u64)},
 	};
 	u64 total = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++)
 		total += align_up(tables[i].bytes, PAGE_SIZE);
 	if (total > LIVE_META_MAX)
-		return err_set(err, "a code cache of %llu MiB is too large", (unsigned long long)size >> 20);
+		return err_set(err, "a code cache of %llu MiB is too large", (unsigned long long)live->code_size >> 20);
 	u8 *at = mmap((void *)LIVE_META_ADDRESS, total, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 
@@ -104,18 +108,18 @@ static int carve_tables(struct live *live, struct err *err)
 static int map_code(struct live *live, struct err *err)
 {
 	live->store.code_rw =
-		mmap(NULL, live->store.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		mmap(NULL, live->code_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (live->store.code_rw == MAP_FAILED)
 		return err_set(err, "cannot create the code cache: %s", strerror(errno));
-	u8 *at = mmap((void *)LIVE_CODE_ADDRESS, live->store.size, PROT_NONE,
+	u8 *at = mmap((void *)LIVE_CODE_ADDRESS, live->code_size, PROT_NONE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 
 	if (at == MAP_FAILED)
 		return err_set(err, "cannot map the code cache at %#lx: %s", LIVE_CODE_ADDRESS, strerror(errno));
 	live->store.code = at;
 	/* an old size of 0 duplicates a shared mapping (mremap(2)) */
-	if (mremap(live->store.code_rw, 0, live->store.size, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED ||
-	    mprotect(at, live->store.size, PROT_READ | PROT_EXEC) < 0)
+	if (mremap(live->store.code_rw, 0, live->code_size, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED ||
+	    mprotect(at, live->code_size, PROT_READ | PROT_EXEC) < 0)
 		return err_set(err, "cannot map the code cache twice: %s", strerror(errno));
 	return 0;
 }
@@ -179,8 +183,7 @@ struct live *live_create(struct vm *vm, struct err *err)
 		return NULL;
 	}
 	live->vm = vm;
-	live->scans = scan_cache_create();
-	live->store.size = vm->config.code_cache_size;
+	live->code_size = vm->config.code_cache_size;
 	live->frame_count = vm->ram.size >> PAGE_SHIFT;
 	live->store.bmi2 = __builtin_cpu_supports("bmi2");
 	live->store.counted = vm->clock.source == CLOCK_SOURCE_INSTRUCTIONS || vm->config.count;
@@ -196,7 +199,8 @@ struct live *live_create(struct vm *vm, struct err *err)
 			return NULL;
 		}
 	}
-	if (carve_tables(live, err) < 0 || map_code(live, err) < 0 || map_predictions(err) < 0) {
+	if (carve_tables(live, err) < 0 || clones_create(live, err) < 0 || map_code(live, err) < 0 ||
+	    map_predictions(err) < 0) {
 		live_destroy(live);
 		return NULL;
 	}
@@ -211,16 +215,16 @@ void live_destroy(struct live *live)
 	if (!live)
 		return;
 	if (live->store.code_rw != MAP_FAILED)
-		munmap(live->store.code_rw, live->store.size);
+		munmap(live->store.code_rw, live->code_size);
 	if (live->store.code != MAP_FAILED)
-		munmap(live->store.code, live->store.size);
+		munmap(live->store.code, live->code_size);
+	clones_destroy(live);
 	if (live->meta_size)
 		munmap((void *)LIVE_META_ADDRESS, live->meta_size);
 	munmap((void *)PREDICTION_ADDRESS, 2 * PREDICTION_SIZE);
 	for (unsigned i = 0; i < live->aot_count; i++)
 		aot_close(live->aot[i]);
 	recorder_destroy(live->recorder);
-	scan_cache_destroy(live->scans);
 	translation_destroy(live->translation);
 	free(live);
 }
@@ -245,8 +249,8 @@ void live_flush(struct live *live)
 	aot_unbind_all(live);
 	live->store.bound_first = live->store.unit_max;
 	if (live->recorder)
-		recorder_harvest(live->recorder, live);
-	live->dropped_code = true;
+		recorder_harvest(live->recorder, false);
+	clones_flush(live);
 	memset(live->hash, 0, sizeof(u32) << ENTRY_HASH_BITS);
 	memset(live->store.target_hash, 0, sizeof(u32) << TARGET_HASH_BITS);
 	live->store.target_count = 1;
@@ -259,8 +263,6 @@ void live_flush(struct live *live)
 	e.at = live->store.code_rw + CACHE_STALE_LANDING;
 	emit_store(&e, ADDRESS_ABS(&vm->vcpu->rip), HOST_R10);
 	emit_jmp_mem(&e, ADDRESS_ABS(&vm->vcpu->stub[STUB_JUMP_MISS]));
-	mmu_clear_jumps(vm->vcpu);
-	live_reset_predictions(vm->vcpu, true);
 	live_reset_predictions(vm->vcpu, false);
 	vm->stats.cache_flushes++;
 }
@@ -305,15 +307,8 @@ static bool scan_here(struct vcpu *v, struct scan *scan, u64 gpa, u32 mode, u64 
 	*next = NO_FRAME;
 	if (!bytes)
 		return false;
-	bool noted = (mode & (MODE_USER | MODE_CAREFUL)) == MODE_USER;
-
-	if (noted && scan_cache_find(live->scans, scan, v->rip, bytes, in_page, &options))
+	if (scan_unit(scan, v->rip, bytes, in_page, in_page, &options) == 0)
 		return true;
-	if (scan_unit(scan, v->rip, bytes, in_page, in_page, &options) == 0) {
-		if (noted)
-			scan_cache_note(live->scans, scan, bytes, &options);
-		return true;
-	}
 	if (mmu_fetch(v, v->rip + in_page, next) != EXEC_OK) {
 		*fault = true;
 		return false;
@@ -349,13 +344,39 @@ static void bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 first)
 	aot_link_page(live, numbers, count);
 }
 
+static u64 frame_number(const struct live *live, u64 gpa)
+{
+	const struct ram *ram = &live->vm->ram;
+
+	return (u64)(ram_at(ram, gpa) - ram->host) >> PAGE_SHIFT;
+}
+
 /* No translation has been made from the frame at gpa, which is RAM, so far. */
 static bool is_fresh(const struct live *live, u64 gpa)
 {
-	const struct ram *ram = &live->vm->ram;
-	u64 frame = (u64)(ram_at(ram, gpa) - ram->host) >> PAGE_SHIFT;
+	u64 frame = frame_number(live, gpa);
 
-	return !live->frame_head[frame] && !live->frame_dropped[frame];
+	return !live->frame_head[frame] && !live->frame_drops[frame];
+}
+
+/* Code that is rewritten all the time is not worth templates. */
+#define DROPS_MAX 8
+
+static bool may_clone(const struct vcpu *v, u64 gpa, u32 mode)
+{
+	const struct live *live = v->vm->live;
+
+	return clones_serve(v->rip, mode) && ram_at(&v->vm->ram, gpa) && !live->lift &&
+	       live_frame_drops(live, frame_number(live, gpa)) <= DROPS_MAX;
+}
+
+static u32 clone_here(struct vcpu *v, u64 gpa, u32 mode)
+{
+	u64 start = host_ns(CLOCK_MONOTONIC);
+	u32 number = clones_make(v, gpa, mode);
+
+	v->vm->stats.clone_ns += host_ns(CLOCK_MONOTONIC) - start;
+	return number;
 }
 
 /* A unit of a cache, if one of them has it. */
@@ -405,6 +426,8 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 		return UNIT_NONE;
 	u32 number = translate_once(live, mode);
 
+	while (number == UNIT_NONE && clones_yield(live))
+		number = translate_once(live, mode);
 	if (number == UNIT_NONE) {
 		live_flush(live);
 		number = translate_once(live, mode);
@@ -424,7 +447,8 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 	if (live->recorder) {
 		u8 joined[GUEST_BYTES_MAX];
 
-		recorder_add(live->recorder, unit, guest_bytes(v, gpa, unit->guest_bytes, joined, &next));
+		recorder_add(live->recorder, unit, live->store.counters + unit->counters,
+			     guest_bytes(v, gpa, unit->guest_bytes, joined, &next), false);
 	}
 	return number;
 }
@@ -437,75 +461,143 @@ static u32 make_unit(struct vcpu *v, u64 gpa, bool careful, bool *fault)
 	vcpu_fpu_put(v);
 	if (v->vm->live->aot_count)
 		number = bind_here(v, gpa, mode);
+	if (number == UNIT_NONE && may_clone(v, gpa, mode))
+		number = clone_here(v, gpa, mode);
 	return number != UNIT_NONE ? number : translate_here(v, gpa, mode, fault);
 }
 
-static void *translate_and_look_up(struct vcpu *v, bool careful, bool *fault)
+static void *translate_and_look_up(struct vcpu *v, bool careful, const struct missed *missed, bool *fault)
 {
 	u64 gpa;
 
 	*fault = mmu_fetch(v, v->rip, &gpa) != EXEC_OK;
 	if (*fault)
 		return NULL;
+	u64 clone_flushes = v->vm->stats.clone_flushes; /* they give numbers of targets other meanings */
 	u32 number = make_unit(v, gpa, careful, fault);
 
 	if (number == UNIT_NONE)
 		return NULL;
+	if (missed->target && v->vm->stats.clone_flushes == clone_flushes)
+		live_note_target(v, missed->target, number, missed->saved);
 	return careful ? v->vm->live->store.code + v->vm->live->store.units[number].code : live_note_unit(v, number);
 }
 
 void *live_find(struct vcpu *v, bool *fault)
 {
-	void *code = live_lookup(v);
+	struct live *live = v->vm->live;
+	struct missed missed = live->missed;
+	void *code = NULL;
 
+	live->missed.yes = false;
+	if (!missed.yes || missed.pc != v->rip) {
+		missed = (struct missed){0};
+		code = live_lookup(v);
+	}
 	*fault = false;
-	return code ? code : translate_and_look_up(v, false, fault);
+	return code ? code : translate_and_look_up(v, false, &missed, fault);
 }
 
 void *live_find_careful(struct vcpu *v, bool *fault)
 {
+	const struct missed none = {0};
 	void *code = live_lookup_careful(v);
 
 	*fault = false;
-	return code ? code : translate_and_look_up(v, true, fault);
+	return code ? code : translate_and_look_up(v, true, &none, fault);
+}
+
+/* Where small pieces of code go that belong to a unit: they must last as long as it does. */
+static bool begin_piece(struct live *live, u32 owner, struct emitter *e)
+{
+	struct store *store = &live->store;
+
+	if (is_clone(live, owner))
+		return clones_begin_piece(live, e);
+	*e = (struct emitter){store->code_rw, store->code_rw + store->used, store->code_rw + store->size, false};
+	return true;
+}
+
+static void end_piece(struct live *live, u32 owner, const struct emitter *e)
+{
+	if (is_clone(live, owner))
+		clones_end_piece(live, e);
+	else
+		live->store.used = align_up(store_offset(&live->store, e->at), 16);
 }
 
 /*
- * The target reaches into the next page, whose mapping may change: a jump straight there would miss that. A piece of
- * code that goes through the jump table; its offset, or 0 if there is no room.
+ * A jump to the target straight from this unit is not possible: it reaches into the next page, whose mapping may
+ * change, or it may go before the unit does. A piece of code that goes through the jump table; its offset, or 0 if
+ * there is no room.
  */
-static u32 emit_table_jump(struct live *live, u64 target, bool saved)
+static u32 emit_table_jump(struct live *live, u32 owner, u64 target, bool saved)
 {
-	struct store *store = &live->store;
 	struct translation *t = live->translation;
 
 	t->v = live->vm->vcpu;
-	t->store = store;
-	t->e = (struct emitter){store->code_rw, store->code_rw + store->used, store->code_rw + store->size, false};
-	u32 at = (u32)store->used;
+	t->store = &live->store;
+	if (!begin_piece(live, owner, &t->e))
+		return 0;
+	u32 at = store_offset(&live->store, t->e.at);
 
 	t->flags_saved = saved;
 	translate_need_flags(t, R9);
 	translate_goto_far(t, target, false);
 	if (t->e.overflow)
 		return 0;
-	store->used = align_up(store_offset(store, t->e.at), 16);
+	end_piece(live, owner, &t->e);
 	return at;
+}
+
+static bool is_clone_link(u32 number)
+{
+	return number >= CLONE_FIRST_LINK && number < AOT_FIRST_LINK;
 }
 
 static struct link link_at(const struct live *live, u32 number)
 {
-	return number >= AOT_FIRST_LINK ? aot_link(live, number) : live->store.links[number];
+	if (number >= AOT_FIRST_LINK)
+		return aot_link(live, number);
+	return is_clone_link(number) ? clone_link(live, number) : live->store.links[number];
 }
 
-static void complete_link(struct live *live, u32 number, u32 code)
+static void complete_link(struct live *live, u32 number, const struct link *link, u32 code)
 {
 	struct store *store = &live->store;
 
 	if (number >= AOT_FIRST_LINK)
 		aot_set_link(live, number, (u64)(uintptr_t)store->code + code);
 	else
-		emit_patch(store->code_rw + store->links[number].patch, store->code_rw + code);
+		emit_patch(store->code_rw + link->patch, store->code_rw + code);
+}
+
+/* The unit at v->rip that a jump from a unit of its page leads to. */
+static u32 linked_unit(struct vcpu *v, u32 from)
+{
+	const struct live *live = v->vm->live;
+	u64 gpa;
+
+	/* what is older will be gone earlier; it is made again */
+	if (is_clone(live, from) && mmu_fetch(v, v->rip, &gpa) == EXEC_OK) {
+		u32 to = clones_find(v, gpa, true, vcpu_mode(v), clone_age(live, from)).unit;
+
+		if (to != UNIT_NONE)
+			return to;
+	} else {
+		return live_lookup_unit(v);
+	}
+	return UNIT_NONE;
+}
+
+/* May a jump lead straight from one to the other, both units of one page and mode? */
+static bool may_link(const struct live *live, u32 from, u32 to)
+{
+	if (live->store.units[to].gpa_next != NO_FRAME)
+		return false;
+	if (!is_clone(live, to))
+		return true;
+	return is_clone(live, from) && clone_age(live, to) >= clone_age(live, from);
 }
 
 void live_take_link(struct vcpu *v, u32 number)
@@ -516,7 +608,7 @@ void live_take_link(struct vcpu *v, u32 number)
 	bool fault;
 
 	v->rip = link.target;
-	u32 to = live_lookup_unit(v);
+	u32 to = linked_unit(v, link.unit);
 
 	if (to == UNIT_NONE && mmu_fetch(v, v->rip, &gpa) == EXEC_OK)
 		to = make_unit(v, gpa, false, &fault);
@@ -526,10 +618,12 @@ void live_take_link(struct vcpu *v, u32 number)
 
 	if (from->dropped || PAGE_BASE(unit->gpa) != PAGE_BASE(from->gpa) || unit->mode != (from->mode & ~MODE_CAREFUL))
 		return;
-	u32 code = unit->gpa_next != NO_FRAME ? emit_table_jump(live, link.target, link.saved)
-		   : link.saved               ? unit->saved
-					      : unit->body;
+	if (is_clone_link(number))
+		clone_note_link(live, number, to);
+	u32 code = !may_link(live, link.unit, to) ? emit_table_jump(live, link.unit, link.target, link.saved)
+		   : link.saved                   ? unit->saved
+						  : unit->body;
 
 	if (code)
-		complete_link(live, number, code);
+		complete_link(live, number, &link, code);
 }

@@ -6,6 +6,7 @@
 #include "cpu/observe.h"
 #include "interp/interp.h"
 #include "live/aot.h"
+#include "live/clone.h"
 #include "live/live.h"
 #include "live/offsets.h"
 #include "mem/mem.h"
@@ -229,9 +230,12 @@ void *live_call_window_miss(struct vcpu *v, u64 gva, u64 info, void *back)
 	    mmu_fill(v, gva, length, info & 0x8000 ? ACCESS_WRITE : ACCESS_READ, &host) == EXEC_OK && host)
 		return back;
 	v->vm->stats.exits_window++;
-	locate(v, back);
-	void *code = live_lookup_careful(v);
+	void *code = v->vm->live->store.counted ? NULL : live_recall_careful(v, back);
 
+	if (code)
+		return code;
+	locate(v, back);
+	code = live_lookup_careful_at(v, back);
 	return code ? code : leave(v, LIVE_EXIT_CAREFUL, EXEC_OK);
 }
 
@@ -241,24 +245,26 @@ void *live_call_target_miss(struct vcpu *v)
 	u32 number = (u32)v->exit_info;
 
 	v->vm->stats.exits_target++;
-	u64 pc = live->store.targets[number].pc;
-	bool saved = target_is_saved(pc);
+	u64 pc;
+	bool saved;
 
-	v->rip = saved ? pc ^ TARGET_SAVED : pc;
+	if (!clone_target_pc(v, number, &pc, &saved)) {
+		pc = live->store.targets[number].pc;
+		saved = target_is_saved(pc);
+		pc = saved ? pc ^ TARGET_SAVED : pc;
+	}
+	v->rip = pc;
 	if (saved)
 		v->arith = live_saved_flags(v);
 	u32 found = live_lookup_unit(v);
 
 	if (found != UNIT_NONE) {
-		const struct unit *unit = &live->store.units[found];
-		u8 *body = live->store.code + unit->body;
-
-		view_set_target(v->view, number, v->rip, unit->pc + unit->guest_bytes - 1,
-				saved ? live->store.code + unit->saved : body);
-		return body;
+		live_note_target(v, number, found, saved);
+		return live->store.code + live->store.units[found].body;
 	}
 	if (live->store.counted)
 		live_count_in(v, NULL, 0);
+	live->missed = (struct missed){.pc = v->rip, .target = number, .saved = saved, .yes = true};
 	return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
 }
 
@@ -297,5 +303,6 @@ void *live_call_jump_miss(struct vcpu *v)
 		return code;
 	if (v->vm->live->store.counted)
 		live_count_in(v, NULL, 0);
+	v->vm->live->missed = (struct missed){.pc = v->rip, .yes = true};
 	return leave(v, LIVE_EXIT_DISPATCH, EXEC_OK);
 }

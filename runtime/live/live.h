@@ -18,7 +18,7 @@ struct translate_parts;
 struct scan;
 struct aot;
 struct recorder;
-struct scan_cache;
+struct clones;
 
 /* In the low 2 GiB, as all that generated code names. */
 #define PREDICTION_ADDRESS 0x18000000UL /* the two stacks that generated code runs on */
@@ -40,6 +40,22 @@ enum live_exit {
 #define CACHE_STALE_LANDING 16
 #define CACHE_FIRST_OFFSET  64
 
+/* There is no translation for pc, as generated code has just found out; it was to become this target's, if not 0. */
+struct missed {
+	u64 pc;
+	u32 target;
+	bool saved, yes;
+};
+
+/* Which careful translation the window at `back`, a return address of generated code, led to last. */
+struct careful {
+	const void *back;
+	u64 generation;
+	u64 pc;
+	u32 unit;
+};
+
+#define CAREFULS        64
 #define ENTRY_HASH_BITS 16
 #define AOT_MAX         4
 
@@ -50,14 +66,20 @@ struct live {
 	u64 meta_size;      /* bytes of the tables' region */
 	u32 *hash;          /* [1 << ENTRY_HASH_BITS], first entry of each chain */
 	u32 *frame_head;    /* by page of RAM: first unit */
-	u8 *frame_dropped;  /* by page of RAM: translations of it have been dropped */
+	u32 *frame_drops;   /* by page of RAM: translations of it have been dropped so often, and when last */
 	u64 frame_count;
-	u32 mode;                        /* of the jump tables' content, without the CPL */
+	u32 mode; /* of the jump tables' content, without the CPL */
+	struct careful careful[CAREFULS];
+	struct missed missed;            /* good for the next live_find() */
 	bool dropped_code;               /* translations were dropped since this was last cleared */
 	struct translation *translation; /* work area */
 	struct aot *aot[AOT_MAX];        /* caches in use */
 	unsigned aot_count;
-	struct scan_cache *scans;  /* or NULL */
+	u64 code_size;           /* bytes of the code cache, of which the store may use store.size */
+	struct clones *clones;   /* … and these the rest */
+	struct insn *form_insns; /* what templates hand over */
+	u64 *form_counters;      /* of their blocks, when recording */
+	u32 form_insn_max, form_counter_max;
 	struct recorder *recorder; /* or NULL */
 	/*
 	 * For tests, else NULL: parts of a unit to be emitted in another way than by copying (valid until it is called
@@ -82,10 +104,16 @@ void *live_find(struct vcpu *v, bool *fault);
 /* The same for a careful translation (never entered through the jump table). */
 void *live_find_careful(struct vcpu *v, bool *fault);
 void *live_lookup_careful(struct vcpu *v);
+/* The same for an instruction that was left at `back`, which is remembered: see live_recall_careful(). */
+void *live_lookup_careful_at(struct vcpu *v, const void *back);
+/* The same, where the instruction was left at `back`, which is not in counted mode; sets v->rip if it finds one. */
+void *live_recall_careful(struct vcpu *v, const void *back);
 /* An existing translation for v->rip, entered in the jump table; NULL if there is none. General registers only. */
 void *live_lookup(struct vcpu *v);
 /* Enters this unit for v->rip, where it begins, in the jump table; its code. General registers only. */
 void *live_note_unit(struct vcpu *v, u32 number);
+/* Lets this number of a target, which stands for v->rip, lead to that unit. General registers only. */
+void live_note_target(struct vcpu *v, u32 number, u32 unit, bool saved);
 /* The unit that begins at v->rip, or UNIT_NONE. General registers only. */
 u32 live_lookup_unit(struct vcpu *v);
 /* Link number `link` was taken: makes v->rip its target and, if there is a translation that it may go to, patches it.
@@ -99,6 +127,10 @@ int live_enter(void *code);
 void live_drop_frame(struct vcpu *v, u64 gpa);
 /* No unit is made from the frame at gpa any longer, and writes to it need not be watched. General registers only. */
 void live_forget_frame(struct live *live, u64 gpa);
+/* The frame at gpa need not be watched for the sake of clones any longer. */
+void live_release_frame(struct live *live, u64 gpa);
+/* How often translations of a page of RAM have been dropped, lately. General registers only. */
+unsigned live_frame_drops(const struct live *live, u64 frame);
 /* Forgets all translations. */
 void live_flush(struct live *live);
 /* Empties the prediction stack of user (cpl 3) or kernel code. General registers only. */

@@ -1,5 +1,6 @@
 /* Finding and dropping translations: what must work while the guest's vector registers are live. */
 #include "live/aot.h"
+#include "live/clone.h"
 #include "live/live.h"
 #include "mem/mem.h"
 #include "util/bytes.h"
@@ -29,49 +30,78 @@ void live_reset_predictions(struct vcpu *v, bool user)
 	v->prediction_sp[user] = PREDICTION_ADDRESS + (user + 1) * PREDICTION_SIZE - 16;
 }
 
-/* Is the entry's code what v->rip (at gpa) means here and now? */
-static bool entry_fits(struct vcpu *v, const struct entry *entry, const struct unit *unit, u64 gpa, u32 mode)
+static u32 *frame_head(struct live *live, u64 gpa)
+{
+	struct ram *ram = &live->vm->ram;
+	const u8 *host = ram_at(ram, gpa);
+
+	return host ? &live->frame_head[(u64)(host - ram->host) >> PAGE_SHIFT] : NULL;
+}
+
+/* Is the code of the unit, which has v->rip in it, what that (at gpa) means here and now? */
+static bool entry_fits(struct vcpu *v, const struct unit *unit, u64 gpa, u32 mode)
 {
 	u64 next;
 
-	if (entry->pc != v->rip || unit->dropped || unit->mode != mode || unit->gpa + (v->rip - unit->pc) != gpa)
+	if (unit->dropped || unit->mode != mode || unit->gpa + (v->rip - unit->pc) != gpa)
 		return false;
 	return unit->gpa_next == NO_FRAME ||
 	       (mmu_fetch(v, PAGE_BASE(v->rip) + PAGE_SIZE, &next) == EXEC_OK && next == unit->gpa_next);
 }
 
-/* The number of a fitting entry, 0 if there is none; with `whole` only one at a unit's beginning. */
-static u32 find_entry(struct vcpu *v, bool whole, u32 mode)
+/* A translation for v->rip; with `whole` only one that begins there. */
+static struct found find(struct vcpu *v, bool whole, u32 mode)
 {
 	struct live *live = v->vm->live;
+	struct found found = {UNIT_NONE, 0};
 	u64 gpa;
 
 	if (mmu_fetch(v, v->rip, &gpa) != EXEC_OK)
-		return 0;
+		return found;
+	if (clones_serve(v->rip, mode)) {
+		found = clones_find(v, gpa, whole, mode, 0);
+		if (found.unit != UNIT_NONE)
+			return found;
+	}
+	const u32 *head = frame_head(live, gpa);
+
+	if (!head || !*head) /* nothing was made of this frame */
+		return found;
 	for (u32 i = live->hash[live_entry_hash(v->rip)]; i; i = live->store.entries[i].next) {
 		const struct entry *entry = &live->store.entries[i];
+
+		if (entry->pc != v->rip)
+			continue; /* the unit need not come from memory */
 		const struct unit *unit = &live->store.units[entry->unit];
 
-		if ((!whole || unit->pc == v->rip) && entry_fits(v, entry, unit, gpa, mode))
-			return i;
+		if ((!whole || unit->pc == v->rip) && entry_fits(v, unit, gpa, mode))
+			return (struct found){entry->unit, entry->code};
 	}
-	return 0;
+	return found;
 }
 
 void *live_lookup(struct vcpu *v)
 {
 	struct live *live = v->vm->live;
-	u32 found = find_entry(v, false, vcpu_mode(v));
+	struct found found = find(v, false, vcpu_mode(v));
 
-	if (!found)
+	if (found.unit == UNIT_NONE)
 		return NULL;
-	const struct entry *entry = &live->store.entries[found];
-	const struct unit *unit = &live->store.units[entry->unit];
+	const struct unit *unit = &live->store.units[found.unit];
 
 	/* other entries than the unit's first are landings, which returns find by themselves */
-	view_set_jump(v->view, v->rip, unit->pc + unit->guest_bytes - 1, entry->code,
+	view_set_jump(v->view, v->rip, unit->pc + unit->guest_bytes - 1, found.code,
 		      unit->pc == v->rip ? live->store.code + unit->saved : NULL);
-	return live->store.code + entry->code;
+	return live->store.code + found.code;
+}
+
+void live_note_target(struct vcpu *v, u32 number, u32 found, bool saved)
+{
+	struct live *live = v->vm->live;
+	const struct unit *unit = &live->store.units[found];
+
+	view_set_target(v->view, number, v->rip, unit->pc + unit->guest_bytes - 1,
+			live->store.code + (saved ? unit->saved : unit->body));
 }
 
 void *live_note_unit(struct vcpu *v, u32 number)
@@ -85,17 +115,47 @@ void *live_note_unit(struct vcpu *v, u32 number)
 
 void *live_lookup_careful(struct vcpu *v)
 {
-	struct live *live = v->vm->live;
-	u32 found = find_entry(v, true, vcpu_mode(v) | MODE_CAREFUL);
+	struct found found = find(v, true, vcpu_mode(v) | MODE_CAREFUL);
 
-	return found ? live->store.code + live->store.entries[found].code : NULL;
+	return found.unit != UNIT_NONE ? v->vm->live->store.code + found.code : NULL;
+}
+
+static struct careful *careful_of(struct live *live, const void *back)
+{
+	return &live->careful[((u64)back * 0x9e3779b97f4a7c15ULL >> 32) % CAREFULS];
+}
+
+void *live_recall_careful(struct vcpu *v, const void *back)
+{
+	struct live *live = v->vm->live;
+	const struct careful *careful = careful_of(live, back);
+	const struct unit *unit = &live->store.units[careful->unit];
+	u64 gpa;
+
+	if (careful->back != back || careful->generation != live->generation || unit->dropped ||
+	    unit->mode != (vcpu_mode(v) | MODE_CAREFUL) || unit->gpa_next != NO_FRAME ||
+	    mmu_fetch(v, careful->pc, &gpa) != EXEC_OK || gpa != unit->gpa ||
+	    (is_clone(live, careful->unit) && !clone_may_run(v, careful->unit)))
+		return NULL;
+	v->rip = careful->pc;
+	return live->store.code + unit->code;
+}
+
+void *live_lookup_careful_at(struct vcpu *v, const void *back)
+{
+	struct live *live = v->vm->live;
+	struct found found = find(v, true, vcpu_mode(v) | MODE_CAREFUL);
+
+	if (found.unit == UNIT_NONE)
+		return NULL;
+	*careful_of(live, back) =
+		(struct careful){.back = back, .generation = live->generation, .pc = v->rip, .unit = found.unit};
+	return live->store.code + found.code;
 }
 
 u32 live_lookup_unit(struct vcpu *v)
 {
-	u32 found = find_entry(v, true, vcpu_mode(v));
-
-	return found ? v->vm->live->store.entries[found].unit : UNIT_NONE;
+	return find(v, true, vcpu_mode(v)).unit;
 }
 
 /* Units that are not bound ones lie in the code cache in the order of their numbers. */
@@ -105,6 +165,8 @@ bool live_find_pc(const struct live *live, u32 offset, const struct unit **found
 
 	if (aot_owns(live, offset))
 		return aot_find_pc(live, offset, found, entry);
+	if (clones_own(live, offset))
+		return clones_find_pc(live, offset, found, entry);
 	while (low < high) {
 		u32 middle = low + (high - low) / 2;
 
@@ -195,14 +257,6 @@ static void leave_cached(struct vcpu *v, const struct unit *unit)
 	aot_unbind(live, unit);
 }
 
-static u32 *frame_head(struct live *live, u64 gpa)
-{
-	struct ram *ram = &live->vm->ram;
-	const u8 *host = ram_at(ram, gpa);
-
-	return host ? &live->frame_head[(u64)(host - ram->host) >> PAGE_SHIFT] : NULL;
-}
-
 void live_forget_frame(struct live *live, u64 gpa)
 {
 	u32 *head = frame_head(live, gpa);
@@ -215,6 +269,37 @@ void live_forget_frame(struct live *live, u64 gpa)
 	ram->frames[head - live->frame_head] &= (u8)~FRAME_CODE;
 }
 
+void live_release_frame(struct live *live, u64 gpa)
+{
+	u32 *head = frame_head(live, gpa);
+
+	if (head && !*head)
+		live_forget_frame(live, gpa);
+}
+
+/* Seconds, more or less: 2^32 cycles of the host. */
+static u32 drop_time(void)
+{
+	return (u32)(__builtin_ia32_rdtsc() >> 32) & 0xffffff;
+}
+
+#define DROPS_SECONDS 16
+
+unsigned live_frame_drops(const struct live *live, u64 frame)
+{
+	return live->frame_drops[frame] & 0xff;
+}
+
+/* Counts drops of a frame that follow each other soon: memory is used again for something else, now and then. */
+static void note_drop(struct live *live, u64 frame)
+{
+	u32 *drops = &live->frame_drops[frame], now = drop_time(), count = *drops & 0xff;
+
+	if (now - (*drops >> 8) > DROPS_SECONDS)
+		count = 0;
+	*drops = now << 8 | (count < 0xff ? count + 1 : count);
+}
+
 void live_drop_frame(struct vcpu *v, u64 gpa)
 {
 	struct live *live = v->vm->live;
@@ -222,6 +307,9 @@ void live_drop_frame(struct vcpu *v, u64 gpa)
 
 	if (!head)
 		return;
+	u64 page = 1; /* the last that jumps were dropped for: none */
+
+	clones_drop_frame(v, (u64)(head - live->frame_head));
 	for (u32 number = *head; number;) {
 		struct unit *unit = &live->store.units[number];
 		bool second = PAGE_BASE(unit->gpa) != PAGE_BASE(gpa);
@@ -234,11 +322,14 @@ void live_drop_frame(struct vcpu *v, u64 gpa)
 				poison(live, unit);
 			unhash(live, unit);
 			drop_jumps(v, unit);
+			/* clones' numbers of targets are not found by address */
+			if (clones_serve(unit->pc, unit->mode) && PAGE_BASE(unit->pc) != page)
+				mmu_drop_page_jumps(v, page = PAGE_BASE(unit->pc));
 		}
 		number = unit->next_frame[second];
 	}
 	live_forget_frame(live, gpa);
-	live->frame_dropped[head - live->frame_head] = 1;
+	note_drop(live, (u64)(head - live->frame_head));
 	live->dropped_code = true;
 	v->vm->stats.invalidations++;
 }

@@ -17,8 +17,9 @@ struct buffer {
 
 /* A translation whose counters run. */
 struct pending {
+	u64 *counters;
 	u32 record;
-	u32 counters; /* number of the first */
+	bool lasting; /* after a flush of the code cache, too */
 };
 
 struct recorder {
@@ -165,7 +166,7 @@ static u32 enter(struct recorder *recorder, const struct unit *unit, const u8 *b
 }
 
 /* What was dropped and is translated again, as after a flush, is the same record: its counts are added up. */
-void recorder_add(struct recorder *recorder, const struct unit *unit, const u8 *bytes)
+void recorder_add(struct recorder *recorder, const struct unit *unit, u64 *counters, const u8 *bytes, bool lasting)
 {
 	struct pending *pending;
 	u32 record;
@@ -177,22 +178,26 @@ void recorder_add(struct recorder *recorder, const struct unit *unit, const u8 *
 		return;
 	pending = extend(recorder, &recorder->pending, sizeof(*pending));
 	if (pending)
-		*pending = (struct pending){.record = record - 1, .counters = unit->counters};
+		*pending = (struct pending){.counters = counters, .record = record - 1, .lasting = lasting};
 }
 
-void recorder_harvest(struct recorder *recorder, const struct live *live)
+void recorder_harvest(struct recorder *recorder, bool lasting)
 {
-	const struct pending *pending = (const struct pending *)recorder->pending.data;
-	u64 count = recorder->pending.size / sizeof(*pending);
+	struct pending *pending = (struct pending *)recorder->pending.data;
+	u64 count = recorder->pending.size / sizeof(*pending), kept = 0;
 	u64 *counts = (u64 *)recorder->counts.data;
 
 	for (u64 i = 0; i < count; i++) {
 		const struct tcache_executed *record = &records_of(recorder)[pending[i].record];
 
+		if (pending[i].lasting != lasting) {
+			pending[kept++] = pending[i];
+			continue;
+		}
 		for (u32 k = 0; k < record->count_count; k++)
-			counts[record->count_first + k] += live->store.counters[pending[i].counters + k];
+			counts[record->count_first + k] += pending[i].counters[k];
 	}
-	recorder->pending.size = 0;
+	recorder->pending.size = kept * sizeof(*pending);
 }
 
 int recorder_write(struct recorder *recorder, const struct live *live, int fd, const char *path, struct err *err)

@@ -16,11 +16,14 @@ struct recorder;
 struct recorder *recorder_create(struct err *err);
 void recorder_destroy(struct recorder *recorder);
 
-/* A unit was made from these guest bytes. */
-void recorder_add(struct recorder *recorder, const struct unit *unit, const u8 *bytes);
+/*
+ * A unit was made from these guest bytes, with its blocks' counters here; `lasting` ones survive when the code cache is
+ * emptied.
+ */
+void recorder_add(struct recorder *recorder, const struct unit *unit, u64 *counters, const u8 *bytes, bool lasting);
 
-/* Takes the counters of all units since the last call; they are about to be forgotten. */
-void recorder_harvest(struct recorder *recorder, const struct live *live);
+/* Takes the counters of these units since the last call; they are about to be forgotten. */
+void recorder_harvest(struct recorder *recorder, bool lasting);
 
 /*
  * Writes all into the file `fd`: a container as cache-format/FORMAT.md describes, with the chunks RECD, GBYT and CNTS.

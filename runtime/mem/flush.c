@@ -22,6 +22,12 @@ _Static_assert(FRAME_GROUP >> FRAME_GROUP_SHIFT == (1 << FRAME_GROUP_BITS) - 1, 
 		if ((mmu)->slots[n_ / VIEW_KINDS].used)                                                                \
 			for (struct view *view = &(mmu)->views[n_]; view; view = NULL)
 
+/* The same for each view whose jump table is another one: views of kernel code share theirs. */
+#define FOR_EACH_JUMPS(mmu, view)                                                                                      \
+	for (unsigned n_ = 0, kernel_ = 0; n_ < TLB_SLOTS * VIEW_KINDS; n_++)                                          \
+		if ((mmu)->slots[n_ / VIEW_KINDS].used && (n_ % VIEW_KINDS == VIEW_USER || !kernel_++))                \
+			for (struct view *view = &(mmu)->views[n_]; view; view = NULL)
+
 /* Runs the statement for each word of the set that is not 0, with its number in `w`. */
 #define FOR_EACH_WORD(set, w)                                                                                          \
 	for (unsigned s_ = 0, w = 0; s_ < ARRAY_SIZE((set)->summary); s_++)                                            \
@@ -109,6 +115,16 @@ static void target_drop(struct view *view, unsigned i)
 	view->target[i] = view->target_miss;
 }
 
+static void view_forget_bases(struct view *view)
+{
+	if (++view->base_generation < PAGE_SIZE)
+		return;
+	for (unsigned i = 0; i < view->bases_used; i++)
+		view->base[i] = 0;
+	view->bases_used = 0;
+	view->base_generation = 1;
+}
+
 static void view_clear_jumps(struct view *view)
 {
 	FOR_EACH_WORD (&view->targets, w) {
@@ -125,6 +141,7 @@ static void view_clear_jumps(struct view *view)
 	set_clear_summary(&view->jumps);
 	set_clear(&view->jump_pages);
 	view->jumps_local = view->jumps_low = false;
+	view_forget_bases(view);
 }
 
 /* Cells hold what the TLB held once: they must not outlive any flush. Generated code fills them, and says so. */
@@ -325,6 +342,7 @@ int mmu_init(struct mmu *mmu, struct err *err)
 		entry_invalidate(&mmu->views[i], 0);
 		view_no_large(&mmu->views[i]);
 		mmu->views[i].pair[0].pc = jump_pair_empty(0);
+		mmu->views[i].base_generation = 1;
 		mmu->views[i].cells_used = true;
 		view_clear_cells(&mmu->views[i]);
 	}
@@ -452,6 +470,34 @@ void mmu_drop_target(struct vcpu *v, unsigned n)
 			target_drop(view, n);
 			index_set_remove(&view->targets, n);
 		}
+}
+
+void mmu_drop_page_jumps(struct vcpu *v, u64 gva)
+{
+	FOR_EACH_JUMPS(&v->vm->mmu, view)
+	view_flush_page_jumps(view, gva);
+}
+
+static void view_drop_code(struct view *view, const u8 *code, u32 from, u32 to)
+{
+	FOR_EACH_WORD (&view->jumps, w)
+		FOR_EACH_INDEX (view->jumps.word[w], w, i)
+			if (view->jump[i] - from < to - from) {
+				jump_drop(view, i);
+				index_set_remove(&view->jumps, i);
+			}
+	FOR_EACH_WORD (&view->targets, w)
+		FOR_EACH_INDEX (view->targets.word[w], w, i)
+			if ((u64)((const u8 *)view->target[i] - code) - from < to - from) {
+				target_drop(view, i);
+				index_set_remove(&view->targets, i);
+			}
+}
+
+void mmu_drop_code(struct vcpu *v, const u8 *code, u32 from, u32 to)
+{
+	FOR_EACH_JUMPS(&v->vm->mmu, view)
+	view_drop_code(view, code, from, to);
 }
 
 void mmu_clear_jumps(struct vcpu *v)

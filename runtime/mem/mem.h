@@ -68,6 +68,7 @@ static inline u64 ram_gpa(const struct ram *ram, const u8 *hva)
 #define JUMP_SIZE   (1u << JUMP_BITS)
 #define TARGET_BITS 16
 #define TARGET_SIZE (1u << TARGET_BITS)
+#define VIEW_BASES  32768u
 #define JUMP_SHIFT  3 /* jump_index() must be what generated code computes without touching flags: rorx, movzx */
 
 /*
@@ -184,6 +185,13 @@ struct view {
 	struct index_set jump_pages; /* tlb_index() of the pages they lie in; may hold more */
 	bool jumps_local;            /* some jump entry may be for a page that is not global */
 	bool jumps_low;              /* some jump entry may be for the lower half of the address space */
+	/*
+	 * Code that exists at several guest addresses shares target numbers, which mean addresses relative to one of
+	 * these: see view_take_base(). An element counts if its low bits are the generation.
+	 */
+	u64 base_generation; /* 1 … PAGE_SIZE - 1 */
+	u64 base[VIEW_BASES];
+	unsigned bases_used; /* elements that may be non-zero */
 };
 
 /* The other half of an entry of view.tlb. */
@@ -254,11 +262,42 @@ static inline void view_set_target(struct view *view, unsigned n, u64 pc, u64 la
 	view_note_pages(view, pc, last);
 }
 
+/*
+ * Lets base number n (below VIEW_BASES) be `base`, a page's address, for as long as the jump table has not been emptied
+ * altogether. False: it is another one.
+ */
+static inline bool view_take_base(struct view *view, unsigned n, u64 base)
+{
+	const u64 wanted = base | view->base_generation;
+
+	if (view->base[n] == wanted)
+		return true;
+	if (PAGE_OFFSET(view->base[n]) == view->base_generation)
+		return false;
+	view->base[n] = wanted;
+	if (n >= view->bases_used)
+		view->bases_used = n + 1;
+	return true;
+}
+
+/* Base number n; false if it is none now. */
+static inline bool view_get_base(const struct view *view, unsigned n, u64 *base)
+{
+	*base = PAGE_BASE(view->base[n]);
+	return PAGE_OFFSET(view->base[n]) == view->base_generation;
+}
+
 /* Empties the jump entry for pc in every view. */
 void mmu_drop_jump(struct vcpu *v, u64 pc);
 
 /* Empties target n in every view. */
 void mmu_drop_target(struct vcpu *v, unsigned n);
+
+/* Empties all jump entries and targets for guest code in gva's page, and in the page before, in every view. */
+void mmu_drop_page_jumps(struct vcpu *v, u64 gva);
+
+/* Empties those that lead to code at [from, to), offsets in the code cache, which lies at `code`, in every view. */
+void mmu_drop_code(struct vcpu *v, const u8 *code, u32 from, u32 to);
 
 /* Where empty targets lead; to be called before guest code runs. */
 void mmu_set_target_miss(struct mmu *mmu, void *code);

@@ -165,11 +165,20 @@ static inline void emit_store_imm32(struct emitter *e, struct address a, s32 imm
 	emit_u32(e, (u32)imm);
 }
 
-/* mov dword [a], imm32 */
+/* mov dword [a], imm32; with an absolute address its immediate begins after so many bytes */
+#define STORE_DWORD_IMM 7
 static inline void emit_store_dword(struct emitter *e, struct address a, u32 imm)
 {
 	emit_rm(e, false, 0xc7, 0, a);
 	emit_u32(e, imm);
+}
+
+/* The move that is as long for every constant. Touches no flags. */
+static inline void emit_mov_imm64(struct emitter *e, u8 to, u64 imm)
+{
+	emit_u8(e, 0x48 | (to >> 3));
+	emit_u8(e, 0xb8 | (to & 7));
+	emit_u64(e, imm);
 }
 
 /* The shortest move of a constant into a register. Touches no flags. */
@@ -184,9 +193,7 @@ static inline void emit_mov_imm(struct emitter *e, u8 to, u64 imm)
 		emit_rr(e, true, 0xc7, 0, to);
 		emit_u32(e, (u32)imm);
 	} else {
-		emit_u8(e, 0x48 | (to >> 3));
-		emit_u8(e, 0xb8 | (to & 7));
-		emit_u64(e, imm);
+		emit_mov_imm64(e, to, imm);
 	}
 }
 

@@ -122,7 +122,7 @@ static void emit_address(struct translation *t, const struct insn *insn)
 	s32 disp = (s32)insn->disp;
 
 	if (base == INSN_RIP) {
-		emit_mov_imm(e, HOST_R10, t->scan->pc + t->item->offset + insn->length + (u64)insn->disp);
+		translate_load_address(t, HOST_R10, t->scan->pc + t->item->offset + insn->length + (u64)insn->disp);
 		host_base = HOST_R10;
 		disp = 0;
 	} else if (insn->disp != disp) { /* mov with a 64-bit offset has nothing else */
@@ -312,7 +312,8 @@ static u8 choose_cell(const struct translation *t, u8 base, u8 index, bool write
 		return 0;
 	if (!locality_stays(&t->locality, t->scan, here, base, index))
 		return NO_CELL;
-	u8 hash = (u8)(((t->scan->pc + t->item->offset) * 0x9e3779b97f4a7c15ULL) >> 57);
+	u64 pc = t->scan->pc + t->item->offset;
+	u8 hash = (u8)(((t->store->relocatable ? PAGE_OFFSET(pc) : pc) * 0x9e3779b97f4a7c15ULL) >> 57);
 
 	if (write)
 		return (u8)(hash ? 2 * hash : 2);
@@ -345,37 +346,49 @@ static bool constant_address(const struct translation *t, const struct insn *ins
 	return PAGE_OFFSET(*address) + insn->mem_size <= PAGE_SIZE;
 }
 
-/* An access at a constant address: the TLB entry is known, too. */
-static struct address emit_constant_check(struct translation *t, u64 gva, unsigned size, bool write)
+/* An access at a constant address: the TLB entry is known, too. `relative`: it moves with the code. */
+static struct address emit_constant_check(struct translation *t, u64 gva, bool relative, unsigned size, bool write)
 {
 	struct emitter *e = &t->e;
 	u8 s = t->scratch, *retry = e->at;
-	bool small = (s64)gva == (s32)gva;
+	bool fixed = relative && t->store->relocatable; /* in length, and to be fixed up */
+	bool small = (s64)gva == (s32)gva && !fixed;
 	u64 ntag = 0 - PAGE_BASE(gva);
 	s32 entry = (s32)(tlb_index(gva) * sizeof(struct tlb_entry));
 	struct address tag = ADDRESS_GS(NO_REG, entry + (s32)(write ? TLB_WRITE_TAG : TLB_READ_TAG));
 
 	clobber_flags(t, HOST_R10);
-	if ((s64)ntag == (s32)ntag) {
+	if ((s64)ntag == (s32)ntag && !fixed) {
 		emit_rm(e, true, 0x81, 7, tag);
 		emit_u32(e, (u32)ntag);
 	} else {
-		emit_mov_imm(e, HOST_R10, ntag);
+		if (fixed)
+			translate_load_minus(t, HOST_R10, PAGE_BASE(gva));
+		else
+			emit_mov_imm(e, HOST_R10, ntag);
 		emit_rm(e, true, 0x3b, HOST_R10, tag);
+		if (fixed)
+			translate_fixup(t, write ? FIXUP_WRITE : FIXUP_READ, 4);
 	}
 	struct cold *cold = translate_cold(t, COLD_TLB, emit_jcc(e, CC_NE));
 
 	cold->scratch = s;
 	cold->retry = retry;
 	cold->constant = true;
+	cold->relative = relative;
 	cold->pc = gva;
 	cold->flags_saved = t->flags_saved;
 	cold->keep = open_windows(t);
 	cold->info = size | (write ? 0x80 : 0);
 	emit_load(e, s, ADDRESS_GS(NO_REG, entry + TLB_ADDEND));
+	if (fixed)
+		translate_fixup(t, FIXUP_ADDEND, 4);
 	if (small)
 		return ADDRESS_BASE(s, (s32)gva);
-	emit_mov_imm(e, HOST_R10, gva);
+	if (fixed)
+		translate_load_address(t, HOST_R10, gva);
+	else
+		emit_mov_imm(e, HOST_R10, gva);
 	return (struct address){0, HOST_R10, s, 1, 0};
 }
 
@@ -470,7 +483,7 @@ static struct address emit_operand_check(struct translation *t, const struct ins
 	if (number != WINDOW_NONE)
 		return window_address(t, number, a);
 	if (constant_address(t, insn, &constant))
-		return emit_constant_check(t, constant, insn->mem_size, insn->mem_write);
+		return emit_constant_check(t, constant, insn->base == INSN_RIP, insn->mem_size, insn->mem_write);
 	if (a.base == HOST_R10)
 		emit_address(t, insn);
 	bool scratch_free = insn->seg != SEG_FS && insn->seg != SEG_GS &&
@@ -668,15 +681,23 @@ static void emit_push_r10_saved(struct translation *t)
 	emit_lea(e, HOST_RSP, ADDRESS_BASE(HOST_RSP, -8));
 }
 
-static void emit_push_imm(struct translation *t, u64 value)
+static void emit_push_imm(struct translation *t, s32 value)
+{
+	struct emitter *e = &t->e;
+
+	emit_store_imm32(e, emit_stack_check(t, HOST_RSP, -8, true), value);
+	emit_lea(e, HOST_RSP, ADDRESS_BASE(HOST_RSP, -8));
+}
+
+static void emit_push_address(struct translation *t, u64 address)
 {
 	struct emitter *e = &t->e;
 	struct address to = emit_stack_check(t, HOST_RSP, -8, true);
 
-	if ((s64)value == (s32)value) {
-		emit_store_imm32(e, to, (s32)value);
+	if (translate_is_small(t, address)) {
+		emit_store_imm32(e, to, (s32)address);
 	} else {
-		emit_mov_imm(e, HOST_R10, value);
+		translate_load_address(t, HOST_R10, address);
 		emit_store(e, to, HOST_R10);
 	}
 	emit_lea(e, HOST_RSP, ADDRESS_BASE(HOST_RSP, -8));
@@ -729,7 +750,7 @@ static bool emit_stack(struct translation *t, const struct insn *insn)
 	} else if ((opcode & 0xf8) == 0x58) {
 		emit_pop_reg(t, insn->op[0].reg);
 	} else if (opcode == 0x68 || opcode == 0x6a) {
-		emit_push_imm(t, (u64)insn->imm);
+		emit_push_imm(t, (s32)insn->imm);
 	} else if (opcode == 0xff && insn->has_mem) {
 		emit_load(e, HOST_R10, emit_operand_check(t, insn));
 		emit_push_r10_saved(t);
@@ -826,7 +847,7 @@ static bool emit_call_insn(struct translation *t, const struct scan_item *item)
 		emit_indirect_target(t, insn);
 		emit_store(e, ADDRESS_ABS(&t->v->scratch[4]), HOST_R10);
 	}
-	emit_push_imm(t, back);
+	emit_push_address(t, back);
 	end_accesses(t);
 	if (indirect && early)
 		emit_load(e, HOST_R10, ADDRESS_ABS(&t->v->scratch[4]));
@@ -885,6 +906,7 @@ void emit_stub_call(struct translation *t, enum stub stub)
 		}
 		*record = t->item->insn;
 		emit_mov_imm(&t->e, HOST_R10, (u64)(uintptr_t)record);
+		translate_fixup(t, FIXUP_INSN, 4);
 	}
 	translate_record(t, 0);
 	emit_call_mem(&t->e, ADDRESS_ABS(&t->v->stub[stub]));

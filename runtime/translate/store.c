@@ -11,6 +11,8 @@ TABLE_ADD(pc, struct pc_entry)
 TABLE_ADD(link, struct link)
 TABLE_ADD(insn, struct insn)
 TABLE_ADD(counter, u64)
+TABLE_ADD(fixup, struct fixup)
+TABLE_ADD(goal, struct goal)
 
 /* A live store has room: no unit has more landings than entries, of which there are as many at most. */
 void store_add_landing(struct store *store, u32 code)

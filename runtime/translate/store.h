@@ -4,7 +4,8 @@
  * process had it: all addresses of a store are those at which its code will run.
  *
  * Two forms of code: in a live store links are jumps that are patched, in an offline one they go through cells, so that
- * code is never written to.
+ * code is never written to. Code of a relocatable store is in the first form and is never run where it lies: it is
+ * copied, and what depends on the guest's address is noted as fix-ups.
  */
 #ifndef AVANT_TRANSLATE_STORE_H
 #define AVANT_TRANSLATE_STORE_H
@@ -83,8 +84,10 @@ struct unit {
 	u32 links, links_count;
 	u32 insns, insns_count;
 	u32 counters, counters_count; /* of its blocks, when recording */
-	u32 next_frame[2];            /* chains of the frames of gpa and gpa_next */
-	u32 cached;                   /* bound from a cache: 1 + number in it, else 0 */
+	u32 fixups, fixups_count;     /* relocatable store */
+	u32 goals, goals_count;
+	u32 next_frame[2]; /* chains of the frames of gpa and gpa_next */
+	u32 cached;        /* bound from a cache: 1 + number in it, else 0 */
 };
 
 /* A place in a unit that is entered with v->rip == pc: its beginning, or the way into a landing. */
@@ -101,6 +104,34 @@ struct link {
 	u32 patch; /* live: offset of the displacement to patch; offline: of the cold path that its cell holds at first
 		    */
 	u64 target;
+	bool saved; /* the flags are in v->scratch[2] */
+};
+
+/*
+ * What a place in relocatable code depends on besides the unit's bytes. The numbers after the unit was made for one
+ * address of the guest's page are right for another one after fixup_apply().
+ */
+enum fixup_kind {
+	FIXUP_ADDRESS, /* 8 bytes: a guest address */
+	FIXUP_MINUS,   /* 8 bytes: minus a guest address */
+	FIXUP_READ,    /* 4 bytes: where the view has the tag for reading of a guest page */
+	FIXUP_WRITE,   /* … for writing */
+	FIXUP_ADDEND,  /* … its addend */
+	FIXUP_LINK,    /* 4 bytes: the number of a link, counted from the unit's first one */
+	FIXUP_INSN,    /* 4 bytes: the address of an instruction record */
+	FIXUP_KINDS
+};
+
+struct fixup {
+	u32 at; /* offset from the unit's first byte */
+	u32 kind;
+};
+
+/* A jump of relocatable code to another page by the number of a target, which is not known when it is made. */
+struct goal {
+	u32 number; /* offsets from the unit's first byte: of the number in 4 bytes, */
+	u32 entry;  /* … of the displacement of its entry in view.target, made for number 0 */
+	s64 target; /* where it leads, from the beginning of the unit's page */
 	bool saved; /* the flags are in v->scratch[2] */
 };
 
@@ -131,9 +162,11 @@ struct store {
 	struct entry *entries;
 	struct link *links;
 	struct insn *insns;
-	u32 *landings; /* offsets; live only, else landing_max is 0 */
-	u64 *counters; /* how often a block was entered, when recording */
-	u64 *cells;    /* by link; offline only, else NULL */
+	u32 *landings;        /* offsets; live only, else landing_max is 0 */
+	u64 *counters;        /* how often a block was entered, when recording */
+	u64 *cells;           /* by link; offline only, else NULL */
+	struct fixup *fixups; /* relocatable only */
+	struct goal *goals;
 	struct target *targets;
 	u32 *target_hash; /* [1 << TARGET_HASH_BITS] */
 	u32 unit_count, unit_max;
@@ -144,6 +177,8 @@ struct store {
 	u32 insn_count, insn_max;
 	u32 landing_count, landing_max;
 	u32 counter_count, counter_max;
+	u32 fixup_count, fixup_max;
+	u32 goal_count, goal_max;
 	u32 target_count, target_max; /* numbers up to target_max may be given */
 	u32 first_link;               /* offline: added to a link's number in exit_info */
 	/* how code is made */
@@ -152,6 +187,7 @@ struct store {
 	bool recording;   /* emit counters of blocks */
 	bool exact_flags; /* treat flags as always live: frames and traces equal the interpreter's */
 	bool returns_host;
+	bool relocatable;
 	u8 origin; /* of units made now */
 };
 
@@ -165,6 +201,8 @@ struct pc_entry *store_add_pc(struct store *store);
 struct link *store_add_link(struct store *store);
 struct insn *store_add_insn(struct store *store);
 u64 *store_add_counter(struct store *store);
+struct fixup *store_add_fixup(struct store *store);
+struct goal *store_add_goal(struct store *store);
 /* A place that host returns come back to; nothing in an offline store. */
 void store_add_landing(struct store *store, u32 code);
 /* A place (offset) that is entered with v->rip == pc. */

@@ -46,12 +46,50 @@ struct cold *translate_cold(struct translation *t, enum cold_kind kind, u8 *from
 	return cold;
 }
 
+void translate_fixup(struct translation *t, enum fixup_kind kind, unsigned size)
+{
+	struct fixup *fixup;
+
+	if (!t->store->relocatable)
+		return;
+	fixup = store_add_fixup(t->store);
+	if (fixup)
+		*fixup = (struct fixup){store_offset(t->store, t->e.at - size) - t->store->units[t->unit].code, kind};
+	else
+		t->e.overflow = true;
+}
+
+void translate_load_address(struct translation *t, u8 to, u64 address)
+{
+	if (!t->store->relocatable) {
+		emit_mov_imm(&t->e, to, address);
+		return;
+	}
+	emit_mov_imm64(&t->e, to, address);
+	translate_fixup(t, FIXUP_ADDRESS, 8);
+}
+
+void translate_load_minus(struct translation *t, u8 to, u64 address)
+{
+	if (!t->store->relocatable) {
+		emit_mov_imm(&t->e, to, 0 - address);
+		return;
+	}
+	emit_mov_imm64(&t->e, to, 0 - address);
+	translate_fixup(t, FIXUP_MINUS, 8);
+}
+
+bool translate_is_small(const struct translation *t, u64 value)
+{
+	return (s64)value == (s32)value && !t->store->relocatable;
+}
+
 void translate_store_rip(struct translation *t, u64 pc)
 {
-	if ((s64)pc == (s32)pc) {
+	if (translate_is_small(t, pc)) {
 		emit_store_imm32(&t->e, ADDRESS_ABS(&t->v->rip), (s32)pc);
 	} else {
-		emit_mov_imm(&t->e, HOST_R10, pc);
+		translate_load_address(t, HOST_R10, pc);
 		emit_store(&t->e, ADDRESS_ABS(&t->v->rip), HOST_R10);
 	}
 }
@@ -104,10 +142,10 @@ static void check_rip(struct translation *t, u64 pc)
 
 	emit_mov_rr(e, R9, RCX);
 	emit_load(e, RCX, ADDRESS_ABS(&t->v->rip));
-	if ((s64)minus == (s32)minus) {
+	if (translate_is_small(t, minus)) {
 		emit_lea(e, RCX, ADDRESS_BASE(RCX, (s32)minus));
 	} else {
-		emit_mov_imm(e, HOST_R10, minus);
+		translate_load_minus(t, HOST_R10, pc);
 		emit_lea(e, RCX, (struct address){0, RCX, HOST_R10, 1, 0});
 	}
 	unless_rcx_is_zero(t, COLD_MISMATCH);
@@ -171,10 +209,10 @@ void translate_landing(struct translation *t, u64 pc)
 
 	store_add_landing(t->store, store_offset(t->store, landing));
 	emit_mov_rr(e, R9, RCX);
-	if ((s64)minus == (s32)minus) {
+	if (translate_is_small(t, minus)) {
 		emit_lea(e, RCX, ADDRESS_BASE(HOST_R10, (s32)minus));
 	} else {
-		emit_mov_imm(e, RCX, minus);
+		translate_load_minus(t, RCX, pc);
 		emit_lea(e, RCX, (struct address){0, RCX, HOST_R10, 1, 0});
 	}
 	unless_rcx_is_zero(t, COLD_LANDING);
@@ -237,6 +275,38 @@ static void emit_link(struct translation *t, u32 number, u64 pc, bool call)
 	store->links[number].saved = cold->flags_saved = t->flags_saved;
 }
 
+/* Jumps by the number of a target. */
+static void emit_target(struct translation *t, u32 number, bool call)
+{
+	struct address entry = ADDRESS_GS(NO_REG, (s32)(offsetof(struct view, target) + number * sizeof(void *)));
+
+	emit_store_dword(&t->e, ADDRESS_ABS(&t->v->exit_info), number);
+	if (call)
+		emit_call_mem(&t->e, entry);
+	else
+		emit_jmp_mem(&t->e, entry);
+}
+
+/* The same in relocatable code, which gets the number where it is copied to. */
+static void emit_goal(struct translation *t, u64 pc, bool call)
+{
+	struct store *store = t->store;
+	struct goal *goal = store_add_goal(store);
+	u8 *at = t->e.at;
+
+	emit_target(t, 0, call);
+	if (!goal || t->e.overflow) {
+		t->e.overflow = true;
+		return;
+	}
+	u32 code = store->units[t->unit].code, end = store_offset(store, t->e.at) - code;
+
+	*goal = (struct goal){.number = store_offset(store, at) - code + STORE_DWORD_IMM,
+			      .entry = end - 4,
+			      .target = (s64)(pc - PAGE_BASE(t->scan->pc)),
+			      .saved = t->flags_saved};
+}
+
 void translate_goto(struct translation *t, u64 pc, bool call)
 {
 	struct emitter *e = &t->e;
@@ -251,6 +321,10 @@ void translate_goto(struct translation *t, u64 pc, bool call)
 		emit_link(t, (u32)(link - t->store->links), pc, call);
 		return;
 	}
+	if (t->store->relocatable) {
+		emit_goal(t, pc, call);
+		return;
+	}
 	u32 target = store_target(t->store, t->flags_saved ? pc ^ TARGET_SAVED : pc);
 
 	if (!target) {
@@ -258,13 +332,7 @@ void translate_goto(struct translation *t, u64 pc, bool call)
 		translate_goto_far(t, pc, call);
 		return;
 	}
-	struct address entry = ADDRESS_GS(NO_REG, (s32)(offsetof(struct view, target) + target * sizeof(void *)));
-
-	emit_store_dword(e, ADDRESS_ABS(&t->v->exit_info), target);
-	if (call)
-		emit_call_mem(e, entry);
-	else
-		emit_jmp_mem(e, entry);
+	emit_target(t, target, call);
 }
 
 void translate_goto_far(struct translation *t, u64 pc, bool call)
@@ -359,7 +427,9 @@ static void emit_cold_tlb(struct translation *t, struct cold *cold)
 {
 	struct emitter *e = &t->e;
 
-	if (cold->constant)
+	if (cold->constant && cold->relative)
+		translate_load_address(t, HOST_R10, cold->pc);
+	else if (cold->constant)
 		emit_mov_imm(e, HOST_R10, cold->pc);
 	else if (cold->simple)
 		emit_lea(e, HOST_R10, cold->address);
@@ -442,6 +512,7 @@ static void emit_cold(struct translation *t, struct cold *cold)
 		if (cold->flags_saved)
 			translate_restore_flags(t, R9);
 		emit_store_dword(e, ADDRESS_ABS(&t->v->exit_info), t->store->first_link + cold->link);
+		translate_fixup(t, FIXUP_LINK, 4);
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_LINK]));
 		break;
 	case COLD_HELPER:
@@ -658,7 +729,8 @@ static void emit_unit(struct translation *t, struct unit *unit)
 		e->overflow = true;
 	check_rip(t, scan->pc);
 	emit_body_entries(t, unit);
-	translate_cold(t, COLD_STALE, NULL);
+	if (!t->store->relocatable) /* copies are not left that way */
+		translate_cold(t, COLD_STALE, NULL);
 	translate_spill(t);
 	for (unsigned i = 0; i < scan->count && !e->overflow; i++)
 		emit_item(t, i);
@@ -730,6 +802,8 @@ static struct unit *begin(struct translation *t, struct store *store, u32 mode)
 			      .links = store->link_count,
 			      .insns = store->insn_count,
 			      .counters = store->counter_count,
+			      .fixups = store->fixup_count,
+			      .goals = store->goal_count,
 			      .instructions = (u16)scan->count,
 			      .guest_bytes = (u16)scan->bytes,
 			      .origin = store->origin};
@@ -755,6 +829,8 @@ static u32 give_up(struct store *store, const struct unit *unit)
 	store->link_count = unit->links;
 	store->insn_count = unit->insns;
 	store->counter_count = unit->counters;
+	store->fixup_count = unit->fixups;
+	store->goal_count = unit->goals;
 	return UNIT_NONE;
 }
 
@@ -772,6 +848,8 @@ static u32 finish(struct translation *t)
 	unit->links_count = store->link_count - unit->links;
 	unit->insns_count = store->insn_count - unit->insns;
 	unit->counters_count = store->counter_count - unit->counters;
+	unit->fixups_count = store->fixup_count - unit->fixups;
+	unit->goals_count = store->goal_count - unit->goals;
 	store->used = align_up(unit->code_end, 16);
 	store->unit_count++;
 	return t->unit;

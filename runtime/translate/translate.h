@@ -49,6 +49,7 @@ struct cold {
 	/* COLD_TLB and COLD_CELL */
 	u8 *retry;
 	bool simple, constant, flags_saved; /* constant: the address is `pc` */
+	bool relative;                      /* … which moves with the code */
 	bool window;                        /* the look-up is that of a window */
 	u16 keep;                           /* registers that hold addends of open windows */
 	u32 info;                           /* size | write << 7; window: length | write << 15 */
@@ -139,6 +140,16 @@ u8 translate_pick_scratch(u16 used);
 /* Notes that the host code from here on belongs to the current item; `home`: guest registers that are in v->gpr. */
 void translate_record(struct translation *t, u16 home);
 struct cold *translate_cold(struct translation *t, enum cold_kind kind, u8 *from);
+/*
+ * Constants that depend on where the guest's code is. In a relocatable store they have one length and a fix-up. No
+ * flags.
+ */
+void translate_load_address(struct translation *t, u8 to, u64 address);
+void translate_load_minus(struct translation *t, u8 to, u64 address); /* to = -address */
+/* May this one be a sign-extended imm32? */
+bool translate_is_small(const struct translation *t, u64 value);
+/* The last `size` bytes that were emitted depend on it so. */
+void translate_fixup(struct translation *t, enum fixup_kind kind, unsigned size);
 /* v->rip = pc; may use r10, no flags. */
 void translate_store_rip(struct translation *t, u64 pc);
 /*

@@ -23,6 +23,11 @@ static struct unit unit_at(u64 pc, u16 bytes, u32 first_counter, u32 counter_cou
 		.pc = pc, .guest_bytes = bytes, .counters = first_counter, .counters_count = counter_count};
 }
 
+static void add(struct recorder *recorder, const struct unit *unit, const u8 *bytes)
+{
+	recorder_add(recorder, unit, counters + unit->counters, bytes, false);
+}
+
 /* Writes what was recorded and opens it. */
 static struct tcache *written(struct recorder *recorder, struct live *live)
 {
@@ -51,27 +56,27 @@ static struct vm *make_vm(void)
 static void test_sums(void **state)
 {
 	struct vm *vm = make_vm();
-	struct live live = {.vm = vm, .store.counters = counters};
+	struct live live = {.vm = vm};
 	struct err err = ERR_INIT;
 	struct recorder *recorder = recorder_create(&err);
 	struct unit first = unit_at(0x1000, 3, 1, 2), other = unit_at(0x1000, 3, 3, 2), none = unit_at(0x2000, 4, 0, 0);
 
 	(void)state;
 	assert_non_null(recorder);
-	recorder_add(recorder, &first, (const u8 *)"abc");
-	recorder_add(recorder, &other, (const u8 *)"abd");
-	recorder_add(recorder, &none, (const u8 *)"wxyz");
+	add(recorder, &first, (const u8 *)"abc");
+	add(recorder, &other, (const u8 *)"abd");
+	add(recorder, &none, (const u8 *)"wxyz");
 	/* dropped and made again, with other counters */
 	first.counters = 5;
-	recorder_add(recorder, &first, (const u8 *)"abc");
+	add(recorder, &first, (const u8 *)"abc");
 	for (unsigned i = 0; i < ARRAY_SIZE(counters); i++)
 		counters[i] = 1 + i * 10;
-	recorder_harvest(recorder, &live);
+	recorder_harvest(recorder, false);
 	/* once more after a flush */
 	first.counters = 1;
-	recorder_add(recorder, &first, (const u8 *)"abc");
-	recorder_harvest(recorder, &live);
-	recorder_harvest(recorder, &live);
+	add(recorder, &first, (const u8 *)"abc");
+	recorder_harvest(recorder, false);
+	recorder_harvest(recorder, false);
 
 	struct tcache *file = written(recorder, &live);
 	const struct tcache_executed *records = tcache_executed(file, 0, 3);
@@ -92,12 +97,43 @@ static void test_sums(void **state)
 	free(vm);
 }
 
+/* Counters that last are taken when they are asked for, whatever else is forgotten meanwhile. */
+static void test_lasting(void **state)
+{
+	struct vm *vm = make_vm();
+	struct live live = {.vm = vm};
+	struct err err = ERR_INIT;
+	struct recorder *recorder = recorder_create(&err);
+	struct unit lasting = unit_at(0x1000, 3, 0, 1), other = unit_at(0x2000, 3, 1, 1);
+
+	(void)state;
+	assert_non_null(recorder);
+	recorder_add(recorder, &lasting, counters, (const u8 *)"abc", true);
+	add(recorder, &other, (const u8 *)"abc");
+	counters[0] = 1;
+	counters[1] = 2;
+	recorder_harvest(recorder, false);
+	counters[0] = 5;
+	counters[1] = 6;
+	recorder_harvest(recorder, false);
+	recorder_harvest(recorder, true);
+
+	struct tcache *file = written(recorder, &live);
+
+	assert_int_equal(tcache_executed_count(file), 2);
+	assert_int_equal(*tcache_counts(file, tcache_executed(file, 0, 1)->count_first, 1), 5);
+	assert_int_equal(*tcache_counts(file, tcache_executed(file, 1, 1)->count_first, 1), 2);
+	tcache_close(file);
+	recorder_destroy(recorder);
+	free(vm);
+}
+
 /* More than the first table holds; each twice. */
 static void test_many(void **state)
 {
 	enum { MANY = 20000 };
 	struct vm *vm = make_vm();
-	struct live live = {.vm = vm, .store.counters = counters};
+	struct live live = {.vm = vm};
 	struct err err = ERR_INIT;
 	struct recorder *recorder = recorder_create(&err);
 
@@ -108,7 +144,7 @@ static void test_many(void **state)
 		const u32 bytes = n % 4;
 
 		unit.mode = n % MANY % 8;
-		recorder_add(recorder, &unit, (const u8 *)&bytes);
+		add(recorder, &unit, (const u8 *)&bytes);
 	}
 	struct tcache *file = written(recorder, &live);
 
@@ -138,6 +174,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sums),
+		cmocka_unit_test(test_lasting),
 		cmocka_unit_test(test_many),
 	};
 

@@ -323,7 +323,9 @@ user_flags:
 	.globl pml4, pdpt, pd0, window_pd, high_pdpt, window_pt
 pml4:
 	.quad pdpt + 7
-	.fill 510, 8, 0
+	.fill 253, 8, 0
+	.quad pdpt + 7 /* for the far window */
+	.fill 256, 8, 0
 	.quad high_pdpt + 7
 pdpt:
 	.quad pd0 + 7, window_pd + 7, 0, pd3 + 7

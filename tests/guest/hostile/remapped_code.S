@@ -168,6 +168,7 @@ make_second: /* the same but for the window */
 	mov ecx, 512
 	rep movsq
 	mov qword ptr [pml4_b], offset pdpt_b + 7
+	mov qword ptr [pml4_b + 254 * 8], offset pdpt_b + 7
 	mov qword ptr [pdpt_b + 8], offset pd_b + 7
 	mov qword ptr [pd_b], offset pt_b + 7
 	ret
@@ -198,7 +199,7 @@ caller_2_end:
 
 	.section .user
 	.macro three_calls address
-	mov ebx, \address
+	movabs rbx, offset \address
 	call rbx
 	call rbx
 	call user_call_rbx
@@ -211,7 +212,7 @@ user_replace:
 	mov r8, rax
 	mov esi, offset page + 4096 + RU
 	mov edi, offset window_pt
-	mov edx, W(0)
+	movabs rdx, offset W(0)
 	syscall
 	three_calls W(0)
 	mov r9, rax
@@ -221,7 +222,7 @@ user_replace_jump:
 	mov r8, rax
 	mov esi, offset page + 4096 + RU
 	mov edi, offset window_pt
-	mov edx, W(0)
+	movabs rdx, offset W(0)
 	syscall
 	three_calls W(4)
 	mov r9, rax
@@ -230,7 +231,7 @@ user_remove_call:
 	three_calls W(0)
 	xor esi, esi
 	mov edi, offset window_pt
-	mov edx, W(0)
+	movabs rdx, offset W(0)
 	syscall
 	call rbx
 	int VEC_DONE
@@ -238,7 +239,7 @@ user_remove_jump:
 	three_calls W(0)
 	xor esi, esi
 	mov edi, offset window_pt
-	mov edx, W(0)
+	movabs rdx, offset W(0)
 	syscall
 	push offset 1f
 	jmp rbx
@@ -246,13 +247,13 @@ user_remove_jump:
 user_change_call: /* rsi = entry */
 	three_calls W(0)
 	mov edi, offset window_pt
-	mov edx, W(0)
+	movabs rdx, offset W(0)
 	syscall
 	call rbx
 	int VEC_DONE
 user_remap_2: /* called from window page 2; rsi = its new entry */
 	mov edi, offset window_pt + 16
-	mov edx, W(2)
+	movabs rdx, offset W(2)
 	syscall
 	ret
 
