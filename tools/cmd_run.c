@@ -211,7 +211,7 @@ static const struct option_spec options[] = {
 	 FIELD(debug_exit)},
 	{.help = "Devices"},
 	{"disk", "FILE[,KEY]...",
-	 "a disk: a raw file or block device; keys: readonly,\nsnapshot (writes are dropped at the end),\n"
+	 "a disk: a raw file, block device or NBD URI; keys:\nreadonly, snapshot (writes are dropped at the end),\n"
 	 "serial=TEXT, format=raw; may be given several times",
 	 NULL, option_disk, offsetof(struct run_options, config)},
 	{"share", "DIR,tag=TAG[,KEY]...",

@@ -16,7 +16,7 @@ static const char *const op_text[] = {
 
 struct disk *disk_open(const struct disk_config *config, struct poller *poller, struct err *err)
 {
-	struct disk *disk = raw_open(config, poller, err);
+	struct disk *disk = nbd_is_uri(config->path) ? nbd_open(config, poller, err) : raw_open(config, poller, err);
 
 	return disk && config->snapshot ? snapshot_open(disk, poller, err) : disk;
 }
@@ -57,6 +57,8 @@ void disk_submit(struct disk *disk, struct disk_request *request)
 void disk_begin_batch(struct disk *disk)
 {
 	disk->batch = true;
+	if (disk->ops->begin_batch)
+		disk->ops->begin_batch(disk);
 }
 
 void disk_end_batch(struct disk *disk)
