@@ -145,6 +145,8 @@ struct temp_file {
 };
 
 enum tcache_status temp_create(struct temp_file *file, const char *path, bool named, const struct report *report);
+/* A file that somebody else names: publishing does nothing. The descriptor stays the caller's. */
+enum tcache_status temp_adopt(struct temp_file *file, int fd, const struct report *report);
 /* Writes all of it or fails. */
 enum tcache_status temp_write(struct temp_file *file, const void *data, size_t size, uint64_t offset);
 /* Makes it durable and visible. */

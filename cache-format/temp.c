@@ -129,6 +129,12 @@ enum tcache_status temp_create(struct temp_file *file, const char *path, bool na
 	return TCACHE_OK;
 }
 
+enum tcache_status temp_adopt(struct temp_file *file, int fd, const struct report *report)
+{
+	*file = (struct temp_file){.fd = dup(fd), .dir = -1, .report = *report};
+	return file->fd < 0 ? system_fail(file, "cannot be written") : TCACHE_OK;
+}
+
 /* Writing beyond RLIMIT_FSIZE raises SIGXFSZ, which kills; we want its error code, and leave no signal behind. */
 static ssize_t write_quietly(int fd, const void *data, size_t size, uint64_t offset)
 {
@@ -212,9 +218,12 @@ static enum tcache_status show(struct temp_file *file)
 
 enum tcache_status temp_publish(struct temp_file *file)
 {
-	enum tcache_status status = check_target(file);
+	enum tcache_status status;
 	sigset_t all, before;
 
+	if (file->dir < 0)
+		return TCACHE_OK;
+	status = check_target(file);
 	if (status)
 		return status;
 	if (fsync(file->fd))

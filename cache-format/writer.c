@@ -65,7 +65,8 @@ enum tcache_status tcache_writer_create(const char *path, const struct tcache_wr
 	status = tcache_digest_init(&caller);
 	w->file.fd = w->file.dir = -1;
 	if (!status)
-		status = temp_create(&w->file, path, options->named_temp, &caller);
+		status = options->into_fd ? temp_adopt(&w->file, options->fd, &caller)
+					  : temp_create(&w->file, path, options->named_temp, &caller);
 	if (status) {
 		tcache_writer_abort(w);
 		return status;

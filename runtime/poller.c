@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "util/err.h"
+#include "util/thread.h"
 #include "vm.h"
 
 #define BATCH 32 /* sources in one look */
@@ -75,6 +75,15 @@ static int create_sets(struct poller *poller, struct err *err)
 	return 0;
 }
 
+static int start(struct poller *poller, struct err *err)
+{
+	if (thread_start(&poller->thread, wait_for_sources, poller, err) < 0)
+		return -1;
+	poller->started = true;
+	arm(poller);
+	return 0;
+}
+
 struct poller *poller_create(struct vm *vm, struct err *err)
 {
 	struct poller *poller = calloc(1, sizeof(*poller));
@@ -85,7 +94,7 @@ struct poller *poller_create(struct vm *vm, struct err *err)
 	}
 	poller->vm = vm;
 	poller->inner = poller->outer = poller->quit = -1;
-	if (create_sets(poller, err) < 0) {
+	if (create_sets(poller, err) < 0 || start(poller, err) < 0) {
 		poller_destroy(poller);
 		return NULL;
 	}
@@ -109,30 +118,10 @@ void poller_destroy(struct poller *poller)
 	free(poller);
 }
 
-/* The thread takes no signals: they are for the vCPU's. */
-static int start(struct poller *poller, struct err *err)
-{
-	sigset_t all, before;
-	int error;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&poller->thread, NULL, wait_for_sources, poller);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (error)
-		return err_set(err, "cannot start a thread: %s", strerror(error));
-	poller->started = true;
-	if (!poller->parked)
-		arm(poller);
-	return 0;
-}
-
 int poller_add(struct poller *poller, struct poller_source *source, struct err *err)
 {
 	struct epoll_event event = {.events = source->events, .data.ptr = source};
 
-	if (!poller->started && start(poller, err) < 0)
-		return -1;
 	if (epoll_ctl(poller->inner, EPOLL_CTL_ADD, source->fd, &event) < 0)
 		return err_set(err, "cannot wait for a file: %s", strerror(errno));
 	return 0;
@@ -162,7 +151,7 @@ void poller_remove(struct poller *poller, struct poller_source *source)
 void poller_run(struct poller *poller)
 {
 	/* armed: the thread has seen nothing yet; if it is about to, it will say so */
-	if (!poller->started || (!poller->parked && __atomic_load_n(&poller->armed, __ATOMIC_SEQ_CST)))
+	if (!poller->parked && __atomic_load_n(&poller->armed, __ATOMIC_SEQ_CST))
 		return;
 	do {
 		poller->batch_count = epoll_wait(poller->inner, poller->batch, BATCH, 0);
@@ -186,8 +175,6 @@ void poller_park(struct poller *poller)
 	if (poller->parked)
 		return;
 	poller->parked = true;
-	if (!poller->started)
-		return;
 	__atomic_store_n(&poller->armed, false, __ATOMIC_SEQ_CST);
 	epoll_ctl(poller->outer, EPOLL_CTL_MOD, poller->inner, &nothing);
 }
@@ -197,8 +184,7 @@ void poller_unpark(struct poller *poller)
 	if (!poller->parked)
 		return;
 	poller->parked = false;
-	if (poller->started)
-		arm(poller);
+	arm(poller);
 }
 
 int poller_fd(const struct poller *poller)

@@ -21,7 +21,7 @@ struct poller_source {
 	void *opaque;
 };
 
-/* NULL with a message in err. The waiter thread starts with the first source. */
+/* With its thread. NULL with a message in err. */
 struct poller *poller_create(struct vm *vm, struct err *err);
 void poller_destroy(struct poller *poller);
 

@@ -135,7 +135,7 @@ static int build(struct vm *vm, struct err *err)
 	}
 	if (trace_open(vm, &vm->tracer, err) < 0 || perf_map_open(vm, &vm->perf_map, err) < 0)
 		return -1;
-	if (config->kernel_path && boot_linux(vm, err) < 0)
+	if ((config->kernel_path || config->kernel) && boot_linux(vm, err) < 0)
 		return -1;
 	mmu_load_cr3(vm->vcpu, false);
 	return debugger_create(vm, &vm->debugger, err);
@@ -156,6 +156,7 @@ struct vm *vm_create(const struct vm_config *config, struct console *console, st
 		vm_destroy(vm);
 		return NULL;
 	}
+	vm->config.kernel = vm->config.initrd = NULL; /* the caller's, who may release them now */
 	set_limits(vm);
 	console->attach(console, vm);
 	return vm;
@@ -166,12 +167,12 @@ void vm_run(struct vm *vm)
 	loop_run(vm);
 }
 
-int vm_write_recording(struct vm *vm, struct err *err)
+int vm_write_recording(struct vm *vm, int fd, struct err *err)
 {
 	struct recorder *recorder = vm->live->recorder;
 
 	recorder_harvest(recorder, vm->live);
-	return recorder_write(recorder, vm->live, vm->config.record_path, err);
+	return recorder_write(recorder, vm->live, fd, vm->config.record_path, err);
 }
 
 void vm_destroy(struct vm *vm)

@@ -14,6 +14,7 @@
 #include "util/err.h"
 #include "util/types.h"
 
+struct blob;
 struct cpu_model;
 struct console;
 struct boot_timer;
@@ -40,10 +41,11 @@ struct vm_share {
 };
 
 struct vm_config {
-	const char *kernel_path; /* or NULL: nothing is loaded, the vCPU is as after reset (tests) */
-	const char *initrd_path; /* or NULL */
-	const char *append;      /* kernel command line, or NULL */
-	u64 memory;              /* bytes */
+	const char *kernel_path;            /* or NULL: nothing is loaded, the vCPU is as after reset (tests) */
+	const char *initrd_path;            /* or NULL */
+	const struct blob *kernel, *initrd; /* instead of the paths: opened already; or NULL */
+	const char *append;                 /* kernel command line, or NULL */
+	u64 memory;                         /* bytes */
 	const struct cpu_model *cpu;
 	enum engine engine;
 	enum returns returns;
@@ -134,8 +136,9 @@ struct vm *vm_create(const struct vm_config *config, struct console *console, st
 /* Runs until the guest or the user ends it; vm->exit says why. */
 void vm_run(struct vm *vm);
 
-/* Writes what vm->config.record_path asks for. 0, or -1 with a message in err that names the file. */
-int vm_write_recording(struct vm *vm, struct err *err);
+/* Writes the recording that vm->config.record_path asks for into `fd`. 0, or -1 with a message in err that names the
+ * path. */
+int vm_write_recording(struct vm *vm, int fd, struct err *err);
 
 void vm_destroy(struct vm *vm);
 

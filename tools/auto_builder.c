@@ -2,6 +2,7 @@
 #include "auto_cache.h"
 
 #include "command.h"
+#include "descriptors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,8 +70,7 @@ int auto_builder_start(struct auto_builder *builder, const struct auto_guest *gu
 	child = fork();
 	if (child == 0) {
 		/* a grandchild: nobody has to wait for it */
-		close(ends[1]);
-		_exit(fork() == 0 ? wait_and_build(ends[0], guest) : STATUS_OK);
+		_exit(fork() == 0 ? wait_and_build(descriptors_keep(ends[0]), guest) : STATUS_OK);
 	}
 	close(ends[0]);
 	if (child < 0) {

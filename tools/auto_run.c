@@ -1,30 +1,40 @@
 #include "auto_run.h"
 
-#include "boot/file.h"
+#include "boot/blob.h"
 #include "cpu/cpu.h"
 
 #include <stdio.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Fewer new units than this would not be felt at the next launch. */
 #define WORTH_TRANSLATING 500
 
+static int find_guest_of(struct auto_guest *guest, const struct blob *kernel, const struct cpu_model *cpu,
+			 struct err *err)
+{
+	const u8 *data = blob_map(kernel, err);
+	int result;
+
+	if (!data)
+		return -1;
+	result = auto_guest_find(guest, data, kernel->size, cpu_model_name(cpu), err);
+	if (kernel->size)
+		munmap((void *)data, kernel->size);
+	return result;
+}
+
 static int find_guest(struct auto_guest *guest, const struct vm_config *config, struct err *err)
 {
-	u64 size;
-	int fd = file_open(config->kernel_path, "kernel", &size, err), result = -1;
-	void *kernel;
+	struct blob file;
+	int result;
 
-	if (fd < 0)
+	if (config->kernel)
+		return find_guest_of(guest, config->kernel, config->cpu, err);
+	if (blob_open(&file, config->kernel_path, "kernel", err) < 0)
 		return -1;
-	kernel = malloc(size + 1);
-	if (!kernel)
-		err_set(err, "not enough memory to read '%s'", config->kernel_path);
-	else if (file_read(fd, kernel, size, config->kernel_path, "kernel", err) == 0)
-		result = auto_guest_find(guest, kernel, size, cpu_model_name(config->cpu), err);
-	free(kernel);
-	close(fd);
+	result = find_guest_of(guest, &file, config->cpu, err);
+	blob_release(&file);
 	return result;
 }
 
@@ -45,7 +55,8 @@ int auto_run_begin(struct auto_run *automatic, struct vm_config *config, struct 
 	return 0;
 }
 
-void auto_run_end(struct auto_run *automatic, struct vm *vm)
+void auto_run_end(struct auto_run *automatic, struct vm *vm, int (*keep)(struct vm *vm, void *opaque, struct err *err),
+		  void *opaque)
 {
 	u64 made = vm->stats.units_translated;
 	struct err err = ERR_INIT;
@@ -54,7 +65,7 @@ void auto_run_end(struct auto_run *automatic, struct vm *vm)
 		return;
 	if (made < WORTH_TRANSLATING && vm->stats.aot_units) {
 		fprintf(stderr, "avant run: the cache has served all but %llu units\n", (unsigned long long)made);
-	} else if (vm_write_recording(vm, &err) < 0) {
+	} else if (keep(vm, opaque, &err) < 0) {
 		warn("what was new in this run is not kept: %s", err.text);
 	} else {
 		auto_builder_go(&automatic->builder);

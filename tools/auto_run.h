@@ -18,7 +18,11 @@ struct auto_run {
  */
 int auto_run_begin(struct auto_run *automatic, struct vm_config *config, struct err *err);
 
-/* The run is over: keeps what was new in it and has it translated, and says so. Does nothing unless it was begun. */
-void auto_run_end(struct auto_run *automatic, struct vm *vm);
+/*
+ * The run is over: keeps what was new in it, by keep(), which has the recording written, and has it translated, and
+ * says so. Does nothing unless it was begun.
+ */
+void auto_run_end(struct auto_run *automatic, struct vm *vm, int (*keep)(struct vm *vm, void *opaque, struct err *err),
+		  void *opaque);
 
 #endif

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-	&command_run, &command_translate_program, &command_cache, &command_check, NULL,
+	&command_run, &command_translate_program, &command_image, &command_cache, &command_check, NULL,
 };
 
 static const struct command avant = {

@@ -1,7 +1,10 @@
 /* avant run: builds a VM from the options, runs it on the terminal, reports how it ended. */
 #include "auto_run.h"
+#include "clerk.h"
 #include "command.h"
 #include "device_options.h"
+#include "output.h"
+#include "run_image.h"
 #include "stats_json.h"
 #include "terminal.h"
 
@@ -9,11 +12,14 @@
 #include "debug/gdb_server.h"
 #include "debug/trace.h"
 #include "live/live.h"
+#include "sandbox/sandbox.h"
 #include "vm.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +28,13 @@
 #define MEMORY_UNIT    (2ULL << 20)
 #define CODE_CACHE_MIN (2ULL << 20)
 
+/* The sanitizers' own system calls are too many to name. */
+#ifdef AVANT_SANITIZE
+#define SANDBOX_DEFAULT "off"
+#else
+#define SANDBOX_DEFAULT "on"
+#endif
+
 struct run_options {
 	struct vm_config config;
 	const char *cpu_name;
@@ -29,6 +42,9 @@ struct run_options {
 	u64 smp;
 	bool no_cache;
 	bool auto_cache;
+	bool sandbox;
+	bool image;    /* the first disk is one that is booted from */
+	bool snapshot; /* its writes are dropped */
 };
 
 #define FIELD(name) offsetof(struct run_options, config.name)
@@ -94,6 +110,15 @@ static int parse_code_cache(void *field, const char *text, struct err *err)
 	return 0;
 }
 
+static int parse_sandbox(void *field, const char *text, struct err *err)
+{
+	static const char *const names[] = {"off", "on", NULL};
+	int n = option_choice(names, text, err);
+
+	*(bool *)field = n == 1;
+	return n < 0 ? -1 : 0;
+}
+
 /* The field is the whole structure: the option may be given several times. */
 static int parse_cache(void *field, const char *text, struct err *err)
 {
@@ -108,6 +133,17 @@ static int parse_cache(void *field, const char *text, struct err *err)
 		return err_set(err, "at most %d caches can be used", VM_CACHES_MAX);
 	config->caches[config->cache_count++] = text;
 	return 0;
+}
+
+/* The field is the whole structure. */
+static int parse_image(void *field, const char *text, struct err *err)
+{
+	struct run_options *run = field;
+
+	if (run->image)
+		return err_set(err, "only one image can be booted; other disks are given by --disk");
+	run->image = true;
+	return option_image(&run->config, text, err);
 }
 
 static int parse_smp(void *field, const char *text, struct err *err)
@@ -199,9 +235,15 @@ static int parse_gdb(void *field, const char *text, struct err *err)
 
 static const struct option_spec options[] = {
 	{.help = "Guest"},
-	{"kernel", "FILE", "bzImage or ELF vmlinux to boot (required)", NULL, option_text, FIELD(kernel_path)},
+	{"image", "FILE[,KEY]...",
+	 "disk image to boot, the first disk: kernel, initrd\nand command line are found in it; keys as of --disk",
+	 NULL, parse_image, 0},
+	{"snapshot", NULL, "drop what is written to the image at the end", NULL, NULL,
+	 offsetof(struct run_options, snapshot)},
+	{"kernel", "FILE", "bzImage or ELF vmlinux to boot; instead of the\nimage's, with its initrd", NULL,
+	 option_text, FIELD(kernel_path)},
 	{"initrd", "FILE", "initial RAM file system", NULL, option_text, FIELD(initrd_path)},
-	{"append", "TEXT", "kernel command line", NULL, option_text, FIELD(append)},
+	{"append", "TEXT", "kernel command line, instead of the image's", NULL, option_text, FIELD(append)},
 	{.help = "Machine"},
 	{"memory", "SIZE", "guest memory", "512M", parse_memory, FIELD(memory)},
 	{"cpu", "MODEL", "processor the guest sees; 'help' lists them", "default", option_text,
@@ -218,6 +260,11 @@ static const struct option_spec options[] = {
 	 "a directory in the guest: mount -t 9p -o\ntrans=virtio,version=9p2000.L TAG /mnt; keys:\nreadonly; may be "
 	 "given several times",
 	 NULL, option_share, offsetof(struct run_options, config)},
+	{.help = "Protection"},
+	{"sandbox", "on|off",
+	 "on: give up all rights and most system calls before\nthe guest starts; off: a guest that breaks out can do\n"
+	 "what you can",
+	 SANDBOX_DEFAULT, parse_sandbox, offsetof(struct run_options, sandbox)},
 	{.help = "Translations"},
 	{"cache", "FILE|auto",
 	 "use the translations in FILE (avant translate);\nmay be given several times; auto: one that is made\n"
@@ -284,8 +331,13 @@ static int check_options(const struct command *command, struct run_options *run)
 	struct vm_config *config = &run->config;
 	struct err err = ERR_INIT;
 
-	if (!config->kernel_path)
-		return command_usage_error(command, "--kernel is needed");
+	if (!config->kernel_path && !run->image)
+		return command_usage_error(command, "--image or --kernel is needed");
+	if (run->snapshot && !run->image)
+		return command_usage_error(command, "--snapshot needs --image; disks have a key of that name");
+	if (run->snapshot && config->disks[0].config.readonly)
+		return command_usage_error(command, "--snapshot: nothing is written to a read-only image");
+	config->disks[0].config.snapshot |= run->snapshot;
 	if (config->clock != CLOCK_SOURCE_INSTRUCTIONS && (config->trace_path || config->stop_after))
 		return command_usage_error(command, "--trace-state and --stop-after need --clock instructions");
 	if (run->no_cache) {
@@ -309,9 +361,9 @@ static int check_options(const struct command *command, struct run_options *run)
 					   run->cpu_name);
 	if (cpu_model_check_host(config->cpu, &err) < 0)
 		return command_error(command, "%s", err.text);
-	if (run->stats_path && stats_json_check(run->stats_path, &err) < 0)
+	if (run->stats_path && output_check(run->stats_path, &err) < 0)
 		return command_error(command, "--stats: %s", err.text);
-	if (config->record_path && stats_json_check(config->record_path, &err) < 0)
+	if (config->record_path && output_check(config->record_path, &err) < 0)
 		return command_error(command, "--record: %s", err.text);
 	return 0;
 }
@@ -359,53 +411,145 @@ static int report_end(const struct command *command, const struct vm *vm, const 
 	BUG("the run ended without a reason");
 }
 
-static int write_stats(const struct command *command, const char *path, const struct vm *vm, u64 mark_ns)
+/* Files that are written when the run has ended. */
+enum output { OUTPUT_STATS, OUTPUT_RECORDING, OUTPUTS };
+
+/* One run and what belongs to it. */
+struct running {
+	const struct command *command;
+	struct run_options *options;
+	struct run_image found;
+	struct auto_run automatic;
+	struct terminal *terminal;
+	const char *outputs[OUTPUTS];
+	struct clerk clerk;
+};
+
+static int write_stats(const struct running *running, const struct vm *vm, struct err *err)
 {
+	u64 mark_ns = terminal_mark_ns(running->terminal);
 	struct run_times times = {
 		.wall_ns = clock_now_ns(CLOCK_MONOTONIC) - command_start_ns(),
 		.cpu_ns = clock_now_ns(CLOCK_PROCESS_CPUTIME_ID),
 		.mark_ns = mark_ns ? mark_ns - command_start_ns() : 0,
 	};
-	struct err err = ERR_INIT;
+	char *text = stats_json_text(vm, &times);
+	int result = text ? clerk_write(&running->clerk, OUTPUT_STATS, text, strlen(text), err)
+			  : err_set(err, "out of memory");
 
-	if (stats_json_write(path, vm, &times, &err) < 0)
-		return command_error(command, "--stats: %s", err.text);
-	return 0;
+	free(text);
+	return result;
 }
 
-static int run_vm(const struct command *command, const struct run_options *run, struct auto_run *automatic,
-		  struct terminal *terminal)
+static int write_recording(struct vm *vm, void *opaque, struct err *err)
+{
+	const struct running *running = opaque;
+	int fd = memfd_create("recording", MFD_CLOEXEC), result;
+
+	if (fd < 0)
+		return err_set(err, "cannot create a file in memory: %s", strerror(errno));
+	result = vm_write_recording(vm, fd, err);
+	if (result == 0)
+		result = clerk_write_fd(&running->clerk, OUTPUT_RECORDING, fd, err);
+	close(fd);
+	return result;
+}
+
+/* What was asked for is written. Returns the exit status, which is that of the run if that was an error. */
+static int write_outputs(struct running *running, struct vm *vm, int status)
 {
 	struct err err = ERR_INIT;
-	struct vm *vm = vm_create(&run->config, terminal_console(terminal), &err);
+	bool failed = false;
+
+	if (running->options->stats_path && write_stats(running, vm, &err) < 0) {
+		command_error(running->command, "--stats: %s", err.text);
+		failed = true;
+	}
+	if (running->automatic.on) {
+		auto_run_end(&running->automatic, vm, write_recording, running);
+	} else if (running->outputs[OUTPUT_RECORDING] && write_recording(vm, running, &err) < 0) {
+		command_error(running->command, "--record: %s", err.text);
+		failed = true;
+	}
+	return failed && status == STATUS_OK ? STATUS_ERROR : status;
+}
+
+static unsigned sandbox_parts(const struct vm_config *config)
+{
+	unsigned parts = (config->disk_count ? SANDBOX_DISK : 0) | (config->share_count ? SANDBOX_SHARE : 0) |
+			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0);
+
+	for (unsigned i = 0; i < config->disk_count; i++)
+		parts |= disk_is_remote(config->disks[i].config.path) ? SANDBOX_SOCKET : 0;
+	return parts;
+}
+
+static int run_vm(struct running *running)
+{
+	const struct vm_config *config = &running->options->config;
+	struct err err = ERR_INIT;
+	struct vm *vm = vm_create(config, terminal_console(running->terminal), &err);
 	int status;
 
+	run_image_release(&running->found);
 	if (!vm)
-		return command_error(command, "%s", err.text);
-	terminal_start(terminal);
-	vm_run(vm);
-	terminal_stop(terminal);
-	status = report_end(command, vm, terminal);
-	if (run->stats_path && write_stats(command, run->stats_path, vm, terminal_mark_ns(terminal)) &&
-	    status == STATUS_OK)
-		status = STATUS_ERROR;
-	auto_run_end(automatic, vm);
-	if (run->config.record_path && !automatic->on && vm_write_recording(vm, &err) < 0) {
-		command_error(command, "--record: %s", err.text);
-		if (status == STATUS_OK)
-			status = STATUS_ERROR;
+		return command_error(running->command, "%s", err.text);
+	terminal_start(running->terminal);
+	if (running->options->sandbox && sandbox_enter(sandbox_parts(config), &err) < 0) {
+		terminal_stop(running->terminal);
+		vm_destroy(vm);
+		return command_error(running->command, "%s; --sandbox off runs the guest without it", err.text);
 	}
+	vm_run(vm);
+	terminal_stop(running->terminal);
+	status = write_outputs(running, vm, report_end(running->command, vm, running->terminal));
 	vm_destroy(vm);
+	return status;
+}
+
+/* Processes that are to be there when the run ends; from now on nothing may start any. */
+static int start_processes(struct running *running, struct err *err)
+{
+	struct run_options *run = running->options;
+
+	if (run->auto_cache && auto_run_begin(&running->automatic, &run->config, err) < 0) {
+		warn("no automatic cache is used: %s", err->text);
+		*err = (struct err)ERR_INIT;
+	}
+	running->outputs[OUTPUT_STATS] = run->stats_path;
+	running->outputs[OUTPUT_RECORDING] = run->config.record_path;
+	running->clerk.socket = -1;
+	if (!run->stats_path && !run->config.record_path)
+		return 0;
+	return clerk_start(&running->clerk, running->outputs, OUTPUTS, err);
+}
+
+/* The kernel is at hand: everything else. */
+static int run_found(struct running *running)
+{
+	struct terminal_config terminal_config = {.in = STDIN_FILENO,
+						  .out = STDOUT_FILENO,
+						  .start_ns = command_start_ns(),
+						  .mark = running->options->config.mark,
+						  .timeout_s = running->options->config.timeout_s};
+	struct err err = ERR_INIT;
+	int status;
+
+	if (start_processes(running, &err) < 0)
+		return command_error(running->command, "%s", err.text);
+	running->terminal = terminal_create(&terminal_config, &err);
+	if (!running->terminal)
+		return command_error(running->command, "%s", err.text);
+	status = run_vm(running);
+	terminal_destroy(running->terminal);
+	clerk_release(&running->clerk);
 	return status;
 }
 
 static int run_main(const struct command *command, void *parsed)
 {
 	struct run_options *run = parsed;
-	struct terminal_config terminal_config = {
-		.in = STDIN_FILENO, .out = STDOUT_FILENO, .start_ns = command_start_ns()};
-	struct auto_run automatic = {0};
-	struct terminal *terminal;
+	struct running running = {.command = command, .options = run};
 	struct err err = ERR_INIT;
 	int status;
 
@@ -414,27 +558,22 @@ static int run_main(const struct command *command, void *parsed)
 	status = check_options(command, run);
 	if (status)
 		return status;
-	if (run->auto_cache && auto_run_begin(&automatic, &run->config, &err) < 0) {
-		warn("no automatic cache is used: %s", err.text);
-		err = (struct err)ERR_INIT;
-	}
-	terminal_config.mark = run->config.mark;
-	terminal_config.timeout_s = run->config.timeout_s;
-	terminal = terminal_create(&terminal_config, &err);
-	if (!terminal)
-		return command_error(command, "%s", err.text);
-	status = run_vm(command, run, &automatic, terminal);
-	terminal_destroy(terminal);
+	if (run->image && run_image_find(&running.found, &run->config, &err) < 0)
+		status = command_error(command, "%s", err.text);
+	else
+		status = run_found(&running);
+	run_image_release(&running.found);
 	return status;
 }
 
 const struct command command_run = {
 	.name = "run",
 	.summary = "run a guest on this terminal",
-	.usage = "--kernel FILE [OPTION]...",
+	.usage = "{--image FILE | --kernel FILE} [OPTION]...",
 	.text = "Boots a guest and connects its serial port to standard input and output.\n"
 		"At a terminal Ctrl-A X quits, Ctrl-A A sends a Ctrl-A, Ctrl-A H helps.\n",
-	.examples = "  avant run --kernel vmlinuz --initrd initrd.img --append console=ttyS0\n"
+	.examples = "  avant run --image debian.img --memory 1G\n"
+		    "  avant run --kernel vmlinuz --initrd initrd.img --append console=ttyS0\n"
 		    "  avant run --kernel vmlinuz --initrd initrd.img --memory 1G --timeout 60 \\\n"
 		    "      --append 'console=ttyS0 panic=-1' --stats stats.json --mark login: </dev/null\n"
 		    "\nExit status: 0 the guest powered off, or Ctrl-A X; 1 an error of avant's; 2 usage;\n"

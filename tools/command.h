@@ -43,7 +43,8 @@ struct command {
 	const char *text;    /* a paragraph or two */
 	const char *examples;
 	const struct option_spec *options; /* ends with an entry that has neither name nor help */
-	const char *letters; /* short forms: each letter stands for the first option that begins with it; or NULL */
+	const char *letters; /* short forms: each letter, capital or not, stands for the first option that begins
+			      with it; or NULL */
 	size_t options_size; /* of the option structure, which the parser zeroes first */
 	/* words that are not options: how many at least; what they are called, for messages; NULL: none is allowed */
 	size_t arguments_needed;
@@ -55,7 +56,8 @@ struct command {
 	const char *program; /* not here but in this program, which takes all arguments; or NULL */
 };
 
-extern const struct command command_run, command_check, command_cache, command_translate, command_translate_program;
+extern const struct command command_run, command_check, command_cache, command_image, command_translate,
+	command_translate_program;
 
 /* Becomes the program, which lies beside this one or in ../libexec/avant; returns an exit status if that fails. */
 int command_exec(const char *program, char **argv);

@@ -7,14 +7,21 @@
 
 #define SERIAL_MAX 20 /* bytes (virtio 1.2, 5.2.6.1) */
 
-/* Cuts the text at its first comma. Returns what follows, or NULL. */
+/* Cuts the text at its first comma; two in a row are one of the text. Returns what follows, or NULL. */
 static char *cut(char *text)
 {
-	char *comma = strchr(text, ',');
+	char *to = text;
 
-	if (comma)
-		*comma++ = '\0';
-	return comma;
+	for (; *text; *to++ = *text++) {
+		if (*text != ',')
+			continue;
+		if (*++text != ',') {
+			*to = '\0';
+			return text;
+		}
+	}
+	*to = '\0';
+	return NULL;
 }
 
 static int parse_flag(bool *flag, const char *key, const char *value, struct err *err)
@@ -75,6 +82,19 @@ int option_disk(void *field, const char *text, struct err *err)
 	if (disk.config.readonly && disk.config.snapshot)
 		return err_set(err, "'readonly' and 'snapshot' exclude each other");
 	config->disks[config->disk_count++] = disk;
+	return 0;
+}
+
+int option_image(void *field, const char *text, struct err *err)
+{
+	struct vm_config *config = field;
+	struct vm_disk disk;
+
+	if (option_disk(config, text, err) < 0)
+		return -1;
+	disk = config->disks[config->disk_count - 1];
+	memmove(config->disks + 1, config->disks, (config->disk_count - 1) * sizeof(disk));
+	config->disks[0] = disk;
 	return 0;
 }
 

@@ -9,6 +9,7 @@ struct err;
  * are, for the configuration refers to their parts.
  */
 int option_disk(void *field, const char *text, struct err *err);  /* FILE[,KEY[=VALUE]]... */
+int option_image(void *field, const char *text, struct err *err); /* the same; becomes the first disk */
 int option_share(void *field, const char *text, struct err *err); /* DIR,tag=TAG[,KEY]... */
 
 #endif

@@ -162,7 +162,7 @@ static const struct option_spec *find_letter(const struct command *command, char
 	if (!command->letters || !strchr(command->letters, letter))
 		return NULL;
 	for (const struct option_spec *option = command->options; !is_end(option); option++)
-		if (option->name && option->name[0] == letter)
+		if (option->name && option->name[0] == tolower((unsigned char)letter))
 			return option;
 	return NULL;
 }

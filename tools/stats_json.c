@@ -2,17 +2,13 @@
 
 #include "dev/boot_timer.h"
 #include "translate/store.h"
+#include "virtio/devices.h"
 #include "vm.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const char *exit_reason_name(enum exit_reason reason)
 {
@@ -71,6 +67,27 @@ static json_t *guest_instructions(const struct vm *vm)
 	return object;
 }
 
+/* [{"device": "virtio-blk", "slot": 1, "kicks": N, …}, …]: what each virtio device has done. */
+static json_t *virtio_devices(const struct vm *vm)
+{
+	json_t *list = json_array();
+	struct virtio_figures figures;
+
+	for (unsigned n = 0; virtio_figures_at(vm, n, &figures); n++) {
+		json_t *device = json_object();
+
+		json_object_set_new(device, "device", json_string(figures.name));
+		json_object_set_new(device, "slot", json_integer(figures.slot));
+		json_object_set_new(device, "kicks", json_integer((json_int_t)figures.kicks));
+		json_object_set_new(device, "interrupts", json_integer((json_int_t)figures.interrupts));
+		json_object_set_new(device, "requests", json_integer((json_int_t)figures.chains));
+		json_object_set_new(device, "bytes_from_guest", json_integer((json_int_t)figures.bytes_read));
+		json_object_set_new(device, "bytes_to_guest", json_integer((json_int_t)figures.bytes_written));
+		json_array_append_new(list, device);
+	}
+	return list;
+}
+
 static json_t *stats_object(const struct vm *vm, const struct run_times *times)
 {
 	json_t *object = json_object();
@@ -84,6 +101,7 @@ static json_t *stats_object(const struct vm *vm, const struct run_times *times)
 	json_object_set_new(object, "live_translate_cpu_ms", json_ms(vm->stats.translate_ns));
 	json_object_set_new(object, "mark_ms", times->mark_ns ? json_ms(times->mark_ns) : json_null());
 	json_object_set_new(object, "boot_marks", boot_marks(vm));
+	json_object_set_new(object, "virtio", virtio_devices(vm));
 	if (vm->config.count)
 		json_object_set_new(object, "guest_instructions", guest_instructions(vm));
 #define STAT(field) json_object_set_new(object, #field, json_integer((json_int_t)vm->stats.field));
@@ -92,89 +110,17 @@ static json_t *stats_object(const struct vm *vm, const struct run_times *times)
 	return object;
 }
 
-/* What is there already and not a regular file must be written in place: a rename would replace the device itself. */
-static bool is_special(const char *path)
+char *stats_json_text(const struct vm *vm, const struct run_times *times)
 {
-	struct stat st;
+	/* by default it is read from a file, which may not be opened any more; these keys are nobody's attack */
+	json_object_seed(1);
 
-	return !stat(path, &st) && !S_ISREG(st.st_mode);
-}
-
-int stats_json_check(const char *path, struct err *err)
-{
-	char *copy = strdup(path);
-	int result = 0;
-	struct stat st;
-
-	if (!copy)
-		return err_set(err, "out of memory");
-	if (!stat(path, &st) && S_ISDIR(st.st_mode))
-		result = err_set(err, "cannot write '%s': it is a directory", path);
-	else if (access(is_special(path) ? path : dirname(copy), W_OK) < 0)
-		result = err_set(err, "cannot write '%s': %s", path, strerror(errno));
-	free(copy);
-	return result;
-}
-
-static int write_object(int fd, const json_t *object)
-{
-	if (json_dumpfd(object, fd, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) < 0)
-		return -1;
-	return write(fd, "\n", 1) == 1 ? 0 : -1;
-}
-
-static int write_in_place(const char *path, const json_t *object, struct err *err)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC | O_APPEND);
-
-	if (fd < 0)
-		return err_set(err, "cannot open '%s': %s", path, strerror(errno));
-	if (write_object(fd, object) < 0) {
-		err_set(err, "cannot write '%s': %s", path, strerror(errno));
-		close(fd);
-		return -1;
-	}
-	close(fd);
-	return 0;
-}
-
-static int write_and_rename(const char *path, const json_t *object, struct err *err)
-{
-	char *temporary = NULL;
-	int fd, result;
-	mode_t mask;
-
-	if (asprintf(&temporary, "%s.XXXXXX", path) < 0)
-		return err_set(err, "out of memory");
-	fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0) {
-		result = err_set(err, "cannot create '%s': %s", temporary, strerror(errno));
-		free(temporary);
-		return result;
-	}
-	/* mkostemp makes it private; give it the permissions of an ordinary new file. */
-	mask = umask(0);
-	umask(mask);
-	result = write_object(fd, object);
-	if (!result)
-		result = fchmod(fd, 0666 & ~mask);
-	if (close(fd) < 0)
-		result = -1;
-	if (!result)
-		result = rename(temporary, path);
-	if (result < 0) {
-		err_set(err, "cannot write '%s': %s", path, strerror(errno));
-		unlink(temporary);
-	}
-	free(temporary);
-	return result;
-}
-
-int stats_json_write(const char *path, const struct vm *vm, const struct run_times *times, struct err *err)
-{
 	json_t *object = stats_object(vm, times);
-	int result = is_special(path) ? write_in_place(path, object, err) : write_and_rename(path, object, err);
+	char *json = json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(12)), *text = NULL;
 
 	json_decref(object);
-	return result;
+	if (json && asprintf(&text, "%s\n", json) < 0)
+		text = NULL;
+	free(json);
+	return text;
 }

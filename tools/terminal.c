@@ -1,5 +1,6 @@
 #include "terminal_internal.h"
 
+#include "util/thread.h"
 #include "vm.h"
 
 #include <errno.h>
@@ -265,19 +266,13 @@ static void attach(struct console *console, struct vm *vm)
 
 void terminal_start(struct terminal *terminal)
 {
-	sigset_t all, old;
-	int error;
+	struct err err = ERR_INIT;
 
 	enter_raw(terminal);
 	terminal->thread->running = true;
-	/* Timer and fault signals are the vCPU thread's; new threads inherit the mask. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	error = pthread_create(&terminal->thread->id, NULL, waiter, terminal);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (error) {
+	if (thread_start(&terminal->thread->id, waiter, terminal, &err) < 0) {
 		terminal->thread->running = false;
-		warn("cannot start the console's thread (%s): the guest gets no input", strerror(error));
+		warn("the guest gets no input: %s", err.text);
 	}
 }
 

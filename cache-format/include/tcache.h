@@ -233,6 +233,8 @@ struct tcache_write_options {
 	uint64_t created;                      /* 0: reproducible */
 	const uint8_t *secret_key;             /* Ed25519, 64 bytes as libsodium has it: sign; or NULL */
 	bool named_temp; /* do not use O_TMPFILE: for tests, and what happens anyway where it is not supported */
+	bool into_fd;    /* write into `fd`, which stays the caller's; the path is for messages alone */
+	int fd;
 };
 
 /*

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "boot/file.h"
+#include "boot/blob.h"
 
 #define BOOT_FLAG_OFFSET    0x1feu
 #define JUMP_OFFSET         0x200u
@@ -301,45 +301,40 @@ fail:
 	return -1;
 }
 
-/* Mapped, not read: with a cache nothing but its digest is wanted of a bzImage. */
-static const u8 *map_file(int fd, u64 size, const char *path, struct err *err)
+int kernel_image_load_blob(const struct blob *file, const struct kernel_keeper *keeper, struct kernel_image *image,
+			   struct err *err)
 {
-	void *at;
+	const u8 *data;
+	int result;
 
-	if (size > KERNEL_MAX_SIZE) {
-		err_set(err, "'%s' is too large for a kernel: %llu MiB", path, (unsigned long long)(size >> 20));
-		return NULL;
+	*image = (struct kernel_image){0};
+	if (file->size > KERNEL_MAX_SIZE)
+		return err_set(err, "'%s' is too large for a kernel: %llu MiB", file->name,
+			       (unsigned long long)(file->size >> 20));
+	/* mapped, not read: with a cache nothing but its digest is wanted of a bzImage */
+	data = blob_map(file, err);
+	if (!data)
+		return -1;
+	result = kernel_image_parse(data, file->size, file->name, keeper, image, err);
+	if (image->elf == data) {
+		image->file = data;
+		image->file_size = file->size;
+	} else if (file->size) {
+		munmap((void *)data, file->size);
 	}
-	if (!size)
-		return (const u8 *)"";
-	at = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
-	if (at == MAP_FAILED) {
-		err_set(err, "cannot read kernel '%s': %s", path, strerror(errno));
-		return NULL;
-	}
-	return at;
+	return result;
 }
 
 int kernel_image_load(const char *path, const struct kernel_keeper *keeper, struct kernel_image *image, struct err *err)
 {
-	u64 size;
-	const u8 *data;
-	int fd = file_open(path, "kernel", &size, err), result;
+	struct blob file;
+	int result;
 
 	*image = (struct kernel_image){0};
-	if (fd < 0)
+	if (blob_open(&file, path, "kernel", err) < 0)
 		return -1;
-	data = map_file(fd, size, path, err);
-	close(fd);
-	if (!data)
-		return -1;
-	result = kernel_image_parse(data, size, path, keeper, image, err);
-	if (image->elf == data) {
-		image->file = data;
-		image->file_size = size;
-	} else if (size) {
-		munmap((void *)data, size);
-	}
+	result = kernel_image_load_blob(&file, keeper, image, err);
+	blob_release(&file);
 	return result;
 }
 

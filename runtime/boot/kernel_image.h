@@ -55,6 +55,11 @@ struct kernel_keeper {
 int kernel_image_load(const char *path, const struct kernel_keeper *keeper, struct kernel_image *image,
 		      struct err *err);
 
+/* The same from bytes that are at hand, which are not needed any more afterwards. */
+struct blob;
+int kernel_image_load_blob(const struct blob *file, const struct kernel_keeper *keeper, struct kernel_image *image,
+			   struct err *err);
+
 /* The same from memory; data must outlive the image (an ELF is not copied). `name` is used in messages. */
 int kernel_image_parse(const u8 *data, u64 size, const char *name, const struct kernel_keeper *keeper,
 		       struct kernel_image *image, struct err *err);

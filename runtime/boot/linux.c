@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "boot/acpi.h"
-#include "boot/file.h"
+#include "boot/blob.h"
 #include "boot/kernel_image.h"
 #include "boot/layout.h"
 #include "boot/long_mode.h"
@@ -86,36 +86,43 @@ static int place_cmdline(const struct ram *ram, struct boot_params *params, cons
 }
 
 /* As high as allowed: the kernel unpacks into the memory below. */
-static int place_initrd(const struct ram *ram, struct boot_params *params, u64 kernel_end, const char *path,
+static int place_initrd(const struct ram *ram, struct boot_params *params, u64 kernel_end, const struct blob *initrd,
 			struct err *err)
 {
-	u64 top = params->hdr.initrd_addr_max + 1ULL, size, address;
-	int fd = file_open(path, "initrd", &size, err), result;
+	u64 top = params->hdr.initrd_addr_max + 1ULL, size = initrd->size, address;
 
-	if (fd < 0)
-		return -1;
 	if (top > INITRD_TOP)
 		top = INITRD_TOP;
 	if (top > ram->low)
 		top = ram->low;
 	kernel_end = align_up(kernel_end, PAGE_SIZE);
-	if (size > INITRD_TOP || kernel_end + size > top) {
-		close(fd);
+	if (size > INITRD_TOP || kernel_end + size > top)
 		return err_set(
 			err, "too little memory: kernel and initrd need %llu MiB below 0x%llx, the guest has %llu MiB",
 			(ull)mib_up(kernel_end + size), (ull)top, (ull)(ram->size >> 20));
-	}
 	address = PAGE_BASE(top - size);
-	if (address < kernel_end) {
-		close(fd);
-		return err_set(err, "too little memory: the initrd '%s' would overlap the kernel", path);
-	}
-	result = size ? file_read(fd, ram_range(ram, address, size), size, path, "initrd", err) : 0;
-	close(fd);
+	if (address < kernel_end)
+		return err_set(err, "too little memory: the initrd '%s' would overlap the kernel", initrd->name);
 	params->hdr.ramdisk_image = (u32)address;
 	params->hdr.ramdisk_size = (u32)size;
 	params->ext_ramdisk_image = (u32)(address >> 32);
 	params->ext_ramdisk_size = (u32)(size >> 32);
+	return size ? blob_read(initrd, 0, ram_range(ram, address, size), size, err) : 0;
+}
+
+static int load_initrd(const struct vm *vm, struct boot_params *params, u64 kernel_end, struct err *err)
+{
+	struct blob file;
+	int result;
+
+	if (vm->config.initrd)
+		return place_initrd(&vm->ram, params, kernel_end, vm->config.initrd, err);
+	if (!vm->config.initrd_path)
+		return 0;
+	if (blob_open(&file, vm->config.initrd_path, "initrd", err) < 0)
+		return -1;
+	result = place_initrd(&vm->ram, params, kernel_end, &file, err);
+	blob_release(&file);
 	return result;
 }
 
@@ -142,7 +149,7 @@ static int load(struct vm *vm, const struct kernel_image *image, struct err *err
 	const struct ram *ram = &vm->ram;
 	struct boot_params *params;
 
-	if (place_kernel(vm, image, config->kernel_path, err))
+	if (place_kernel(vm, image, config->kernel ? config->kernel->name : config->kernel_path, err))
 		return -1;
 	/* place_kernel() has seen to it that the whole first MiB is RAM */
 	params = (struct boot_params *)ram_range(ram, BOOT_PARAMS, sizeof(*params));
@@ -155,7 +162,7 @@ static int load(struct vm *vm, const struct kernel_image *image, struct err *err
 	params->hdr.setup_data = 0; /* a pointer: not to be believed from a file */
 	if (place_cmdline(ram, params, config->append ? config->append : "", err))
 		return -1;
-	if (config->initrd_path && place_initrd(ram, params, image->end, config->initrd_path, err))
+	if (load_initrd(vm, params, image->end, err))
 		return -1;
 	fill_memory_map(ram, params);
 	params->acpi_rsdp_addr =
@@ -173,11 +180,13 @@ static const u8 *find_unpacked(void *opaque, const u8 *file, u64 size, u64 *unpa
 
 int boot_linux(struct vm *vm, struct err *err)
 {
-	const struct kernel_keeper keeper = {find_unpacked, vm};
+	const struct kernel_keeper keeper = {find_unpacked, vm},
+				   *used = vm->live && vm->live->aot_count ? &keeper : NULL;
 	struct kernel_image image;
 	int result;
 
-	if (kernel_image_load(vm->config.kernel_path, vm->live && vm->live->aot_count ? &keeper : NULL, &image, err))
+	if (vm->config.kernel ? kernel_image_load_blob(vm->config.kernel, used, &image, err)
+			      : kernel_image_load(vm->config.kernel_path, used, &image, err))
 		return -1;
 	result = load(vm, &image, err);
 	kernel_image_release(&image);

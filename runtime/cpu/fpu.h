@@ -10,6 +10,7 @@
 #define FXSAVE_POINTERS   8u /* FIP, FCS, FDP, FDS: 16 bytes */
 #define FXSAVE_MXCSR      24u
 #define FXSAVE_MXCSR_MASK 28u
+#define FXSAVE_XMM        160u
 #define FXSAVE_USED       416u /* what follows is for software */
 #define FXSAVE_SIZE       512u
 #define XSAVE_XSTATE_BV   512u

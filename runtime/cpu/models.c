@@ -2,8 +2,11 @@
  * Named CPU models. Each is one fixed set on all hosts, because caches of translated code move between hosts and the
  * guest kernel patches itself by these bits.
  *
- * Family 6, model 143 is in none of the lists by which Linux (6.1 to 6.12, arch/x86/kernel/cpu/common.c) decides that
- * a CPU needs a mitigation although it does not say so itself, but for those that a hypervisor bit switches off.
+ * Family 6, model 136 is nobody's. Programs and kernels that know a processor by its number take more for granted than
+ * CPUID says: code that gcc compiled for several processors (target_clones with arch=sapphirerapids) uses AVX-512 on
+ * one that has this name. An unknown processor is what its feature bits say. It is also in none of the lists by which
+ * Linux (6.1 to 6.12, arch/x86/kernel/cpu/common.c) decides that a CPU needs a mitigation although it does not say so
+ * itself, but for those that a hypervisor bit switches off.
  */
 #include "cpu/cpu.h"
 #include "cpu/features.h"
@@ -13,7 +16,7 @@
 #include <cpuid.h>
 #include <string.h>
 
-#define SIGNATURE 0x000806f8 /* family 6, model 143, stepping 8 */
+#define SIGNATURE 0x00080681 /* family 6, model 136, stepping 1 */
 
 static const struct cpu_model models[] = {
 	{"default", "x86-64-v3 (AVX2, BMI, FMA, AES) with what saves a guest kernel work", "Avant x86-64-v3", SIGNATURE,

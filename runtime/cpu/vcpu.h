@@ -211,6 +211,7 @@ struct vcpu {
 	struct view *view;               /* in force; the host's GS base while the vCPU thread runs */
 	unsigned slot;                   /* address-space slot in force */
 	bool fpu_loaded;                 /* the guest's vector state is in the host's registers, not in xsave[] */
+	bool fpu_lent;                   /* … but for x87, which is still there (vcpu_fpu_lend) */
 	u64 icount;                      /* instructions executed (counted mode and interp) */
 	u64 *tally_in;                   /* counted mode: where the instruction that C executes now counts */
 	u64 icount_limit;                /* counted mode, in generated code: icount when the budget is 0 */
@@ -286,6 +287,13 @@ static inline bool vcpu_canonical(u64 address)
  * Entering guest code loads it back.
  */
 void vcpu_fpu_put(struct vcpu *v);
+
+/*
+ * The same for a quarter of the price, where the C code that follows is short and must only not find the guest's
+ * values: x87 registers stay where they are. No C code here touches those but with long double. vcpu_fpu_get() brings
+ * the rest back; whoever calls vcpu_fpu_put() in between gets what it promises.
+ */
+void vcpu_fpu_lend(struct vcpu *v);
 
 /* Loads the guest's vector state into the host's registers if it is not there. */
 void vcpu_fpu_get(struct vcpu *v);

@@ -15,7 +15,6 @@
 #define FXSAVE_FTW 4u
 #define FXSAVE_FOP 6u
 #define FXSAVE_ST  32u
-#define FXSAVE_XMM 160u
 
 #define COMPONENT_X87 1u
 #define COMPONENT_SSE 2u

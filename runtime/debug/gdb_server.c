@@ -15,6 +15,7 @@
 
 #include "debug/gdb_internal.h"
 #include "debug/gdb_registers.h"
+#include "util/thread.h"
 #include "vm.h"
 
 #define LOOPBACK       "127.0.0.1"
@@ -143,19 +144,11 @@ static void arm(struct gdb_server *s)
 
 static int start_thread(struct gdb_server *s, struct err *err)
 {
-	sigset_t all, old;
-	int error;
-
 	s->quit = eventfd(0, EFD_CLOEXEC);
 	if (s->quit < 0)
 		return err_set(err, "cannot create an eventfd: %s", strerror(errno));
-	/* timer and fault signals are the vCPU thread's; new threads inherit the mask */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	error = pthread_create(&s->thread, NULL, watch, s);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (error)
-		return err_set(err, "cannot start a thread: %s", strerror(error));
+	if (thread_start(&s->thread, watch, s, err) < 0)
+		return -1;
 	s->thread_started = true;
 	return 0;
 }
@@ -256,6 +249,12 @@ static bool accept_client(struct gdb_server *s)
 	return true;
 }
 
+/* A guest that is stopped cannot listen to its power button. */
+static bool wants_end(const struct vm *vm)
+{
+	return vm->stop_requested || vm->power_button;
+}
+
 /* Waits for the client (or for one to come) and for requests to end the run. */
 static void wait_for_input(struct gdb_server *s)
 {
@@ -265,7 +264,7 @@ static void wait_for_input(struct gdb_server *s)
 	u64 drained;
 
 	__atomic_store_n(&vm->sleeping, true, __ATOMIC_SEQ_CST);
-	if (!vm->stop_requested && poll(polls, ARRAY_SIZE(polls), -1) > 0 && polls[1].revents &&
+	if (!wants_end(vm) && poll(polls, ARRAY_SIZE(polls), -1) > 0 && polls[1].revents &&
 	    read(vm->wake_fd, &drained, sizeof(drained)) < 0 && errno != EAGAIN)
 		warn("cannot read an eventfd: %s", strerror(errno));
 	__atomic_store_n(&vm->sleeping, false, __ATOMIC_SEQ_CST);
@@ -301,7 +300,7 @@ static bool serve_packet(struct gdb_server *s)
 /* One round; false: the guest goes on, or the run is over. */
 static bool serve(struct gdb_server *s)
 {
-	if (s->vm->stop_requested) {
+	if (wants_end(s->vm)) {
 		vm_stop(s->vm, EXIT_USER, 0);
 		return false;
 	}

@@ -8,6 +8,7 @@
 
 #include "debug/gdb_registers.h"
 #include "debug/symbols.h"
+#include "interp/interp.h"
 #include "mem/mem.h"
 #include "vm.h"
 #include "x86/insn.h"
@@ -118,16 +119,16 @@ static void write_next(struct tracer *tracer, struct vcpu *v)
 	unsigned count = 0;
 	struct insn insn;
 	char text[128];
-	u64 gpa, offset;
+	u64 pc = interp_pc(v), gpa, offset;
 
 	for (; count < sizeof(bytes); count++) {
-		const u8 *at = mmu_peek(v, v->rip + count, &gpa) ? ram_at(&v->vm->ram, gpa) : NULL;
+		const u8 *at = mmu_peek(v, pc + count, &gpa) ? ram_at(&v->vm->ram, gpa) : NULL;
 
 		if (!at)
 			break;
 		bytes[count] = *at;
 	}
-	if (insn_decode(&insn, bytes, count) < 0)
+	if (insn_decode_code(&insn, bytes, count, interp_code(v)) < 0)
 		snprintf(text, sizeof(text), "(not readable)");
 	else
 		insn_format(&insn, v->rip, text, sizeof(text));

@@ -87,21 +87,23 @@ static void ports_write(void *device, u64 offset, unsigned size, u64 value)
 }
 
 /* No device here has more than the first 256 bytes of its 4 KiB: the rest reads as if nobody were there. */
-static struct pci_device *ecam_find(const struct pci *pci, u64 offset)
+static struct pci_device *ecam_find(const struct pci *pci, u64 offset, unsigned size)
 {
-	return offset % PAGE_SIZE < PCI_CONFIG_SIZE ? find(pci, (unsigned)(offset >> 20), offset >> 12 & 0xff) : NULL;
+	if (offset % PAGE_SIZE + size > PCI_CONFIG_SIZE)
+		return NULL;
+	return find(pci, (unsigned)(offset >> 20), offset >> 12 & 0xff);
 }
 
 static u64 ecam_read(void *device, u64 offset, unsigned size)
 {
-	struct pci_device *target = ecam_find(device, offset);
+	struct pci_device *target = ecam_find(device, offset, size);
 
 	return target ? pci_device_read(target, offset % PAGE_SIZE, size) : UINT64_MAX;
 }
 
 static void ecam_write(void *device, u64 offset, unsigned size, u64 value)
 {
-	struct pci_device *target = ecam_find(device, offset);
+	struct pci_device *target = ecam_find(device, offset, size);
 
 	if (target)
 		pci_device_write(target, offset % PAGE_SIZE, size, (u32)value);

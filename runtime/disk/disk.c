@@ -14,9 +14,20 @@ static const char *const op_text[] = {
 	[DISK_WRITE_ZEROES] = "write zeroes",
 };
 
+bool disk_is_remote(const char *path)
+{
+	static const char *const schemes[] = {"nbd:", "nbds:", "nbd+unix:", "nbds+unix:", "nbd+vsock:", "nbds+vsock:"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++) {
+		if (strncmp(path, schemes[i], strlen(schemes[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
 struct disk *disk_open(const struct disk_config *config, struct poller *poller, struct err *err)
 {
-	struct disk *disk = nbd_is_uri(config->path) ? nbd_open(config, poller, err) : raw_open(config, poller, err);
+	struct disk *disk = disk_is_remote(config->path) ? nbd_open(config, poller, err) : raw_open(config, poller, err);
 
 	return disk && config->snapshot ? snapshot_open(disk, poller, err) : disk;
 }

@@ -37,7 +37,6 @@ void disk_done(struct disk *disk, struct disk_request *request, int error);
 /* Back ends. NULL with a message in err that names config->path. */
 struct disk *raw_open(const struct disk_config *config, struct poller *poller, struct err *err);
 struct disk *nbd_open(const struct disk_config *config, struct poller *poller, struct err *err);
-bool nbd_is_uri(const char *path);
 /* How long a server may be silent though it was asked. */
 void nbd_set_patience(struct disk *disk, u64 ms);
 

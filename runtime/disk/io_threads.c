@@ -2,13 +2,13 @@
 #include "disk/io_internal.h"
 
 #include "util/err.h"
+#include "util/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -102,20 +102,14 @@ static void threads_release(struct io *io)
 	free(pool);
 }
 
-/* All now: later the process may not be allowed to. Signals are for the vCPU's thread. */
+/* All now: later the process may not be allowed to. */
 static int start_threads(struct pool *pool, unsigned count, struct err *err)
 {
-	sigset_t all, before;
-	int error = 0;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	while (pool->started < count && !error) {
-		error = pthread_create(&pool->thread[pool->started], NULL, work, pool);
-		pool->started += !error;
+	for (; pool->started < count; pool->started++) {
+		if (thread_start(&pool->thread[pool->started], work, pool, err) < 0)
+			return -1;
 	}
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return error ? err_set(err, "cannot start a thread: %s", strerror(error)) : 0;
+	return 0;
 }
 
 static int init(struct io *io, unsigned threads, struct err *err)

@@ -1,7 +1,6 @@
 /* The connection to an NBD server: how it begins and ends, and how it is kept going in between. */
 #include "disk/nbd_internal.h"
 
-#include "disk/internal.h"
 #include "util/err.h"
 
 #include <errno.h>
@@ -17,17 +16,6 @@
 
 /* A host that does not acknowledge is dead after 30 s, also while nothing is to be said. */
 #define TCP_DEAD_MS 30000
-
-bool nbd_is_uri(const char *path)
-{
-	static const char *const schemes[] = {"nbd:", "nbds:", "nbd+unix:", "nbds+unix:", "nbd+vsock:", "nbds+vsock:"};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++) {
-		if (strncmp(path, schemes[i], strlen(schemes[i])) == 0)
-			return true;
-	}
-	return false;
-}
 
 const char *nbd_reason(const struct nbd_library *library)
 {

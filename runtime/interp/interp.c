@@ -47,11 +47,12 @@ bool interp_condition(u64 arith, unsigned cond)
 	return result != (cond & 1);
 }
 
-/* Which kind of code is being executed. */
-static enum insn_code code_kind(const struct vcpu *v)
+enum insn_code interp_code(const struct vcpu *v)
 {
 	return LIKELY(!vcpu_legacy(v)) ? CODE_64 : v->seg[SEG_CS].attr & SEG_ATTR_DB ? CODE_32 : CODE_16;
 }
+
+#define FETCH_SIZE 16u /* bytes: no instruction is longer, and they are compared by words */
 
 /*
  * The bytes at pc, at least one instruction long or as many as are mapped. *available is how many. Only when an
@@ -71,10 +72,14 @@ static enum exec fetch(struct vcpu *v, const struct ram *ram, u64 pc, u8 *buffer
 			return EXEC_FAULT;
 		const u8 *from = ram_at(ram, gpa);
 
-		if (from)
+		if (LIKELY(from && part == FETCH_SIZE)) {
+			bytes_copy(buffer, from, 8);
+			bytes_copy(buffer + 8, from + 8, 8);
+		} else if (from) {
 			bytes_copy(buffer + have, from, part);
-		else /* no RAM behind it: an open bus reads as ones */
+		} else { /* no RAM behind it: an open bus reads as ones */
 			bytes_set(buffer + have, 0xff, part);
+		}
 		have += part;
 	}
 	*available = have;
@@ -86,8 +91,8 @@ static enum exec fetch_decode(struct vcpu *v, enum insn_code kind, const struct 
 	struct ram *ram = &v->vm->ram;
 	const u64 pc = interp_pc(v);
 	unsigned in_page = (unsigned)(PAGE_SIZE - PAGE_OFFSET(pc));
-	unsigned wanted = in_page < 15 ? in_page : 15, available;
-	u8 buffer[16];
+	unsigned wanted = in_page < FETCH_SIZE ? in_page : FETCH_SIZE, available;
+	u8 buffer[FETCH_SIZE];
 
 	for (;;) {
 		enum exec result = fetch(v, ram, pc, buffer, wanted, &available);
@@ -98,7 +103,7 @@ static enum exec fetch_decode(struct vcpu *v, enum insn_code kind, const struct 
 		if (*thunk)
 			return EXEC_OK;
 		/* needs bytes of the next page */
-		wanted = 15;
+		wanted = FETCH_SIZE;
 	}
 }
 
@@ -402,7 +407,7 @@ static enum exec execute_any(struct vcpu *v, const struct thunk *thunk, enum ins
 
 enum exec interp_step(struct vcpu *v)
 {
-	const enum insn_code kind = code_kind(v);
+	const enum insn_code kind = interp_code(v);
 	const struct thunk *thunk;
 	bool loaded = v->fpu_loaded;
 	enum exec result = fetch_decode(v, kind, &thunk);

@@ -8,6 +8,7 @@
 
 #include "cpu/vcpu.h"
 #include "util/types.h"
+#include "x86/insn.h"
 
 struct vm;
 struct err;
@@ -23,6 +24,9 @@ void interp_destroy(struct interp *interp);
  * or _STOP. General registers only, except where it has to decode (it puts the vector state away meanwhile).
  */
 enum exec interp_step(struct vcpu *v);
+
+/* Which kind of code is being executed. */
+enum insn_code interp_code(const struct vcpu *v);
 
 /* The linear address of the instruction at rip, which is relative to the code segment in 32-bit code. */
 u64 interp_pc(const struct vcpu *v);

@@ -13,7 +13,7 @@
 #include "vm.h"
 #include "x86/encode.h"
 
-#define THUNK_BITS         13
+#define THUNK_BITS         15
 #define THUNK_COUNT        (1u << THUNK_BITS)
 #define THUNK_BYTES        64
 #define THUNK_CODE_ADDRESS 0x11000000UL
@@ -158,26 +158,41 @@ static void emit_legacy(struct vcpu *v, const struct interp *interp, struct thun
 		insn->class = INSN_UNDEFINED;
 }
 
+static bool same_bytes(const struct thunk *thunk, const u8 *bytes)
+{
+	u64 word[2];
+
+	bytes_copy(&word[0], bytes, 8);
+	bytes_copy(&word[1], bytes + 8, 8);
+	return !((word[0] ^ thunk->word[0]) & thunk->mask[0]) && !((word[1] ^ thunk->word[1]) & thunk->mask[1]);
+}
+
+static void note_bytes(struct thunk *thunk)
+{
+	const unsigned length = thunk->insn.length;
+
+	bytes_copy(&thunk->word[0], thunk->insn.bytes, 8);
+	thunk->word[1] = 0;
+	bytes_copy(&thunk->word[1], thunk->insn.bytes + 8, INSN_MAX - 8);
+	thunk->mask[0] = length >= 8 ? ~0ULL : BIT(length * 8) - 1;
+	thunk->mask[1] = length > 8 ? BIT((length - 8) * 8) - 1 : 0;
+}
+
 const struct thunk *thunk_get(struct vcpu *v, const u8 *bytes, unsigned available, enum insn_code kind)
 {
 	struct interp *interp = v->vm->interp;
-	unsigned slot = (unsigned)((v->rip ^ v->rip >> THUNK_BITS) & (THUNK_COUNT - 1));
+	unsigned slot = (unsigned)(v->rip * 0x9e3779b97f4a7c15ULL >> (64 - THUNK_BITS));
 	struct thunk *thunk = &interp->thunks[slot];
 
-	if (thunk->valid && thunk->kind == kind && thunk->insn.length <= available) {
-		unsigned i = 0;
-
-		while (i < thunk->insn.length && thunk->insn.bytes[i] == bytes[i])
-			i++;
-		if (i == thunk->insn.length)
-			return thunk;
-	}
+	if (LIKELY(thunk->valid && thunk->kind == kind && thunk->insn.length <= available && same_bytes(thunk, bytes)))
+		return thunk;
 	vcpu_fpu_put(v);
 	v->interp_done = (void *)interp_thunk_done;
 	thunk->valid = false;
 	if (insn_decode_code(&thunk->insn, bytes, available, kind) < 0)
 		return NULL;
 	thunk->kind = (u8)kind;
+	note_bytes(thunk);
 	thunk->code = interp->code + slot * THUNK_BYTES;
 	thunk->aligned = must_be_aligned(&thunk->insn);
 	thunk->by_c = false;

@@ -6,14 +6,18 @@
 
 struct thunk {
 	struct insn insn;
-	void *code; /* executable copy, for INSN_COPY */
+	u64 word[2], mask[2]; /* its bytes, and which of 16 they are */
+	void *code;           /* executable copy, for INSN_COPY */
 	bool valid;
 	u8 kind;      /* of the code that it is from: enum insn_code */
 	bool by_c;    /* a copy was not possible (lea of a RIP-relative address), or not wanted (lea in 32-bit code) */
 	bool aligned; /* a memory operand that is not aligned to its size raises #GP */
 };
 
-/* The thunk for the instruction at the start of `bytes`, of code of this kind; NULL: more bytes are needed. */
+/*
+ * The thunk for the instruction at the start of `bytes` (room for 16, so many available), of code of this kind; NULL:
+ * more bytes are needed.
+ */
 const struct thunk *thunk_get(struct vcpu *v, const u8 *bytes, unsigned available, enum insn_code kind);
 
 /* Executes an instruction with INSN_COPY (interp.c). */

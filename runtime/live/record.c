@@ -195,9 +195,9 @@ void recorder_harvest(struct recorder *recorder, const struct live *live)
 	recorder->pending.size = 0;
 }
 
-int recorder_write(struct recorder *recorder, const struct live *live, const char *path, struct err *err)
+int recorder_write(struct recorder *recorder, const struct live *live, int fd, const char *path, struct err *err)
 {
-	struct tcache_write_options options = {0};
+	struct tcache_write_options options = {.into_fd = true, .fd = fd};
 	struct tcache_writer *writer;
 	char error[512];
 

@@ -23,9 +23,9 @@ void recorder_add(struct recorder *recorder, const struct unit *unit, const u8 *
 void recorder_harvest(struct recorder *recorder, const struct live *live);
 
 /*
- * Writes all to a file: a container as cache-format/FORMAT.md describes, with the chunks RECD, GBYT and CNTS. -1 with a
- * message in err; the file is complete or not there.
+ * Writes all into the file `fd`: a container as cache-format/FORMAT.md describes, with the chunks RECD, GBYT and CNTS.
+ * `path` is its name in messages. -1 with a message in err; what is in the file then is nothing.
  */
-int recorder_write(struct recorder *recorder, const struct live *live, const char *path, struct err *err);
+int recorder_write(struct recorder *recorder, const struct live *live, int fd, const char *path, struct err *err);
 
 #endif

@@ -23,6 +23,8 @@ struct p9_fid {
 	struct p9_node *node; /* referenced */
 	int fd;               /* FILE, DIR */
 	bool writable;        /* FILE */
+	bool synchronous;     /* FILE: writes wait for the disk */
+	bool cache_unknown;   /* FILE: nobody says what of it is in memory */
 	struct p9_xattr *xattr;
 };
 

@@ -87,6 +87,7 @@ static int opened(struct p9_call *call, struct p9_fid *fid, int fd, u32 flags, c
 	fid->fd = fd;
 	fid->kind = S_ISDIR(fid->node->type) ? P9_FID_DIR : P9_FID_FILE;
 	fid->writable = writes(flags);
+	fid->synchronous = flags & (P9_OPEN_DSYNC | P9_OPEN_SYNC);
 	p9_call_put_qid(call, st);
 	p9_put32(&call->out, 0);
 	return 0;
@@ -202,15 +203,54 @@ static unsigned pieces(unsigned count)
 	return count < IOV_MAX ? count : IOV_MAX;
 }
 
-static int read_file(struct p9_call *call, const struct p9_fid *fid, u64 offset, u32 count)
+/*
+ * Reads what is in memory, piece after piece: how much that was up to the end of the file. -P9_LATER if a piece is not.
+ * In memory is all of a file on file systems that cannot say.
+ */
+static s64 read_cached(struct p9_call *call, struct p9_fid *fid, u64 offset, u32 count)
+{
+	const struct p9_request *request = call->request;
+	struct iovec *part = call->server->part;
+	u32 done = 0;
+
+	while (done < count) {
+		unsigned parts = p9_iov_part(request->in, pieces(request->in_count), P9_READ_HEADER_SIZE + done,
+					     count - done, part);
+		ssize_t n;
+
+		if (!parts)
+			break; /* more pieces than can be used */
+		n = TEMP_FAILURE_RETRY(preadv2(fid->fd, part, (int)parts, (off_t)(offset + done), RWF_NOWAIT));
+		if (n < 0 && errno == EOPNOTSUPP) {
+			fid->cache_unknown = true;
+			n = TEMP_FAILURE_RETRY(preadv(fid->fd, part, (int)parts, (off_t)(offset + done)));
+		}
+		if (n < 0)
+			return errno == EAGAIN ? -P9_LATER : -errno;
+		if (n == 0)
+			break;
+		done += (u32)n;
+	}
+	return done;
+}
+
+static s64 read_all(struct p9_call *call, const struct p9_fid *fid, u64 offset, u32 count)
 {
 	const struct p9_request *request = call->request;
 	struct iovec *part = call->server->part;
 	unsigned parts = p9_iov_part(request->in, pieces(request->in_count), P9_READ_HEADER_SIZE, count, part);
 	ssize_t n = TEMP_FAILURE_RETRY(preadv(fid->fd, part, (int)parts, (off_t)offset));
 
+	return n < 0 ? -errno : n;
+}
+
+static int read_file(struct p9_call *call, struct p9_fid *fid, u64 offset, u32 count)
+{
+	s64 n = call->wait || fid->cache_unknown ? read_all(call, fid, offset, count)
+						 : read_cached(call, fid, offset, count);
+
 	if (n < 0)
-		return -errno;
+		return (int)n;
 	p9_put32(&call->out, (u32)n);
 	call->data_bytes = (u32)n;
 	return 0;
@@ -218,7 +258,7 @@ static int read_file(struct p9_call *call, const struct p9_fid *fid, u64 offset,
 
 int p9_read(struct p9_call *call)
 {
-	const struct p9_fid *fid = p9_call_fid(call);
+	struct p9_fid *fid = p9_call_fid(call);
 	u64 offset = p9_get64(&call->in);
 	u32 count = p9_get32(&call->in);
 	int error = p9_call_end(call);
@@ -239,8 +279,11 @@ static int write_file(struct p9_call *call, const struct p9_fid *fid, u64 offset
 	const struct p9_request *request = call->request;
 	struct iovec *part = call->server->part;
 	unsigned parts = p9_iov_part(request->out, pieces(request->out_count), P9_WRITE_HEADER_SIZE, count, part);
-	ssize_t n = TEMP_FAILURE_RETRY(pwritev(fid->fd, part, (int)parts, (off_t)offset));
+	ssize_t n;
 
+	if (fid->synchronous && !call->wait)
+		return -P9_LATER;
+	n = TEMP_FAILURE_RETRY(pwritev(fid->fd, part, (int)parts, (off_t)offset));
 	if (n < 0)
 		return -errno;
 	p9_put32(&call->out, (u32)n);
@@ -273,6 +316,8 @@ int p9_fsync(struct p9_call *call)
 		return error;
 	if (fid->kind != P9_FID_FILE && fid->kind != P9_FID_DIR)
 		return -EBADF;
+	if (!call->wait)
+		return -P9_LATER;
 	if (TEMP_FAILURE_RETRY(data_only ? fdatasync(fid->fd) : fsync(fid->fd)) < 0)
 		return -errno;
 	return 0;

@@ -1,6 +1,6 @@
 /*
  * A 9P2000.L server for one directory of the host: what is behind virtio/p9.c. It knows nothing of virtio, guests or
- * threads: a call of p9_handle() answers one request, and there may be one call at a time, from any thread.
+ * threads: a call of p9_handle() answers one request, and there may be one call at a time, from any thread (worker.h).
  */
 #ifndef AVANT_P9_P9_H
 #define AVANT_P9_P9_H
@@ -40,7 +40,14 @@ struct p9_request {
 	unsigned out_count, in_count; /* of the pieces behind the first IOV_MAX no use is made */
 };
 
-/* Size of the reply that is now in `in`; -1 if there can be none: no message in out, no room in `in` for an error. */
-s64 p9_handle(struct p9_server *server, const struct p9_request *request);
+#define P9_NO_REPLY   (-1)
+#define P9_WOULD_WAIT (-2)
+
+/*
+ * Size of the reply that is now in `in`. P9_NO_REPLY if there can be none: no message in out, no room in `in` for an
+ * error. P9_WOULD_WAIT, only without `wait`: answering takes long, and has to be asked for again with it, as the next
+ * request. In a directory that is another machine's everything takes long; else what must come from or go to a disk.
+ */
+s64 p9_handle(struct p9_server *server, const struct p9_request *request, bool wait);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "p9/iov.h"
@@ -166,6 +167,8 @@ static int run(struct p9_call *call, u8 type, u32 size, u64 copied)
 		return -EOPNOTSUPP;
 	if (!server->msize && type != P9_TVERSION)
 		return -EPROTO;
+	if (server->far_away && !call->wait)
+		return -P9_LATER;
 	if (server->readonly && operations[type].changes)
 		return -EROFS;
 	error = operations[type].run(call);
@@ -197,9 +200,9 @@ static u64 reply(struct p9_call *call, u8 type, u16 tag, int error)
 	return size + call->data_bytes;
 }
 
-s64 p9_handle(struct p9_server *server, const struct p9_request *request)
+s64 p9_handle(struct p9_server *server, const struct p9_request *request, bool wait)
 {
-	struct p9_call call = {.server = server, .request = request};
+	struct p9_call call = {.server = server, .request = request, .wait = wait};
 	u64 copied = p9_iov_copy_from(request->out, request->out_count, 0, server->message, sizeof(server->message));
 	u64 room;
 	u16 tag;
@@ -207,7 +210,7 @@ s64 p9_handle(struct p9_server *server, const struct p9_request *request)
 	call.out_bytes = p9_iov_bytes(request->out, request->out_count);
 	call.in_bytes = p9_iov_bytes(request->in, request->in_count);
 	if (copied < P9_HEADER_SIZE || call.in_bytes < P9_ERROR_SIZE)
-		return -1;
+		return P9_NO_REPLY;
 	room = server->msize ? server->msize : P9_MSIZE_MIN;
 	if (call.in_bytes > room)
 		call.in_bytes = room;
@@ -220,7 +223,7 @@ s64 p9_handle(struct p9_server *server, const struct p9_request *request)
 	u8 type = server->message[4];
 	int error = run(&call, type, load32(server->message), copied);
 
-	return (s64)reply(&call, type, tag, error);
+	return error == -P9_LATER ? P9_WOULD_WAIT : (s64)reply(&call, type, tag, error);
 }
 
 /* --- life ----------------------------------------------------------------------------------------------------------
@@ -236,6 +239,24 @@ u32 p9_descriptors(void)
 	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
 		getrlimit(RLIMIT_NOFILE, &limit);
 	return limit.rlim_cur < P9_FIDS_MAX ? (u32)(limit.rlim_cur - limit.rlim_cur / 4) : P9_FIDS_MAX;
+}
+
+/* Network file systems, and those that a program serves. */
+static bool is_far_away(int fd)
+{
+	static const u32 types[] = {
+		0x6969 /* NFS */,        0xff534d42 /* CIFS */, 0xfe534d42 /* SMB2 */, 0x517b /* SMB */,
+		0x65735546 /* FUSE */,   0x00c36400 /* Ceph */, 0x5346414f /* AFS */,  0x73757245 /* Coda */,
+		0x0bd00bd0 /* Lustre */, P9_STATFS_TYPE,
+	};
+	struct statfs st;
+
+	if (fstatfs(fd, &st) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		if ((u32)st.f_type == types[i])
+			return true;
+	return false;
 }
 
 static int open_root(struct p9_server *server, const struct p9_config *config, struct err *err)
@@ -257,6 +278,7 @@ static int open_root(struct p9_server *server, const struct p9_config *config, s
 	fd = p9_host_reopen(&server->host, fd, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return err_set(err, "cannot read '%s': %s", config->path, strerror(-fd));
+	server->far_away = is_far_away(fd);
 	close(fd);
 	return 0;
 }

@@ -33,7 +33,8 @@ struct p9_server {
 	struct p9_table fids;
 	struct p9_locks locks;
 	bool readonly;
-	u32 msize; /* 0: no session yet */
+	bool far_away; /* on a file system whose every operation may take long */
+	u32 msize;     /* 0: no session yet */
 	u32 xattrs;
 	struct p9_listing listing;
 	struct iovec part[IOV_MAX];
@@ -48,7 +49,10 @@ struct p9_call {
 	struct p9_writer out;    /* the reply behind its header */
 	u32 data_bytes;          /* Tread: what is in request->in already, behind `out` */
 	int error;               /* the first one that was found in the message's fields, or 0 */
+	bool wait;               /* the operation may take long; without it: -P9_LATER before anything was done */
 };
+
+#define P9_LATER 4096 /* no errno */
 
 /* An operation: 0, or -errno for an Rlerror. */
 typedef int p9_operation(struct p9_call *call);

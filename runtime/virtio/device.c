@@ -52,6 +52,23 @@ void virtio_destroy_all(struct vm *vm)
 	vm->virtio = NULL;
 }
 
+bool virtio_figures_at(const struct vm *vm, unsigned n, struct virtio_figures *figures)
+{
+	const struct virtio_device *device = vm->virtio;
+	unsigned count = 0;
+
+	for (const struct virtio_device *d = device; d; d = d->next)
+		count++;
+	if (n >= count)
+		return false;
+	for (unsigned i = count - 1; i > n; i--) /* the newest is first in the list */
+		device = device->next;
+	*figures = device->transport->figures;
+	figures->name = device->ops->name;
+	figures->slot = device->transport->pci.slot;
+	return true;
+}
+
 void virtio_config_changed(struct virtio_device *device)
 {
 	struct virtio_transport *t = device->transport;

@@ -2,16 +2,30 @@
 #ifndef AVANT_VIRTIO_DEVICES_H
 #define AVANT_VIRTIO_DEVICES_H
 
+#include "util/types.h"
+
 struct err;
 struct vm;
 struct vm_disk;
 struct vm_share;
+
+/* What a device has done so far. */
+struct virtio_figures {
+	const char *name; /* of the kind of device */
+	unsigned slot;    /* on the PCI bus */
+	u64 kicks, interrupts;
+	u64 chains;                    /* returned to the driver */
+	u64 bytes_read, bytes_written; /* of guest memory, headers included */
+};
 
 /* Adds the devices that vm->config asks for, and those that every VM has. 0, or -1 with a message in err. */
 int virtio_create_all(struct vm *vm, struct err *err);
 
 /* Resets and releases all devices; requests under way are waited for. */
 void virtio_destroy_all(struct vm *vm);
+
+/* The n-th device's figures, by slot. False: there are not so many. */
+bool virtio_figures_at(const struct vm *vm, unsigned n, struct virtio_figures *figures);
 
 /* One function for each kind of device: creates one and adds it. 0, or -1 with a message in err. */
 int virtio_blk_create(struct vm *vm, const struct vm_disk *disk, struct err *err);

@@ -55,7 +55,7 @@ static bool begin_ordinary(struct virtio_transport *t)
 	struct vcpu *v = t->device->vm->vcpu;
 	const bool loaded = v->fpu_loaded;
 
-	vcpu_fpu_put(v);
+	vcpu_fpu_lend(v);
 	return loaded;
 }
 
@@ -70,6 +70,7 @@ static void end_ordinary(struct virtio_transport *t, bool loaded)
 void transport_interrupt(struct virtio_transport *t, u16 vector, u8 isr)
 {
 	t->device->vm->stats.virtio_interrupts++;
+	t->figures.interrupts++;
 	if (msix_enabled(&t->pci.msix)) {
 		msix_raise(&t->pci, vector); /* NO_VECTOR is beyond the table */
 		return;
@@ -307,6 +308,7 @@ static void kick(struct virtio_transport *t, u64 number)
 	if (number >= t->queue_count || !device->running || t->broken || !t->queue[number].ring.live)
 		return;
 	device->vm->stats.virtio_kicks++;
+	t->figures.kicks++;
 	ring = &t->queue[number].ring;
 	ring->allowance = ring->size;
 	loaded = begin_ordinary(t);

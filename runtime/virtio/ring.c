@@ -283,6 +283,13 @@ void virtio_unpop(struct virtio_device *device, unsigned queue)
 
 /* --- the used ring ----------------------------------------------------------------------------------------------- */
 
+static void count(struct virtio_figures *figures, const struct virtio_chain *chain, u32 written)
+{
+	figures->chains++;
+	figures->bytes_read += chain->out_bytes;
+	figures->bytes_written += written;
+}
+
 static void written_to(struct virtio_device *device, const struct virtio_chain *chain, u64 bytes)
 {
 	for (unsigned i = 0; i < chain->in_count && bytes; i++) {
@@ -303,6 +310,7 @@ void virtio_fill(struct virtio_device *device, unsigned queue, const struct virt
 	if (!is_usable(device, ring))
 		return;
 	written_to(device, chain, written);
+	count(&device->transport->figures, chain, written);
 	to = ring->used + AREA_RING + USED_ENTRY * ((ring->pushed + at) & (ring->size - 1u));
 	memcpy(to, entry, sizeof(entry));
 	ram_written(device->vm, to, sizeof(entry));

@@ -3,6 +3,7 @@
 #define AVANT_VIRTIO_TRANSPORT_H
 
 #include "dev/pci.h"
+#include "virtio/devices.h"
 #include "virtio/virtio.h"
 
 /* Device status (virtio 1.2, 2.1). */
@@ -57,6 +58,7 @@ struct virtio_transport {
 	u8 status, generation, isr;
 	bool broken;       /* by its driver; until reset */
 	unsigned messages; /* that have been printed about it */
+	struct virtio_figures figures;
 	u16 queue_count;
 	struct virtio_queue queue[];
 };

@@ -1,15 +1,15 @@
 /*
  * Fuzzes the 9P server, with a directory to serve, a file beside it that no message may reach, and links to that file
- * within. The input is a sequence of messages: a byte that says how the buffers are cut, two bytes of length, and the
- * message's type and body; size and tag are made right, unless bit 7 of the first byte says that the size is in the
- *body. Messages that make a session and walk to what there is come first, so that fids 1 to 9 mean something. Build by
- *hand:
+ * within. The input is a sequence of messages, each a byte that says how buffers are cut and whether the message comes
+ * as it is or is made of fields: a type, and for each field a byte that selects a value or says that one comes. Those
+ * that make a session and walk to what there is are sent first, so that fids 1 to 9 mean something. Build by hand:
  *
  *	clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iruntime tests/fuzz/fuzz_p9.c \
  *		runtime/p9/[a-z]*.c runtime/util/[a-z]*.c -lxxhash -o fuzz_p9
  *
  * Run it as a user without rights; -close_fd_mask and -jobs are of use, -fork makes a directory for each process.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
@@ -30,7 +30,6 @@
 #define FILE_MAX    (1 << 20)
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
-int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 static char base[64];
 static int base_fd = -1;
@@ -60,11 +59,11 @@ static void check_outside(void)
 	/* two names besides "." and "..": a third would be seen by its size or link count, or here */
 	fd = openat(base_fd, ".", O_RDONLY | O_DIRECTORY);
 
-	char entries[4096];
-	ssize_t n = syscall(217 /* getdents64 */, fd, entries, sizeof(entries));
+	char entries[4096] __attribute__((aligned(8)));
+	ssize_t n = getdents64(fd, entries, sizeof(entries));
 	unsigned count = 0;
 
-	for (ssize_t at = 0; at < n; at += *(u16 *)(void *)(entries + at + 16))
+	for (ssize_t at = 0; at < n; at += ((struct dirent64 *)(void *)(entries + at))->d_reclen)
 		count++;
 	check(count == 4, "the entries outside");
 	close(fd);
@@ -80,9 +79,9 @@ static void empty(bool all)
 {
 	char path[128];
 
+	fchmodat(base_fd, "share", 0755, 0); /* the guest may have closed it, as any directory in it */
 	snprintf(path, sizeof(path), "%s%s", base, all ? "" : "/share");
 	for (int i = 0; i < 3 && nftw(path, remove_entry, 32, FTW_DEPTH | FTW_PHYS); i++) {
-		/* a directory that the guest has closed */
 		char command[200];
 
 		snprintf(command, sizeof(command), "chmod -R u+rwx %s", path);
@@ -98,7 +97,7 @@ static void at_exit(void)
 	rmdir(base);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+static void start(void)
 {
 	struct rlimit limit = {FILE_MAX, FILE_MAX};
 	struct p9_config config = {.descriptors = 128};
@@ -106,7 +105,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	char path[128];
 	int fd;
 
-	(void)argc, (void)argv;
 	signal(SIGXFSZ, SIG_IGN);
 	setrlimit(RLIMIT_FSIZE, &limit);
 	strcpy(base, "/dev/shm/fuzz-p9-XXXXXX");
@@ -121,7 +119,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	server = p9_create(&config, &err);
 	check(server, err.text);
 	atexit(at_exit);
-	return 0;
 }
 
 /* --- messages ------------------------------------------------------------------------------------------------------
@@ -149,7 +146,9 @@ static void exchange(u32 size, unsigned step, u32 room)
 
 	request.out_count = cut(out_buffer, size, step, out);
 	request.in_count = cut(in_buffer, room, step, in);
-	reply = p9_handle(server, &request);
+	reply = p9_handle(server, &request, step % 2);
+	if (reply == P9_WOULD_WAIT)
+		reply = p9_handle(server, &request, true);
 	check(reply <= (s64)room, "a reply larger than its buffers");
 	if (reply < 0)
 		return;
@@ -158,23 +157,204 @@ static void exchange(u32 size, unsigned step, u32 room)
 	check(!memcmp(in_buffer + 5, out_buffer + 5, 2), "a reply with another tag");
 }
 
-static void send_message(const u8 *body, u32 length, u8 how)
-{
-	static const u32 rooms[] = {65536, 4096, 200, 11, 16, 65536, 65536, 0};
-	u32 size = length + 6;
+/* What is left of the input: all zeros behind its end. */
+struct input {
+	const u8 *at, *end;
+};
 
-	memcpy(out_buffer + 4, body, 1);
+static u8 take(struct input *input)
+{
+	return input->at < input->end ? *input->at++ : 0;
+}
+
+/* Fields of each type of message: b, w, d, q: numbers of 1, 2, 4, 8 bytes; f: a fid; s: a string; *: data. */
+static const struct {
+	u8 type;
+	const char *fields;
+} messages[] = {
+	{P9_TSTATFS, "f"},      {P9_TLOPEN, "fd"},         {P9_TLCREATE, "fsddd"},
+	{P9_TSYMLINK, "fssd"},  {P9_TMKNOD, "fsdddd"},     {P9_TRENAME, "ffs"},
+	{P9_TREADLINK, "f"},    {P9_TGETATTR, "fq"},       {P9_TSETATTR, "fddddqqqqq"},
+	{P9_TXATTRWALK, "ffs"}, {P9_TXATTRCREATE, "fsqd"}, {P9_TREADDIR, "fqd"},
+	{P9_TFSYNC, "fd"},      {P9_TLOCK, "fbdqqds"},     {P9_TGETLOCK, "fbqqds"},
+	{P9_TLINK, "ffs"},      {P9_TMKDIR, "fsdd"},       {P9_TRENAMEAT, "fsfs"},
+	{P9_TUNLINKAT, "fsd"},  {P9_TVERSION, "ds"},       {P9_TAUTH, "fssd"},
+	{P9_TATTACH, "ffssd"},  {P9_TFLUSH, "w"},          {P9_TWALK, "ffws"},
+	{P9_TWALK, "ffwss"},    {P9_TWALK, "ffwssss"},     {P9_TREAD, "fqd"},
+	{P9_TWRITE, "fqd*"},    {P9_TCLUNK, "f"},          {P9_TREMOVE, "f"},
+	{P9_TWALK, "ffw"},
+};
+
+static u32 put(u32 size, const void *from, u32 length)
+{
+	if (size + length > BUFFER_SIZE)
+		return size;
+	memcpy(out_buffer + size, from, length);
+	return size + length;
+}
+
+static u32 put_number(u32 size, u32 length, struct input *input)
+{
+	static const u64 values[] = {
+		0,
+		1,
+		2,
+		3,
+		4,
+		5,
+		8,
+		9,
+		15,
+		0644,
+		0100644,
+		0x200,
+		4096,
+		65536,
+		INT64_MAX,
+		INT64_MAX - 1,
+		~0ULL,
+		1ULL << 63,
+		1ULL << 31,
+		0x7fffffff,
+		1000000000,
+		999999999,
+		UTIME_NOW,
+		UTIME_OMIT,
+		0x1ff,
+		06777,
+		P9_OPEN_RDWR | P9_OPEN_TRUNC,
+		P9_OPEN_RDWR | P9_OPEN_APPEND,
+		S_IFCHR | 0666,
+		S_IFIFO | 0666,
+		16,
+		17,
+	};
+	u8 choice = take(input);
+	u64 value = 0;
+
+	if (choice < 128)
+		value = values[choice % ARRAY_SIZE(values)];
+	else
+		for (u32 i = 0; i < length; i++)
+			value |= (u64)take(input) << 8 * i;
+	return put(size, &value, length);
+}
+
+static u32 put_string(u32 size, struct input *input)
+{
+	static const char *const names[] = {
+		"d",
+		"e",
+		"f",
+		"l",
+		"u",
+		"p",
+		"n",
+		"m",
+		"..",
+		".",
+		"",
+		"../secret",
+		"secret",
+		"/",
+		"share",
+		"d/e",
+		"user.a",
+		"user.b",
+		"security.capability",
+		P9_VERSION,
+		"/d/e",
+	};
+	u8 choice = take(input);
+	char text[300];
+	u16 length;
+
+	if (choice < 128) {
+		const char *name = names[choice % ARRAY_SIZE(names)];
+
+		length = (u16)strlen(name);
+		memcpy(text, name, length);
+	} else if (choice < 140) {
+		length = (u16)(250 + choice - 128);
+		memset(text, 'x', length);
+	} else {
+		length = choice & 15;
+		for (u16 i = 0; i < length; i++)
+			text[i] = (char)take(input);
+	}
+	size = put(size, &length, 2);
+	return put(size, text, length);
+}
+
+static u32 put_field(u32 size, char field, struct input *input)
+{
+	u32 number;
+
+	switch (field) {
+	case 'f':
+		number = take(input);
+		number = number == 255 ? P9_NO_FID : number % 12;
+		return put(size, &number, 4);
+	case 's':
+		return put_string(size, input);
+	case '*':
+		return put(size, "some data to be written", take(input) % 24);
+	default:
+		return put_number(size, field == 'b' ? 1 : field == 'w' ? 2 : field == 'd' ? 4 : 8, input);
+	}
+}
+
+static u32 put_message(struct input *input)
+{
+	u8 which = take(input) % ARRAY_SIZE(messages);
+	u32 size = P9_HEADER_SIZE;
+	u16 names;
+
+	out_buffer[4] = messages[which].type;
+	for (const char *field = messages[which].fields; *field; field++)
+		size = put_field(size, *field, input);
+	if (out_buffer[4] == P9_TWALK) { /* the number of names, mostly right */
+		names = (u16)(strlen(messages[which].fields) - 3);
+		if (take(input) < 250)
+			memcpy(out_buffer + P9_HEADER_SIZE + 8, &names, 2);
+	}
+	return size;
+}
+
+static u32 put_raw(struct input *input)
+{
+	u8 length = take(input);
+
+	out_buffer[4] = take(input);
+	for (u32 i = 0; i < length; i++)
+		out_buffer[P9_HEADER_SIZE + i] = take(input);
+	return P9_HEADER_SIZE + length;
+}
+
+enum { RAW = 1, LYING = 2, SCATTERED = 4 };
+
+static void send_message(struct input *input)
+{
+	static const u32 rooms[] = {65536, 65536, 4096, 200, 65536, 16, 11, 0};
+	u8 how = take(input);
+	u32 size = (how & 15) == RAW ? put_raw(input) : put_message(input), given = size;
+
+	if ((how & 15) == LYING)
+		given += take(input) - 100U;
+	memcpy(out_buffer, &given, 4);
 	memset(out_buffer + 5, 0x5a, 2);
-	memcpy(out_buffer + 7, body + 1, length - 1);
-	memcpy(out_buffer, &size, 4);
-	if (how & 0x80 && length >= 5)
-		memcpy(out_buffer, body + 1, 4);
-	exchange(size, how & 15 ? (how & 15) * 7 : 0, rooms[how >> 4 & 7]);
+	exchange(size, how & SCATTERED ? size % 50 + 1 : 0, rooms[how >> 5 & 7]);
 }
 
 static void send_text(const char *text, u32 length)
 {
-	send_message((const u8 *)text, length, 0);
+	u32 size = length + 6;
+
+	memcpy(out_buffer, &size, 4);
+	out_buffer[4] = (u8)text[0];
+	memset(out_buffer + 5, 0x5a, 2);
+	memcpy(out_buffer + P9_HEADER_SIZE, text + 1, length - 1);
+	exchange(size, 0, 65536);
 }
 
 #define SEND(text) send_text(text, sizeof(text) - 1)
@@ -184,7 +364,6 @@ static void prepare(void)
 {
 	int share = openat(base_fd, "share", O_RDONLY | O_DIRECTORY), fd;
 
-	fchmod(share, 0755);
 	mkdirat(share, "d", 0755);
 	mkdirat(share, "d/e", 0755);
 	fd = openat(share, "f", O_WRONLY | O_CREAT, 0644);
@@ -210,20 +389,13 @@ static void prepare(void)
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-	prepare();
-	while (size > 3) {
-		u8 how = data[0];
-		u32 length = data[1] | (u32)data[2] << 8;
+	struct input input = {data, data + size};
 
-		data += 3;
-		size -= 3;
-		if (length > size)
-			length = (u32)size;
-		if (length)
-			send_message(data, length, how);
-		data += length;
-		size -= length;
-	}
+	if (!server)
+		start();
+	prepare();
+	while (input.at < input.end)
+		send_message(&input);
 	p9_reset(server);
 	check_outside();
 	empty(false);

@@ -1,4 +1,5 @@
 /* The statistics file. */
+#include "output.h"
 #include "stats_json.h"
 
 #include "dev/boot_timer.h"
@@ -44,6 +45,15 @@ static unsigned files_here(void)
 	return count - 2;
 }
 
+static int stats_json_write(const char *path, const struct vm *vm, const struct run_times *times, struct err *err)
+{
+	char *text = stats_json_text(vm, times);
+	int result = output_write(path, text, strlen(text), err);
+
+	free(text);
+	return result;
+}
+
 static struct vm *sample_vm(void)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
@@ -64,7 +74,7 @@ static void test_contents(void **state)
 	struct stat st;
 
 	(void)state;
-	assert_int_equal(stats_json_check("s.json", &err), 0);
+	assert_int_equal(output_check("s.json", &err), 0);
 	assert_int_equal(stats_json_write("s.json", vm, &times, &err), 0);
 	object = json_load_file("s.json", JSON_REJECT_DUPLICATES, NULL);
 	assert_non_null(object);
@@ -138,7 +148,7 @@ static void test_special_files_are_written_in_place(void **state)
 
 	(void)state;
 	assert_int_equal(symlink("/dev/full", "link"), 0);
-	assert_int_equal(stats_json_check("link", &err), 0);
+	assert_int_equal(output_check("link", &err), 0);
 	assert_int_equal(stats_json_write("link", vm, &times, &err), -1);
 	assert_non_null(strstr(err.text, "No space left"));
 	assert_int_equal(lstat("link", &st), 0);
@@ -155,8 +165,8 @@ static void test_unwritable(void **state)
 	unsigned before = files_here();
 
 	(void)state;
-	assert_int_equal(stats_json_check("no/such", &err), -1);
-	assert_int_equal(stats_json_check("/", &err), -1);
+	assert_int_equal(output_check("no/such", &err), -1);
+	assert_int_equal(output_check("/", &err), -1);
 	assert_int_equal(stats_json_write("no/such", vm, &times, &err), -1);
 	assert_non_null(strstr(err.text, "No such file"));
 	assert_int_equal(files_here(), before);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <tcache.h>
 
 #include "cpu/cpu.h"
@@ -29,7 +30,10 @@ static struct tcache *written(struct recorder *recorder, struct live *live)
 	struct tcache *file;
 	char error[512] = "";
 
-	assert_int_equal(recorder_write(recorder, live, path, &err), 0);
+	int fd = open(path, O_RDWR | O_TRUNC);
+
+	assert_int_equal(recorder_write(recorder, live, fd, path, &err), 0);
+	close(fd);
 	assert_int_equal(tcache_open(path, 0, &file, error, sizeof(error)), TCACHE_OK);
 	assert_int_equal(tcache_verify_all(file), TCACHE_OK);
 	return file;

@@ -292,6 +292,8 @@ gdt:
 	.quad 0x0000890000000067, 0 /* 30: TSS; _start enters its address */
 	.quad 0x00cf13000000ffff /* 40: data, not present */
 	.quad 0x00af1b000000ffff /* 48: code, not present */
+	.quad 0x00cffb000000ffff /* 50: user code of 32 bits */
+	.quad 0x0040f3000000000f /* 58: user data, 16 bytes at an address that a test enters */
 gdt_end:
 	.globl gdt_pointer, idt_pointer
 gdt_pointer:

@@ -1,0 +1,116 @@
+/* Requests that take long: asked for without waiting, they are put off, and nothing has been done. On a real disk. */
+#define TEST_PLACE "/tmp"
+#include "test_p9_client.h"
+
+#include <sys/uio.h>
+
+#define SIZE 200000
+
+static u8 data[SIZE], back[SIZE];
+
+/* A file that is on the disk and not in memory, as far as the host does what it is told. */
+static void make_cold(void)
+{
+	int fd = openat(client.share, "file", O_RDWR | O_CREAT, 0644);
+
+	for (u32 i = 0; i < SIZE; i++)
+		data[i] = (u8)((i * 2654435761u) >> 11);
+	assert_int_equal(pwrite(fd, data, SIZE, 0), SIZE);
+	assert_int_equal(fsync(fd), 0);
+	assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	close(fd);
+}
+
+static bool is_cold(u64 at)
+{
+	int fd = openat(client.share, "file", O_RDONLY);
+	struct iovec iov = {back, 1};
+	bool cold = preadv2(fd, &iov, 1, (off_t)at, RWF_NOWAIT) < 0 && errno == EAGAIN;
+
+	close(fd);
+	return cold;
+}
+
+static int setup(void **state)
+{
+	client_setup(state);
+	client.in_room = 1 << 20;
+	start_session(1 << 20);
+	client.impatient = true;
+	return 0;
+}
+
+/* Once the disk was waited for, everything is in memory. */
+static void cold_files(void **state)
+{
+	(void)state;
+	make_cold();
+	if (!is_cold(0))
+		skip(); /* a file system that keeps it, or does not say */
+	assert_int_equal(walk(ROOT, 2, "file"), 0);
+	assert_int_equal(lopen(2, P9_OPEN_RDONLY), 0);
+	assert_int_equal(client.waits, 0);
+	assert_int_equal(read_at(2, 0, back, SIZE), SIZE);
+	assert_memory_equal(back, data, SIZE);
+	assert_int_equal(client.waits, 1);
+	memset(back, 0, SIZE);
+	assert_int_equal(read_at(2, 0, back, SIZE), SIZE);
+	assert_memory_equal(back, data, SIZE);
+	assert_int_equal(read_at(2, 190000, back, SIZE), 10000);
+	assert_memory_equal(back, data + 190000, 10000);
+	assert_int_equal(read_at(2, SIZE, back, SIZE), 0);
+	assert_int_equal(client.waits, 1);
+}
+
+/* What is in memory in part is waited for as a whole: a reply that ends early would look like the end of the file. */
+static void half_cold_files(void **state)
+{
+	int fd;
+
+	(void)state;
+	make_cold();
+	fd = openat(client.share, "file", O_RDONLY);
+	assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM), 0); /* no more than what is read */
+	assert_int_equal(pread(fd, back, 5000, 0), 5000);
+	close(fd);
+	if (is_cold(0) || !is_cold(120000))
+		skip();
+	assert_int_equal(walk(ROOT, 2, "file"), 0);
+	assert_int_equal(lopen(2, P9_OPEN_RDONLY), 0);
+	assert_int_equal(read_at(2, 0, back, SIZE), SIZE);
+	assert_memory_equal(back, data, SIZE);
+	assert_int_equal(client.waits, 1);
+}
+
+static void what_goes_to_the_disk(void **state)
+{
+	(void)state;
+	assert_int_equal(create(2, "file", P9_OPEN_RDWR, 0644), 0);
+	assert_int_equal(write_at(2, 0, "text", 4), 4);
+	assert_int_equal(client.waits, 0);
+	assert_int_equal(call(P9_TFSYNC, "dd", 2, 0), 0);
+	assert_int_equal(client.waits, 1);
+	assert_int_equal(call(P9_TFSYNC, "dd", ROOT, 0), EBADF);
+	assert_int_equal(client.waits, 1);
+	assert_int_equal(create(3, "file", P9_OPEN_RDWR | P9_OPEN_DSYNC, 0644), 0);
+	assert_int_equal(write_at(3, 4, "more", 4), 4);
+	assert_int_equal(client.waits, 2);
+	assert_int_equal(walk(ROOT, 4, "file"), 0);
+	assert_int_equal(lopen(4, P9_OPEN_RDWR | P9_OPEN_SYNC | P9_OPEN_APPEND), 0);
+	assert_int_equal(write_at(4, 0, "end", 3), 3); /* once */
+	assert_int_equal(client.waits, 3);
+	host_expect("file", "textmoreend");
+}
+
+#define WAITING_TEST(function) cmocka_unit_test_setup_teardown(function, setup, client_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WAITING_TEST(cold_files),
+		WAITING_TEST(half_cold_files),
+		WAITING_TEST(what_goes_to_the_disk),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,28 @@
+/*
+ * A process that writes files for the run when that ends: by then the run itself may not open any. It is told
+ * beforehand which, and writes no others; it ends with the run, however that ends.
+ */
+#ifndef AVANT_TOOLS_CLERK_H
+#define AVANT_TOOLS_CLERK_H
+
+#include "util/err.h"
+#include "util/types.h"
+
+struct clerk {
+	int socket; /* -1: not started */
+	const char *const *paths;
+};
+
+/*
+ * `paths`: what may be written, `count` of them, NULL ones are left out; they must stay. Call before there are threads.
+ * 0, or -1 with a message in err.
+ */
+int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, struct err *err);
+void clerk_release(struct clerk *clerk);
+
+/* Has a file written as output_write() does. 0, or -1 with a message in err that names it. */
+int clerk_write(const struct clerk *clerk, unsigned number, const void *data, u64 size, struct err *err);
+/* The same with all that the file `fd` holds. */
+int clerk_write_fd(const struct clerk *clerk, unsigned number, int fd, struct err *err);
+
+#endif
