@@ -27,7 +27,8 @@ bool disk_is_remote(const char *path)
 
 struct disk *disk_open(const struct disk_config *config, struct poller *poller, struct err *err)
 {
-	struct disk *disk = disk_is_remote(config->path) ? nbd_open(config, poller, err) : raw_open(config, poller, err);
+	struct disk *disk =
+		disk_is_remote(config->path) ? nbd_open(config, poller, err) : raw_open(config, poller, err);
 
 	return disk && config->snapshot ? snapshot_open(disk, poller, err) : disk;
 }
