@@ -4,6 +4,7 @@
 #include "util/err.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 static const char *const op_text[] = {
@@ -27,9 +28,10 @@ bool disk_is_remote(const char *path)
 
 struct disk *disk_open(const struct disk_config *config, struct poller *poller, struct err *err)
 {
-	struct disk *disk =
-		disk_is_remote(config->path) ? nbd_open(config, poller, err) : raw_open(config, poller, err);
+	struct disk *disk;
 
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow any more is an error of the guest's write */
+	disk = disk_is_remote(config->path) ? nbd_open(config, poller, err) : raw_open(config, poller, err);
 	return disk && config->snapshot ? snapshot_open(disk, poller, err) : disk;
 }
 

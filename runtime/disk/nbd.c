@@ -22,6 +22,7 @@
 #define TRANSFER_MAX (32u << 20) /* bytes in one command, if the server does not say: what all can do */
 #define RANGE_MAX    (1u << 30)  /* the same of commands without data; lengths have 32 bits */
 #define ZEROS        (1u << 20)
+#define BLOCK_MAX    (64u << 10) /* the largest that the protocol allows to demand */
 
 /*
  * Whole blocks of so many bytes are zeroed by command, what is left of others by writing: QEMU (7.2) zeroes all of a
@@ -53,8 +54,8 @@ struct nbd {
 	struct nbd_op *under_way;                 /* with the server */
 	struct nbd_op *finished, **finished_last; /* commands whose requests are to go on */
 	bool settling, timer_runs;
-	u64 heard, patience; /* ms: on the clock, when the server last said something, or was first asked */
-	u32 transfer_max;
+	u64 heard, patience;     /* ms: on the clock, when the server last said something, or was first asked */
+	u32 block, transfer_max; /* bytes: all requests are multiples of the one, none is larger than the other */
 	bool can_flush, can_trim, can_zero;
 	u8 *zeros; /* for servers that cannot zero */
 };
@@ -408,7 +409,8 @@ static int describe(struct nbd *nbd, const struct disk_config *config, struct er
 {
 	const struct nbd_library *library = &nbd->library;
 	const s64 size = library->get_size(nbd->handle);
-	const s64 most = library->get_block_size(nbd->handle, LIBNBD_SIZE_MAXIMUM);
+	const s64 smallest = library->get_block_size(nbd->handle, LIBNBD_SIZE_MINIMUM);
+	const s64 largest = library->get_block_size(nbd->handle, LIBNBD_SIZE_MAXIMUM);
 	const bool writer = !config->readonly && !config->snapshot;
 
 	if (size < 0)
@@ -421,7 +423,12 @@ static int describe(struct nbd *nbd, const struct disk_config *config, struct er
 	nbd->can_flush = writer && library->can_flush(nbd->handle) == 1;
 	nbd->can_trim = writer && library->can_trim(nbd->handle) == 1;
 	nbd->can_zero = writer && library->can_zero(nbd->handle) == 1;
-	nbd->transfer_max = most > 0 && most < TRANSFER_MAX ? (u32)most : TRANSFER_MAX;
+	nbd->block = smallest > DISK_SECTOR ? (u32)smallest : DISK_SECTOR;
+	if (nbd->block & (nbd->block - 1) || nbd->block > BLOCK_MAX || (largest > 0 && largest < nbd->block))
+		return err_set(err, "disk '%s' is of blocks of %lld to %lld bytes, which makes no sense", config->path,
+			       (long long)smallest, (long long)largest);
+	nbd->transfer_max =
+		largest > 0 && largest < TRANSFER_MAX ? (u32)largest - (u32)largest % nbd->block : TRANSFER_MAX;
 	nbd->disk = (struct disk){
 		.ops = &nbd_ops,
 		.path = config->path,
@@ -462,7 +469,6 @@ static int watch(struct nbd *nbd, struct err *err)
 struct disk *nbd_open(const struct disk_config *config, struct poller *poller, struct err *err)
 {
 	struct nbd *nbd = calloc(1, sizeof(*nbd));
-	u32 least_block;
 
 	if (!nbd) {
 		err_set(err, "out of memory for disk '%s'", config->path);
@@ -481,8 +487,7 @@ struct disk *nbd_open(const struct disk_config *config, struct poller *poller, s
 		free(nbd);
 		return NULL;
 	}
-	least_block = (u32)nbd->library.get_block_size(nbd->handle, LIBNBD_SIZE_MINIMUM);
-	return least_block > DISK_SECTOR ? align_open(&nbd->disk, least_block, err) : &nbd->disk;
+	return nbd->block > DISK_SECTOR ? align_open(&nbd->disk, nbd->block, err) : &nbd->disk;
 }
 
 void nbd_set_patience(struct disk *disk, u64 ms)

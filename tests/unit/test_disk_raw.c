@@ -271,7 +271,6 @@ static void over_the_limit(struct machine *m)
 	struct disk *disk = machine_open(m, (struct disk_config){0});
 	struct job job = {0};
 
-	signal(SIGXFSZ, SIG_IGN);
 	setrlimit(RLIMIT_FSIZE, &limit);
 	CHECK(do_one(disk, &job, DISK_WRITE, DISK_SIZE / 2, 4096) == EFBIG);
 	CHECK(do_one(disk, &job, DISK_WRITE, DISK_SIZE / 2, 512 << 10) == EFBIG);
