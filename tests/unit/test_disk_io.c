@@ -168,34 +168,14 @@ static void test_chains(void **state)
 
 /* --- what hosts forbid -------------------------------------------------------------------------------------------- */
 
-#define CHECK(condition)                                                                                               \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-			_exit(1);                                                                                      \
-		}                                                                                                      \
-	} while (0)
-
-static void in_child(struct machine *m, void (*body)(struct machine *m))
-{
-	pid_t child = fork();
-	int status;
-
-	if (child == 0) {
-		machine_poller(m);
-		body(m);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
-}
-
 /* A storm without assertions: what it finds ends the child. */
 static void work(struct machine *m, enum io_kind kind)
 {
-	struct disk *disk = machine_open(m, (struct disk_config){0});
 	struct job job = {0};
+	struct disk *disk;
 
+	machine_poller(m);
+	disk = machine_open(m, (struct disk_config){0});
 	CHECK(disk && io_kind(raw_io(disk)) == kind);
 	CHECK(do_one(disk, &job, DISK_WRITE, 4096, 1 << 20) == 0);
 	CHECK(do_one(disk, &job, DISK_FLUSH, 0, 0) == 0);
@@ -241,6 +221,7 @@ static void no_locked_memory(struct machine *m)
 	enum io_kind kind;
 
 	CHECK(setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+	machine_poller(m);
 	disk = machine_open(m, (struct disk_config){0});
 	CHECK(disk);
 	kind = io_kind(raw_io(disk));
@@ -282,6 +263,7 @@ static void sandboxed(struct machine *m, enum io_kind kind, const int *calls, si
 	struct disk *raw, *snapshot;
 	struct job job = {0};
 
+	machine_poller(m);
 	raw = raw_open_fd(open(m->path, O_RDWR), -1, m->path, kind, false, m->vm.poller, &err);
 	if (!raw && kind == IO_URING)
 		return;

@@ -56,6 +56,34 @@ static void test_locked_elsewhere(void **state)
 	disk_close(two);
 }
 
+/* Where nothing can be written, disks can be read, and be locked so. */
+static void on_readonly_mount(struct machine *m)
+{
+	struct disk_config config = {.path = m->path};
+	struct disk *one, *two;
+	struct err err = ERR_INIT;
+	int fd;
+
+	mount_small(m);
+	machine_poller(m);
+	fd = open(m->path, O_RDWR | O_CREAT, 0600);
+	CHECK(fd >= 0 && ftruncate(fd, 65536) == 0);
+	close(fd);
+	CHECK(mount(NULL, m->folder, NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0);
+	CHECK(!disk_open(&config, m->vm.poller, &err));
+	CHECK(strstr(err.text, "Read-only file system"));
+	one = machine_open(m, reading);
+	two = machine_open(m, snapshot);
+	CHECK(one && two);
+	disk_close(one);
+	disk_close(two);
+}
+
+static void test_readonly_mount(void **state)
+{
+	in_child(*state, on_readonly_mount);
+}
+
 /* The locks end with the process, at once, whatever it is doing. */
 static void test_killed(void **state)
 {
@@ -194,7 +222,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, machine_setup, machine_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_writer), TEST(test_readers),      TEST(test_locked_elsewhere),
+		TEST(test_writer), TEST(test_readers),      TEST(test_locked_elsewhere), TEST(test_readonly_mount),
 		TEST(test_killed), TEST(test_against_qemu), TEST(test_qemu_first),
 	};
 

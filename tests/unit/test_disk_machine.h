@@ -15,10 +15,12 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -97,6 +99,66 @@ static inline struct disk *machine_open(struct machine *m, struct disk_config co
 	if (!disk)
 		print_message("%s\n", err.text);
 	return disk;
+}
+
+/* --- processes with limits of their own -------------------------------------------------------------------------- */
+
+#define SKIPPED 77
+
+/*
+ * Runs `body` in a process of its own. It needs a poller of its own: threads are not inherited. What ends with the
+ * status SKIPPED could not be tried here.
+ */
+static inline void in_child(struct machine *m, void (*body)(struct machine *m))
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		body(m);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
+		skip();
+	assert_int_equal(status, 0);
+}
+
+/* For children: cmocka's assertions would go on with the other tests there. */
+#define CHECK(condition)                                                                                               \
+	do {                                                                                                           \
+		if (!(condition)) {                                                                                    \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
+			_exit(1);                                                                                      \
+		}                                                                                                      \
+	} while (0)
+
+static inline bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
+/*
+ * A file system of 1 MiB on m->folder that only this process, which has one thread, sees. No privilege is needed where
+ * users may have namespaces.
+ */
+static inline void mount_small(const struct machine *m)
+{
+	char user[64], group[64];
+
+	snprintf(user, sizeof(user), "0 %u 1", getuid());
+	snprintf(group, sizeof(group), "0 %u 1", getgid());
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 && write_text("/proc/self/setgroups", "deny") &&
+	    write_text("/proc/self/uid_map", user) && write_text("/proc/self/gid_map", group) &&
+	    mount("tmpfs", m->folder, "tmpfs", 0, "size=1m") == 0)
+		return;
+	CHECK(errno == EPERM || errno == ENOSYS || errno == ENOSPC); /* what forbidden namespaces look like */
+	_exit(SKIPPED);
 }
 
 /* --- single requests ---------------------------------------------------------------------------------------------- */

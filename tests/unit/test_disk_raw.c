@@ -3,9 +3,7 @@
 
 #include "disk/io_internal.h"
 
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -240,37 +238,15 @@ static void test_shrunk_reads(void **state)
 	job_free(&job);
 }
 
-/* Runs `body` in a process of its own, with a poller of its own: what was set up before has threads. */
-static void in_child(struct machine *m, void (*body)(struct machine *m))
-{
-	pid_t child = fork();
-	int status;
-
-	if (child == 0) {
-		machine_poller(m);
-		body(m);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
-}
-
-/* For children: cmocka's assertions would go on with the other tests there. */
-#define CHECK(condition)                                                                                               \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-			_exit(1);                                                                                      \
-		}                                                                                                      \
-	} while (0)
-
 /* The host does not let the file have more than so many bytes: an error for the guest; what fits is still written. */
 static void over_the_limit(struct machine *m)
 {
 	struct rlimit limit = {.rlim_cur = DISK_SIZE / 2, .rlim_max = RLIM_INFINITY};
-	struct disk *disk = machine_open(m, (struct disk_config){0});
 	struct job job = {0};
+	struct disk *disk;
 
+	machine_poller(m);
+	disk = machine_open(m, (struct disk_config){0});
 	setrlimit(RLIMIT_FSIZE, &limit);
 	CHECK(do_one(disk, &job, DISK_WRITE, DISK_SIZE / 2, 4096) == EFBIG);
 	CHECK(do_one(disk, &job, DISK_WRITE, DISK_SIZE / 2, 512 << 10) == EFBIG);
@@ -286,28 +262,6 @@ static void test_limit(void **state)
 	in_child(*state, over_the_limit);
 }
 
-static bool write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-	bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-	if (fd >= 0)
-		close(fd);
-	return good;
-}
-
-/* A small file system that only this process sees; no privilege is needed where users may have namespaces. */
-static bool mount_small(const char *folder)
-{
-	char user[64], group[64];
-
-	snprintf(user, sizeof(user), "0 %u 1", getuid());
-	snprintf(group, sizeof(group), "0 %u 1", getgid());
-	return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 && write_text("/proc/self/setgroups", "deny") &&
-	       write_text("/proc/self/uid_map", user) && write_text("/proc/self/gid_map", group) &&
-	       mount("tmpfs", folder, "tmpfs", 0, "size=1m") == 0;
-}
-
 /* A file system of 1 MiB with a sparse image of 8 MiB. */
 static void on_full_host(struct machine *m)
 {
@@ -317,10 +271,8 @@ static void on_full_host(struct machine *m)
 	u64 offset = 0;
 	int fd;
 
-	if (!mount_small(m->folder)) {
-		print_message("no file system can be mounted here: %s\n", strerror(errno));
-		return;
-	}
+	mount_small(m);
+	machine_poller(m);
 	fd = open(m->path, O_RDWR | O_CREAT, 0600);
 	CHECK(fd >= 0 && ftruncate(fd, DISK_SIZE) == 0);
 	disk = machine_open(m, (struct disk_config){0});
