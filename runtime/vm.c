@@ -138,6 +138,8 @@ static int build(struct vm *vm, struct err *err)
 	if ((config->kernel_path || config->kernel) && boot_linux(vm, err) < 0)
 		return -1;
 	mmu_load_cr3(vm->vcpu, false);
+	if (virtio_net_start(vm, err) < 0)
+		return -1;
 	return debugger_create(vm, &vm->debugger, err);
 }
 
@@ -157,6 +159,7 @@ struct vm *vm_create(const struct vm_config *config, struct console *console, st
 		return NULL;
 	}
 	vm->config.kernel = vm->config.initrd = NULL; /* the caller's, who may release them now */
+	vm->config.append = NULL;
 	set_limits(vm);
 	console->attach(console, vm);
 	return vm;

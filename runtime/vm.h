@@ -18,6 +18,7 @@ struct blob;
 struct cpu_model;
 struct console;
 struct boot_timer;
+struct net_config;
 struct poller;
 
 enum engine { ENGINE_LIVE, ENGINE_INTERP, ENGINE_AOT };
@@ -72,6 +73,7 @@ struct vm_config {
 	unsigned disk_count;
 	struct vm_share shares[VM_SHARES_MAX];
 	unsigned share_count;
+	const struct net_config *net; /* or NULL: no network */
 };
 
 /* Why the run ended. */

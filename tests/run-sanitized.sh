@@ -9,4 +9,4 @@ jobs=$(nproc)
 sh tools/install-packages.sh build test
 cmake -S . -B build-sanitize -DAVANT_SANITIZE=ON
 cmake --build build-sanitize -j "$jobs"
-exec ctest --test-dir build-sanitize --output-on-failure --no-tests=error -j "$jobs" -L 'unit|discover|tools|cli|sanitized' "$@"
+exec ctest --test-dir build-sanitize --output-on-failure --no-tests=error -j "$jobs" -L 'unit|discover|image|tools|cli|sanitized' "$@"

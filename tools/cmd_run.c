@@ -12,6 +12,7 @@
 #include "debug/gdb_server.h"
 #include "debug/trace.h"
 #include "live/live.h"
+#include "net/options.h"
 #include "sandbox/sandbox.h"
 #include "vm.h"
 
@@ -37,6 +38,7 @@
 
 struct run_options {
 	struct vm_config config;
+	struct net_config net;
 	const char *cpu_name;
 	const char *stats_path;
 	u64 smp;
@@ -260,6 +262,10 @@ static const struct option_spec options[] = {
 	 "a directory in the guest: mount -t 9p -o\ntrans=virtio,version=9p2000.L TAG /mnt; keys:\nreadonly; may be "
 	 "given several times",
 	 NULL, option_share, offsetof(struct run_options, config)},
+	{"net", "none|user[,KEY]...",
+	 "user: a network behind this host's; keys:\nhostfwd=tcp|udp:[HOSTADDR]:PORT-[GUESTADDR]:PORT,\nrestrict (only "
+	 "forwarded ports), mac=, net=CIDR, dns=,\nhostname=, mtu=",
+	 "none", option_net, offsetof(struct run_options, net)},
 	{.help = "Protection"},
 	{"sandbox", "on|off",
 	 "on: give up all rights and most system calls before\nthe guest starts; off: a guest that breaks out can do\n"
@@ -344,6 +350,7 @@ static int check_options(const struct command *command, struct run_options *run)
 		config->cache_count = 0;
 		run->auto_cache = false;
 	}
+	config->net = run->net.kind == NET_NONE ? NULL : &run->net;
 	if (config->record_path && (config->cache_count || run->auto_cache))
 		return command_usage_error(command,
 					   "--record needs a run without caches: what they serve is not recorded");
@@ -477,7 +484,8 @@ static int write_outputs(struct running *running, struct vm *vm, int status)
 static unsigned sandbox_parts(const struct vm_config *config)
 {
 	unsigned parts = (config->disk_count ? SANDBOX_DISK : 0) | (config->share_count ? SANDBOX_SHARE : 0) |
-			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0);
+			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0) |
+			 (config->net ? SANDBOX_NETWORK : 0);
 
 	for (unsigned i = 0; i < config->disk_count; i++)
 		parts |= disk_is_remote(config->disks[i].config.path) ? SANDBOX_SOCKET : 0;

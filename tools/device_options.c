@@ -1,5 +1,6 @@
 #include "device_options.h"
 
+#include "net/options.h"
 #include "util/err.h"
 #include "vm.h"
 
@@ -141,4 +142,9 @@ int option_share(void *field, const char *text, struct err *err)
 		return err_set(err, "a tag is needed, by which the guest mounts the directory: DIR,tag=TAG");
 	config->shares[config->share_count++] = share;
 	return 0;
+}
+
+int option_net(void *field, const char *text, struct err *err)
+{
+	return net_config_parse(field, text, err);
 }

@@ -12,4 +12,6 @@ int option_disk(void *field, const char *text, struct err *err);  /* FILE[,KEY[=
 int option_image(void *field, const char *text, struct err *err); /* the same; becomes the first disk */
 int option_share(void *field, const char *text, struct err *err); /* DIR,tag=TAG[,KEY]... */
 
+int option_net(void *field, const char *text, struct err *err); /* a struct net_config: none|user[,KEY[=VALUE]]... */
+
 #endif

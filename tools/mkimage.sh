@@ -20,7 +20,9 @@ Makes FILE, a disk image with Debian on it, from the Debian mirror that this hos
   --mirror URL           mirror to use instead
   --extract-boot PREFIX  write the kernel and its initramfs to PREFIX.vmlinuz and PREFIX.initrd as well
 
+Without root, files lose their capabilities (setcap); nothing in the image needs them.
 Programs needed: mmdebstrap, mke2fs (1.47 or later), sfdisk for --partition; without root also fakeroot and newuidmap.
+'sh tools/install-packages.sh image' installs them.
 END
 }
 
@@ -217,21 +219,25 @@ fi
 # One root for both commands: under fakeroot it is what the first leaves behind that tells the second who owns what.
 # Device nodes are left out: a kernel makes its own (devtmpfs). Inode tables are written here, not at first mount.
 cat >"$work/pack" <<'END'
-set -eu
+set -euf
 mkdir "$1/root"
-tar -xf "$1/root.tar" -C "$1/root" --exclude='./dev/*' --numeric-owner --xattrs --xattrs-include='*'
+tar -xf "$1/root.tar" -C "$1/root" --exclude='./dev/*' --numeric-owner $6 # a list of options
 rm "$1/root.tar"
 mke2fs -q -F -t ext4 -L root -U "$3" -E "offset=$4,lazy_itable_init=0,lazy_journal_init=0" -d "$1/root" "$2" "$5"
 rm -rf "$1/root"
 END
+# File capabilities (Debian's ping has one, and does without) are lost on fakeroot.
 if [ "$(id -u)" = 0 ]; then
 	as_root=
+	attributes='--xattrs --xattrs-include=*'
 else
 	as_root=fakeroot
+	attributes=
 fi
-$as_root sh "$work/pack" "$work" "$temporary" "$uuid" $((start_mib * 1048576)) $(((mib - 2 * start_mib) * 1024))k
+$as_root sh "$work/pack" "$work" "$temporary" "$uuid" $((start_mib * 1048576)) $(((mib - 2 * start_mib) * 1024))k \
+	"$attributes"
 
-chmod 644 "$temporary"
+# For its owner alone, as mktemp has made it: host keys and password hashes are in it.
 mv "$temporary" "$image"
 if [ -n "$extract" ]; then
 	cp "$work/vmlinuz" "$extract.vmlinuz"

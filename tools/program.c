@@ -1,8 +1,9 @@
 /* Commands that are programs of their own. */
 #include "command.h"
 
+#include "util/program.h"
+
 #include <errno.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,24 +11,13 @@
 
 int command_exec(const char *program, char **argv)
 {
-	static const char *const folders[] = {"", "../libexec/avant/"}; /* build tree, installation */
-	char self[PATH_MAX], path[PATH_MAX + 64];
-	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char path[PATH_MAX + 64];
+	struct err err = ERR_INIT;
 
-	if (length < 0) {
-		fprintf(stderr, "avant: cannot tell where this program is: %s\n", strerror(errno));
-		return STATUS_ERROR;
-	}
-	self[length] = '\0';
-
-	const char *here = dirname(self);
-
-	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
-		snprintf(path, sizeof(path), "%s/%s%s", here, folders[i], program);
+	if (program_find(program, path, sizeof(path), &err) == 0) {
 		execv(path, argv);
-		if (errno != ENOENT)
-			break;
+		err_set(&err, "cannot run '%s': %s", path, strerror(errno));
 	}
-	fprintf(stderr, "avant: cannot run '%s': %s\n", path, strerror(errno));
+	fprintf(stderr, "avant: %s\n", err.text);
 	return STATUS_ERROR;
 }

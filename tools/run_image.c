@@ -89,6 +89,7 @@ int run_image_find(struct run_image *found, struct vm_config *config, struct err
 		return 0;
 	if (image_open_boot(found->image, &boot, &found->kernel, &found->initrd, err) < 0)
 		return -1;
+	image_stop(found->image);
 	config->kernel = &found->kernel;
 	if (!config->initrd_path && found->initrd.size)
 		config->initrd = &found->initrd;

@@ -22,7 +22,7 @@ struct run_image {
  */
 int run_image_find(struct run_image *found, struct vm_config *config, struct err *err);
 
-/* Ends the process that reads. The configuration's kernel and initramfs are gone then. */
+/* The configuration's kernel, initramfs and command line are gone then. */
 void run_image_release(struct run_image *found);
 
 #endif

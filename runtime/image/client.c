@@ -297,17 +297,24 @@ struct image *image_open(const char *path, const char *reader, struct err *err)
 	return NULL;
 }
 
+void image_stop(struct image *image)
+{
+	if (image->socket >= 0)
+		close(image->socket);
+	image->socket = -1;
+	if (!image->reader)
+		return;
+	kill(image->reader, SIGKILL); /* it may be at work, and has nothing to clear away */
+	while (waitpid(image->reader, NULL, 0) < 0 && errno == EINTR)
+		;
+	image->reader = 0;
+}
+
 void image_close(struct image *image)
 {
 	if (!image)
 		return;
-	if (image->socket >= 0)
-		close(image->socket); /* the reader ends by this, if it is not at work */
-	if (image->reader) {
-		kill(image->reader, SIGKILL);
-		while (waitpid(image->reader, NULL, 0) < 0 && errno == EINTR)
-			;
-	}
+	image_stop(image);
 	if (image->fd >= 0)
 		close(image->fd);
 	free(image->info);

@@ -27,6 +27,9 @@ struct image;
 struct image *image_open(const char *path, const char *reader, struct err *err);
 void image_close(struct image *image);
 
+/* Ends the reader: nothing more can be asked. What was opened can still be read until image_close(). */
+void image_stop(struct image *image);
+
 /* ---- what is in it ---- */
 
 /* A file system, or what else a partition holds; of an archive or a directory: the only one. Texts may be empty. */

@@ -87,6 +87,7 @@ static struct timespec get_time(struct p9_call *call, u32 valid, u32 changed, u3
 
 static int set_size(struct p9_call *call, const struct p9_fid *fid, int path, u64 size)
 {
+	struct statx st;
 	int fd, error;
 
 	if (S_ISDIR(fid->node->type))
@@ -96,10 +97,13 @@ static int set_size(struct p9_call *call, const struct p9_fid *fid, int path, u6
 	if (fid->kind == P9_FID_FILE && fid->writable)
 		return ftruncate(fid->fd, (off_t)size) < 0 ? -errno : 0;
 	fd = p9_host_reopen(&call->server->host, path, O_WRONLY);
-	if (fd < 0)
-		return fd;
-	error = ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
-	close(fd);
+	error = fd < 0 ? fd : p9_host_stat(fd, &st);
+	if (!error)
+		error = p9_host_drop_privileges(&call->server->host, fd, &st);
+	if (!error && ftruncate(fd, (off_t)size) < 0)
+		error = -errno;
+	if (fd >= 0)
+		close(fd);
 	return error;
 }
 

@@ -25,21 +25,6 @@ static bool writes(u32 flags)
 	return (flags & P9_OPEN_ACCESS) != P9_OPEN_RDONLY;
 }
 
-/*
- * The kernel takes set-user-ID and set-group-ID bits from a file that is written to, but not if root does it: a guest
- * must not be able to put its own program where root's was.
- */
-static int drop_privileges(int fd, const struct statx *st)
-{
-	u32 mode = st->stx_mode & 07777;
-
-	if (!(mode & S_ISUID) && (mode & (S_ISGID | S_IXGRP)) != (S_ISGID | S_IXGRP))
-		return 0;
-	if (fchmod(fd, mode & ~(u32)(S_ISUID | S_ISGID)) < 0 && geteuid() == 0)
-		return -errno;
-	return 0;
-}
-
 /* The file of an open fid, or -errno. *st is what it is then. */
 static int open_node(struct p9_call *call, struct p9_node *node, u32 flags, struct statx *st)
 {
@@ -54,7 +39,7 @@ static int open_node(struct p9_call *call, struct p9_node *node, u32 flags, stru
 	fd = p9_host_reopen(&server->host, path, open_flags(flags) | (S_ISDIR(node->type) ? O_DIRECTORY : 0));
 	error = fd < 0 ? fd : p9_host_stat(fd, st);
 	if (!error && (writes(flags) || flags & P9_OPEN_TRUNC))
-		error = drop_privileges(fd, st);
+		error = p9_host_drop_privileges(&server->host, fd, st);
 	if (!error)
 		return fd;
 	if (fd >= 0)

@@ -61,6 +61,17 @@ u32 p9_mode_allowed(u32 type, u32 mode)
 	return mode & (S_ISDIR(type) ? 0777 | S_ISVTX | S_ISGID : 0777 | S_ISVTX);
 }
 
+int p9_host_drop_privileges(const struct p9_host *host, int fd, const struct statx *st)
+{
+	u32 mode = st->stx_mode & 07777;
+
+	if (!(mode & S_ISUID) && (mode & (S_ISGID | S_IXGRP)) != (S_ISGID | S_IXGRP))
+		return 0;
+	if (fchmod(fd, mode & ~(u32)(S_ISUID | S_ISGID)) < 0 && host->uid == 0)
+		return -errno;
+	return 0;
+}
+
 /* Somebody else may have put another file there meanwhile: it must be ours at least, and look like what was made. */
 void p9_host_undo_umask(const struct p9_host *host, int dir, const char *name, u32 mode)
 {
@@ -72,7 +83,7 @@ void p9_host_undo_umask(const struct p9_host *host, int dir, const char *name, u
 	fd = p9_host_open_path(dir, name);
 	if (fd < 0)
 		return;
-	if (!p9_host_stat(fd, &st) && !S_ISLNK(st.stx_mode) && st.stx_uid == geteuid() &&
+	if (!p9_host_stat(fd, &st) && !S_ISLNK(st.stx_mode) && st.stx_uid == host->uid &&
 	    (st.stx_mode & mode & 0777) == (mode & 0777 & ~host->umask))
 		p9_host_chmod(host, fd, mode | (st.stx_mode & S_ISGID));
 	close(fd);

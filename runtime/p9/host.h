@@ -16,7 +16,7 @@ struct p9_qid;
 struct p9_host {
 	int proc; /* /proc/self/fd: the way from an O_PATH descriptor to one that reads and writes the same file */
 	u64 root_dev, root_ino;
-	u32 umask; /* of the process */
+	u32 umask, uid; /* of the process */
 };
 
 /* Device and inode number: which file it is, among those that exist. */
@@ -44,6 +44,12 @@ int p9_host_chmod(const struct p9_host *host, int fd, u32 mode);
  * make programs that run with the rights of the user who runs it, for every user of the host.
  */
 u32 p9_mode_allowed(u32 type, u32 mode);
+
+/*
+ * For a file that is open to be changed. The kernel takes set-user-ID and set-group-ID bits from a file that is written
+ * to, but not if root does it: a guest must not be able to put its own program where root's was. 0 or -errno.
+ */
+int p9_host_drop_privileges(const struct p9_host *host, int fd, const struct statx *st);
 
 /* What was just created as dir/name with permission bits `mode` gets those that the process's umask kept from it. */
 void p9_host_undo_umask(const struct p9_host *host, int dir, const char *name, u32 mode);

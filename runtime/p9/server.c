@@ -291,6 +291,7 @@ static int open_all(struct p9_server *server, const struct p9_config *config, st
 	server->readonly = config->readonly;
 	server->host.umask = umask(0777);
 	umask(server->host.umask);
+	server->host.uid = geteuid();
 	if (p9_table_init(&server->fids) < 0 || p9_locks_init(&server->locks) < 0)
 		return err_set(err, "out of memory");
 	return open_root(server, config, err);

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -12,6 +11,7 @@
 
 #include "poller.h"
 #include "util/err.h"
+#include "util/thread.h"
 
 /* What the two threads write to memory is ordered by the eventfds. */
 struct p9_worker {
@@ -62,22 +62,6 @@ static void on_finished(struct poller_source *source, u32 events)
 		worker->done(worker->opaque, worker->size);
 }
 
-/* The thread takes no signals: they are for the vCPU's. */
-static int start_thread(struct p9_worker *worker, struct err *err)
-{
-	sigset_t all, before;
-	int error;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&worker->thread, NULL, work, worker);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (error)
-		return err_set(err, "cannot start a thread: %s", strerror(error));
-	worker->running = true;
-	return 0;
-}
-
 static int build(struct p9_worker *worker, struct err *err)
 {
 	worker->start = eventfd(0, EFD_CLOEXEC);
@@ -87,7 +71,8 @@ static int build(struct p9_worker *worker, struct err *err)
 	if (poller_add(worker->poller, &worker->finished, err) < 0)
 		return -1;
 	worker->listening = true;
-	return start_thread(worker, err);
+	worker->running = thread_start(&worker->thread, work, worker, err) == 0;
+	return worker->running ? 0 : -1;
 }
 
 struct p9_worker *p9_worker_create(struct p9_server *server, struct poller *poller,

@@ -13,10 +13,11 @@ struct err;
 
 /* Parts of the machine that need system calls of their own. */
 enum sandbox_part {
-	SANDBOX_DISK = 1 << 0,   /* disk/: files and block devices */
-	SANDBOX_SHARE = 1 << 1,  /* p9/: a directory of the host */
-	SANDBOX_SOCKET = 1 << 2, /* sockets that are open: gdb, NBD */
-	SANDBOX_LISTEN = 1 << 3, /* … and those that come: gdb, --serial unix: */
+	SANDBOX_DISK = 1 << 0,    /* disk/: files and block devices */
+	SANDBOX_SHARE = 1 << 1,   /* p9/: a directory of the host */
+	SANDBOX_SOCKET = 1 << 2,  /* sockets that are open: gdb, NBD */
+	SANDBOX_LISTEN = 1 << 3,  /* … and those that come: gdb, --serial unix: */
+	SANDBOX_NETWORK = 1 << 4, /* net/: a process that is ended with the guest */
 };
 
 /*

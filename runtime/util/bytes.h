@@ -7,6 +7,8 @@
 /* What operands have, at once: a processor takes longer to begin with REP. */
 static inline void bytes_copy(void *to, const void *from, u64 length)
 {
+	/* the compiler is not to object to cases that cannot come */
+	__asm__("" : "+r"(to), "+r"(from));
 	switch (length) {
 	case 1:
 		*(u8 *)to = *(const u8 *)from;

@@ -5,6 +5,7 @@
 #include "util/types.h"
 
 struct err;
+struct net_config;
 struct vm;
 struct vm_disk;
 struct vm_share;
@@ -31,5 +32,12 @@ bool virtio_figures_at(const struct vm *vm, unsigned n, struct virtio_figures *f
 int virtio_blk_create(struct vm *vm, const struct vm_disk *disk, struct err *err);
 int virtio_p9_create(struct vm *vm, const struct vm_share *share, struct err *err);
 int virtio_rng_create(struct vm *vm, struct err *err);
+int virtio_net_create(struct vm *vm, const struct net_config *config, struct err *err);
+
+/*
+ * Networks are set up while the rest of the VM is: waits until they are complete. 0, or -1 with a message in err. Call
+ * last before the guest runs.
+ */
+int virtio_net_start(struct vm *vm, struct err *err);
 
 #endif

@@ -43,7 +43,8 @@ checks() { # CACHE
 	chmod 755 /mnt /mnt/scratch
 	/share_check /mnt/scratch semantics || fail "semantics with cache=$1"
 	mapping=mmap
-	[ "$1" != none ] || mapping= # that cache has no shared mappings
+	# without a cache mappings cannot be shared in Linux 6.1, and private ones are stale in 6.12, with any server
+	[ "$1" != none ] || mapping=
 	for seed in 1 2 3; do
 		# shellcheck disable=SC2086
 		/share_check /mnt/scratch io $seed 1500 $mapping || fail "random I/O with cache=$1, seed $seed"

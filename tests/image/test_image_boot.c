@@ -109,6 +109,7 @@ static void grub_words_and_variables(void **state)
 	     "a|0:/boot/vmlinuz-6.1.0-9||\"x=a b\" y=$v z=$1 last");
 	grub("menuentry a b c { linux /boot/vmlinuz-6.1.0-9 $1 $2 $3 $# \"$*\" }\n",
 	     "a|0:/boot/vmlinuz-6.1.0-9||a b c 3 \"a b c\"");
+	grub("menuentry a { linux /boot/vmlinuz-6.1.0-9 x=\\\"a b\\\" }\n", "a|0:/boot/vmlinuz-6.1.0-9||x=\\\"a b\\\"");
 	grub("menuentry 'it''s' { linux /boot/vmlinuz-6.1.0-9 # no\n}\n", "its|0:/boot/vmlinuz-6.1.0-9||");
 	grub("menuentry a { linux /boot/vmlinuz-6.1.0-9 a#b \"\" c }\n", "a|0:/boot/vmlinuz-6.1.0-9||a#b  c");
 }

@@ -17,7 +17,7 @@ struct test_space {
 	char folder[IMAGE_VOLUMES_MAX][32]; /* of each volume */
 };
 
-static inline void test_fail(const char *what)
+_Noreturn static inline void test_fail(const char *what)
 {
 	perror(what);
 	abort();
@@ -28,7 +28,7 @@ static inline u32 test_add_volume(struct test_space *t, u32 number, const char *
 {
 	u32 index = t->space.volumes.count++;
 	struct volume *volume = &t->space.volumes.volume[index];
-	int fd;
+	int fd = -1;
 
 	strcpy(t->folder[index], "/tmp/avant-test-XXXXXX");
 	if (!mkdtemp(t->folder[index]) || (fd = open(t->folder[index], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)

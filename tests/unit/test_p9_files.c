@@ -236,6 +236,10 @@ static void privileges_go_with_writing(void **state)
 		assert_int_equal(clunk(2), 0);
 		assert_int_equal(clunk(3), 0);
 	}
+	assert_int_equal(fchmodat(client.share, "program", 06755, 0), 0);
+	assert_int_equal(walk(ROOT, 4, "program"), 0);
+	assert_int_equal(setattr(4, P9_SETATTR_SIZE, 0, 100), 0);
+	assert_int_equal(host_stat("program").st_mode & 07777, 0755);
 }
 
 static void appending(void **state)

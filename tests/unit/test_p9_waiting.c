@@ -2,11 +2,25 @@
 #define TEST_PLACE "/tmp"
 #include "test_p9_client.h"
 
+#include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #define SIZE 200000
 
 static u8 data[SIZE], back[SIZE];
+
+/* The kind of file system that the host has, for whoever asks; 0: what it is. */
+static unsigned file_system;
+
+int fstatfs(int fd, struct statfs *st)
+{
+	int result = (int)syscall(SYS_fstatfs, fd, st);
+
+	if (file_system)
+		st->f_type = (long)file_system;
+	return result;
+}
 
 /* A file that is on the disk and not in memory, as far as the host does what it is told. */
 static void make_cold(void)
@@ -102,6 +116,33 @@ static void what_goes_to_the_disk(void **state)
 	host_expect("file", "textmoreend");
 }
 
+/* Everything may take long on a file system of another machine, or of a program. */
+static void far_away(void **state)
+{
+	static const unsigned types[] = {0x6969, 0xff534d42, 0xfe534d42, 0x65735546, 0x01021997};
+	struct attributes a;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+		file_system = types[i];
+		restart(false, 0);
+		client.waits = 0;
+		assert_int_equal(create(2, "file", P9_OPEN_RDWR, 0644), 0);
+		assert_int_equal(client.waits, 2);
+		assert_int_equal(write_at(2, 0, "text", 4), 4);
+		assert_int_equal(getattr(2, &a), 0);
+		assert_int_equal(a.size, 4);
+		assert_int_equal(call(P9_TUNLINKAT, "dsd", ROOT, "file", 0), 0);
+		assert_int_equal(client.waits, 5);
+	}
+	file_system = 0xef53; /* ext4 */
+	restart(false, 0);
+	client.waits = 0;
+	assert_int_equal(create(2, "file", P9_OPEN_RDWR, 0644), 0);
+	assert_int_equal(client.waits, 0);
+	file_system = 0;
+}
+
 #define WAITING_TEST(function) cmocka_unit_test_setup_teardown(function, setup, client_teardown)
 
 int main(void)
@@ -110,6 +151,7 @@ int main(void)
 		WAITING_TEST(cold_files),
 		WAITING_TEST(half_cold_files),
 		WAITING_TEST(what_goes_to_the_disk),
+		WAITING_TEST(far_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

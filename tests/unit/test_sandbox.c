@@ -140,6 +140,8 @@ static const struct attempt forbidden[] = {
 	A(openat, AT_FDCWD, (long)"/etc/passwd", .parts = SANDBOX_DISK | SANDBOX_SOCKET | SANDBOX_LISTEN),
 	A(socket, AF_INET, SOCK_STREAM, .parts = SANDBOX_SOCKET | SANDBOX_LISTEN),
 	A(io_uring_enter, -1, .parts = SANDBOX_SHARE),
+	A(wait4, -1, .parts = SANDBOX_DISK | SANDBOX_SHARE | SANDBOX_SOCKET | SANDBOX_LISTEN),
+	A(socket, AF_INET, SOCK_STREAM, .parts = SANDBOX_NETWORK),
 	A(accept4, -1, .parts = SANDBOX_SOCKET),
 };
 
@@ -150,9 +152,11 @@ static const struct attempt allowed[] = {
 	A(mprotect, (long)page, 4096, PROT_READ),
 	A(preadv2, -1, .parts = SANDBOX_DISK),
 	A(io_uring_enter, -1, .parts = SANDBOX_DISK),
-	A(openat2, -1, .parts = SANDBOX_SHARE),
+	A(openat, -1, .parts = SANDBOX_SHARE),
 	A(recvfrom, -1, .parts = SANDBOX_SOCKET),
 	A(accept4, -1, .parts = SANDBOX_LISTEN),
+	A(pidfd_send_signal, -1, .parts = SANDBOX_NETWORK),
+	A(wait4, -1, 0, WNOHANG, .parts = SANDBOX_NETWORK),
 };
 
 static void test_forbidden(void **state)

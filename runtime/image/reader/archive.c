@@ -46,6 +46,7 @@ struct archive_tree {
 	u32 open_segment;
 	u64 next;     /* number of the entry that comes next in it */
 	u64 unpacked; /* bytes, of all entries so far */
+	u64 entries;  /* so far */
 	u64 refused, conflicts, unnamed;
 };
 
@@ -305,6 +306,7 @@ static int read_names(struct archive_tree *a, u32 segment, struct err *err)
 	if (open_segment(a, segment, err) < 0)
 		return 0;
 	while ((result = next_entry(a, &entry, err)) > 0) {
+		a->entries++;
 		if (add_entry(a, entry, segment, a->next - 1, err) < 0 ||
 		    (archive_source_packed(a->open) && drain(a, err) < 0))
 			return -1;
@@ -509,11 +511,12 @@ struct tree *archive_open(int fd, u64 offset, u64 size, char *format, size_t for
 	a->size = size;
 	if (index_init(&a->index, err) == 0 && make_room(a, err) == 0) {
 		a->item[0] = (struct item){.kind = IMAGE_DIRECTORY, .mode = 0755, .links = 1, .same = INDEX_NONE};
-		if (read_segments(a, note, note_size, err) == 0) {
+		if (read_segments(a, note, note_size, err) == 0 && a->entries) {
 			describe(a, format, format_size, note, note_size);
 			return &a->tree;
 		}
-		*unknown = !a->open || !archive_format(a->open);
+		/* zeros are a tar archive without an entry */
+		*unknown = !a->open || !archive_format(a->open) || !a->entries;
 	}
 	archive_destroy(&a->tree);
 	return NULL;

@@ -26,8 +26,8 @@ struct grub_function {
 };
 
 struct grub_words {
-	const char *item[GRUB_WORDS_MOST];
 	u32 count;
+	const char *item[GRUB_WORDS_MOST]; /* those that are kept have room for `count` only */
 };
 
 struct grub_menu;

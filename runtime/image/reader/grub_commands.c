@@ -274,19 +274,30 @@ static int command_blscfg(struct grub *grub, const struct grub_words *words)
 
 /* ---- what is booted ---- */
 
+/* The words as GRUB hands them to a kernel: quotes around what has blanks, backslashes before quotes and backslashes.
+ */
 static char *join(struct grub *grub, const struct grub_words *words, u32 first)
 {
 	u64 size = 1;
 	char *text, *at;
 
 	for (u32 i = first; i < words->count; i++)
-		size += strlen(words->item[i]) + 3;
+		size += 2 * strlen(words->item[i]) + 3;
 	at = text = grub_take(grub, size);
 	for (u32 i = first; text && i < words->count; i++) {
-		/* as GRUB does: what has blanks is put into quotes for the kernel */
-		const char *quote = strpbrk(words->item[i], " \t") ? "\"" : "";
+		bool quote = strpbrk(words->item[i], " \t");
 
-		at += sprintf(at, "%s%s%s%s", i > first ? " " : "", quote, words->item[i], quote);
+		if (i > first)
+			*at++ = ' ';
+		if (quote)
+			*at++ = '"';
+		for (const char *from = words->item[i]; *from; from++) {
+			if (strchr("\\'\"", *from))
+				*at++ = '\\';
+			*at++ = *from;
+		}
+		if (quote)
+			*at++ = '"';
 	}
 	return text;
 }

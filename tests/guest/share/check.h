@@ -28,8 +28,8 @@
 		}                                                                                                      \
 	} while (0)
 
-/* Random reads, writes, truncations and mappings of a file in the working directory against a model. */
-void check_random_io(unsigned seed, unsigned operations, int mmap_shared);
+/* Random reads, writes, truncations and, if `maps`, mappings of a file in the working directory against a model. */
+void check_random_io(unsigned seed, unsigned operations, int maps);
 
 /* What POSIX says about files, directories, links, permissions. In an empty working directory. */
 void check_semantics(void);
