@@ -255,7 +255,7 @@ static const struct option_spec options[] = {
 	 FIELD(debug_exit)},
 	{.help = "Devices"},
 	{"disk", "FILE[,KEY]...",
-	 "a disk: a raw file or block device; keys: readonly,\nsnapshot (writes are dropped at the end),\n"
+	 "a disk: a raw file, block device or NBD URI; keys:\nreadonly, snapshot (writes are dropped at the end),\n"
 	 "serial=TEXT, format=raw; may be given several times",
 	 NULL, option_disk, offsetof(struct run_options, config)},
 	{"share", "DIR,tag=TAG[,KEY]...",
@@ -483,8 +483,13 @@ static int write_outputs(struct running *running, struct vm *vm, int status)
 
 static unsigned sandbox_parts(const struct vm_config *config)
 {
-	return (config->disk_count ? SANDBOX_DISK : 0) | (config->share_count ? SANDBOX_SHARE : 0) |
-	       (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0) | (config->net ? SANDBOX_NETWORK : 0);
+	unsigned parts = (config->disk_count ? SANDBOX_DISK : 0) | (config->share_count ? SANDBOX_SHARE : 0) |
+			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0) |
+			 (config->net ? SANDBOX_NETWORK : 0);
+
+	for (unsigned i = 0; i < config->disk_count; i++)
+		parts |= disk_is_remote(config->disks[i].config.path) ? SANDBOX_SOCKET : 0;
+	return parts;
 }
 
 static int run_vm(struct running *running)

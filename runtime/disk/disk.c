@@ -4,6 +4,7 @@
 #include "util/err.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 static const char *const op_text[] = {
@@ -14,10 +15,23 @@ static const char *const op_text[] = {
 	[DISK_WRITE_ZEROES] = "write zeroes",
 };
 
+bool disk_is_remote(const char *path)
+{
+	static const char *const schemes[] = {"nbd:", "nbds:", "nbd+unix:", "nbds+unix:", "nbd+vsock:", "nbds+vsock:"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++) {
+		if (strncmp(path, schemes[i], strlen(schemes[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
 struct disk *disk_open(const struct disk_config *config, struct poller *poller, struct err *err)
 {
-	struct disk *disk = raw_open(config, poller, err);
+	struct disk *disk;
 
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow any more is an error of the guest's write */
+	disk = disk_is_remote(config->path) ? nbd_open(config, poller, err) : raw_open(config, poller, err);
 	return disk && config->snapshot ? snapshot_open(disk, poller, err) : disk;
 }
 
@@ -57,6 +71,8 @@ void disk_submit(struct disk *disk, struct disk_request *request)
 void disk_begin_batch(struct disk *disk)
 {
 	disk->batch = true;
+	if (disk->ops->begin_batch)
+		disk->ops->begin_batch(disk);
 }
 
 void disk_end_batch(struct disk *disk)

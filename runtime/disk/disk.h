@@ -60,6 +60,9 @@ void disk_submit(struct disk *disk, struct disk_request *request);
 void disk_begin_batch(struct disk *disk);
 void disk_end_batch(struct disk *disk);
 
+/* Is this the URI of an NBD server, and not a file's name? */
+bool disk_is_remote(const char *path);
+
 u64 disk_size(const struct disk *disk); /* bytes */
 bool disk_readonly(const struct disk *disk);
 bool disk_can_discard(const struct disk *disk);

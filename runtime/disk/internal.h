@@ -3,6 +3,7 @@
 #define AVANT_DISK_INTERNAL_H
 
 #include "disk/disk.h"
+#include "disk/io.h"
 
 #define DISK_TOLD_MAX 8
 
@@ -10,7 +11,8 @@ struct disk_ops {
 	void (*submit)(struct disk *disk, struct disk_request *request);
 	void (*drain)(struct disk *disk);
 	void (*close)(struct disk *disk); /* after drain */
-	/* What was submitted since goes to the host now. NULL: nothing is held back. */
+	/* May be NULL. What was submitted in between goes to the host at the end at the latest. */
+	void (*begin_batch)(struct disk *disk);
 	void (*end_batch)(struct disk *disk);
 };
 
@@ -34,12 +36,29 @@ void disk_done(struct disk *disk, struct disk_request *request, int error);
 
 /* Back ends. NULL with a message in err that names config->path. */
 struct disk *raw_open(const struct disk_config *config, struct poller *poller, struct err *err);
-/* A raw disk on an open file of `size` bytes; the descriptor is the disk's also if this fails. */
-struct disk *raw_open_fd(int fd, const char *path, u64 size, bool readonly, struct poller *poller, struct err *err);
-/* Takes `base`, also if it fails. */
-struct disk *snapshot_open(struct disk *base, struct poller *poller, struct err *err);
+struct disk *nbd_open(const struct disk_config *config, struct poller *poller, struct err *err);
+/* How long a server may be silent though it was asked. */
+void nbd_set_patience(struct disk *disk, u64 ms);
 
-/* disk_lock.c: keeps others from writing, or from using at all, what this process uses. 0, or -1 with a message in err.
+/*
+ * A raw disk on an open file or block device, and a descriptor to be held meanwhile, or -1. Both are the disk's, also
+ * if this fails. `path` must stay.
+ */
+struct disk *raw_open_fd(int fd, int lock_fd, const char *path, enum io_kind kind, bool readonly, struct poller *poller,
+			 struct err *err);
+/* How it works in the background. */
+struct io *raw_io(const struct disk *disk);
+/* A write at once took so long: the next ones are done in the background. */
+void raw_was_slow(struct disk *disk, u64 ns);
+
+/* What stands on another disk takes `base`, also if it fails. NULL with a message in err. */
+struct disk *snapshot_open(struct disk *base, struct poller *poller, struct err *err);
+/* Requests of any sectors for a disk that takes only multiples of `block` bytes, a power of two above DISK_SECTOR. */
+struct disk *align_open(struct disk *base, u32 block, struct err *err);
+
+/*
+ * Keeps others from writing, or from using at all, what is open as `fd`. A descriptor that holds the locks until it is
+ * closed, or -1 with a message in err.
  */
 int disk_lock(int fd, const char *path, bool writer, struct err *err);
 

@@ -5,15 +5,25 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+static void hand(struct io *io, struct io_task *task)
+{
+	io->handed++;
+	io->engine->submit(io, task);
+}
+
 static void finish(struct io *io, struct io_task *task)
 {
 	while (task) {
 		struct io_task *next = task->next;
 
+		io->handed--;
 		io->in_flight--;
 		task->done(task);
 		task = next;
 	}
+	while (io->waiting.first && io->handed < io->engine->room)
+		hand(io, io_list_take(&io->waiting));
+	io->engine->flush(io);
 }
 
 static void on_results(struct poller_source *source, u32 events)
@@ -22,7 +32,6 @@ static void on_results(struct poller_source *source, u32 events)
 
 	(void)events;
 	finish(io, io->engine->reap(io, false));
-	io->engine->flush(io);
 }
 
 static int start(struct io *io, const struct io_engine *engine, struct err *err)
@@ -35,25 +44,26 @@ static int start(struct io *io, const struct io_engine *engine, struct err *err)
 		engine->release(io);
 		return -1;
 	}
-	io->watched = true;
 	return 0;
 }
 
-struct io *io_create(enum io_kind kind, struct poller *poller, struct err *err)
+struct io *io_create(enum io_kind kind, int fd, struct poller *poller, struct err *err)
 {
 	struct io *io = calloc(1, sizeof(*io));
-	struct err why = ERR_INIT;
 
 	if (!io) {
 		err_set(err, "out of memory");
 		return NULL;
 	}
+	io->fd = fd;
 	io->poller = poller;
-	if (kind != IO_THREADS && start(io, &io_engine_uring, &why) == 0)
+	io_list_init(&io->waiting);
+	if ((kind == IO_ANY || kind == IO_URING) && start(io, &io_engine_uring, err) == 0)
 		return io;
-	if (kind != IO_URING && start(io, &io_engine_threads, &why) == 0)
+	if ((kind == IO_ANY || kind == IO_THREADS) && start(io, &io_engine_threads, err) == 0)
 		return io;
-	err_set(err, "%s", why.text);
+	if (kind == IO_ONE_THREAD && start(io, &io_engine_one_thread, err) == 0)
+		return io;
 	free(io);
 	return NULL;
 }
@@ -63,16 +73,23 @@ void io_destroy(struct io *io)
 	if (!io)
 		return;
 	io_drain(io);
-	if (io->watched)
-		poller_remove(io->poller, &io->source);
+	poller_remove(io->poller, &io->source);
 	io->engine->release(io);
 	free(io);
+}
+
+enum io_kind io_kind(const struct io *io)
+{
+	return io->engine->kind;
 }
 
 void io_submit(struct io *io, struct io_task *task)
 {
 	io->in_flight++;
-	io->engine->submit(io, task);
+	if (io->handed < io->engine->room && !io->waiting.first)
+		hand(io, task);
+	else
+		io_list_add(&io->waiting, task);
 }
 
 void io_flush(struct io *io)
@@ -83,8 +100,6 @@ void io_flush(struct io *io)
 void io_drain(struct io *io)
 {
 	io->engine->flush(io);
-	while (io->in_flight) {
+	while (io->in_flight)
 		finish(io, io->engine->reap(io, true));
-		io->engine->flush(io);
-	}
 }

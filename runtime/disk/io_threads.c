@@ -6,63 +6,55 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define THREADS 4 /* reads of a guest that wait for the host's disk at one time */
 
-struct list {
-	struct io_task *first, **last;
-};
-
 struct pool {
+	int fd;
 	pthread_mutex_t mutex;
 	pthread_cond_t wanted;
-	struct list todo, done;
+	struct io_list todo, done;
 	pthread_t thread[THREADS];
 	unsigned started;
 	bool ends;
 	int event; /* polls readable while `done` is not empty */
 };
 
-static void list_add(struct list *list, struct io_task *task)
+static s64 discard(int fd, u64 offset, u64 length)
 {
-	task->next = NULL;
-	*list->last = task;
-	list->last = &task->next;
+	u64 range[2] = {offset, length};
+
+	return ioctl(fd, BLKDISCARD, range);
 }
 
-static struct io_task *list_take(struct list *list)
+static s64 perform(int fd, const struct io_task *task)
 {
-	struct io_task *task = list->first;
-
-	list->first = task->next;
-	if (!list->first)
-		list->last = &list->first;
-	return task;
-}
-
-static s64 perform(const struct io_task *task)
-{
-	s64 n;
+	s64 n = -1;
 
 	do {
 		switch (task->op) {
 		case IO_READ:
-			n = preadv(task->fd, task->iov, (int)task->iov_count, (off_t)task->offset);
+			n = preadv(fd, task->iov, (int)task->iov_count, (off_t)task->offset);
 			break;
 		case IO_WRITE:
-			n = pwritev(task->fd, task->iov, (int)task->iov_count, (off_t)task->offset);
+			n = pwritev(fd, task->iov, (int)task->iov_count, (off_t)task->offset);
 			break;
 		case IO_SYNC:
-			n = fdatasync(task->fd);
+			n = fdatasync(fd);
 			break;
-		default:
-			n = fallocate(task->fd, task->mode, (off_t)task->offset, (off_t)task->length);
+		case IO_ALLOCATE:
+			n = fallocate(fd, task->mode, (off_t)task->offset, (off_t)task->length);
+			break;
+		case IO_DISCARD:
+			n = discard(fd, task->offset, task->length);
 			break;
 		}
 	} while (n < 0 && errno == EINTR);
@@ -80,12 +72,12 @@ static void *work(void *opaque)
 			pthread_cond_wait(&pool->wanted, &pool->mutex);
 		if (!pool->todo.first)
 			break;
-		struct io_task *task = list_take(&pool->todo);
+		struct io_task *task = io_list_take(&pool->todo);
 
 		pthread_mutex_unlock(&pool->mutex);
-		task->result = perform(task);
+		task->result = perform(pool->fd, task);
 		pthread_mutex_lock(&pool->mutex);
-		list_add(&pool->done, task);
+		io_list_add(&pool->done, task);
 		if (write(pool->event, &one, sizeof(one)) < 0)
 			BUG("an eventfd does not count: %s", strerror(errno));
 	}
@@ -111,30 +103,31 @@ static void threads_release(struct io *io)
 }
 
 /* All now: later the process may not be allowed to. */
-static int start_threads(struct pool *pool, struct err *err)
+static int start_threads(struct pool *pool, unsigned count, struct err *err)
 {
-	for (; pool->started < THREADS; pool->started++) {
+	for (; pool->started < count; pool->started++) {
 		if (thread_start(&pool->thread[pool->started], work, pool, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-static int threads_init(struct io *io, struct err *err)
+static int init(struct io *io, unsigned threads, struct err *err)
 {
 	struct pool *pool = calloc(1, sizeof(*pool));
 
 	if (!pool)
 		return err_set(err, "out of memory");
-	pool->todo.last = &pool->todo.first;
-	pool->done.last = &pool->done.first;
+	pool->fd = io->fd;
+	io_list_init(&pool->todo);
+	io_list_init(&pool->done);
 	pthread_mutex_init(&pool->mutex, NULL);
 	pthread_cond_init(&pool->wanted, NULL);
 	io->state = pool;
 	pool->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (pool->event < 0)
 		err_set(err, "cannot create an eventfd: %s", strerror(errno));
-	if (pool->event < 0 || start_threads(pool, err) < 0) {
+	if (pool->event < 0 || start_threads(pool, threads, err) < 0) {
 		threads_release(io);
 		return -1;
 	}
@@ -142,12 +135,22 @@ static int threads_init(struct io *io, struct err *err)
 	return 0;
 }
 
+static int threads_init(struct io *io, struct err *err)
+{
+	return init(io, THREADS, err);
+}
+
+static int one_thread_init(struct io *io, struct err *err)
+{
+	return init(io, 1, err);
+}
+
 static void threads_submit(struct io *io, struct io_task *task)
 {
 	struct pool *pool = io->state;
 
 	pthread_mutex_lock(&pool->mutex);
-	list_add(&pool->todo, task);
+	io_list_add(&pool->todo, task);
 	pthread_cond_signal(&pool->wanted);
 	pthread_mutex_unlock(&pool->mutex);
 }
@@ -160,24 +163,35 @@ static void threads_flush(struct io *io)
 static struct io_task *threads_reap(struct io *io, bool wait)
 {
 	struct pool *pool = io->state;
-	struct pollfd poll_event = {.fd = pool->event, .events = POLLIN};
+	struct pollfd event = {.fd = pool->event, .events = POLLIN};
 	struct io_task *done;
 	u64 count;
 
-	while (wait && poll(&poll_event, 1, -1) < 0)
+	while (wait && poll(&event, 1, -1) < 0)
 		;
 	pthread_mutex_lock(&pool->mutex);
 	if (read(pool->event, &count, sizeof(count)) < 0)
 		count = 0; /* nothing since the last time */
 	done = pool->done.first;
-	pool->done.first = NULL;
-	pool->done.last = &pool->done.first;
+	io_list_init(&pool->done);
 	pthread_mutex_unlock(&pool->mutex);
 	return done;
 }
 
 const struct io_engine io_engine_threads = {
+	.kind = IO_THREADS,
+	.room = UINT32_MAX,
 	.init = threads_init,
+	.release = threads_release,
+	.submit = threads_submit,
+	.flush = threads_flush,
+	.reap = threads_reap,
+};
+
+const struct io_engine io_engine_one_thread = {
+	.kind = IO_ONE_THREAD,
+	.room = UINT32_MAX,
+	.init = one_thread_init,
 	.release = threads_release,
 	.submit = threads_submit,
 	.flush = threads_flush,

@@ -4,6 +4,8 @@
  */
 #include "disk/internal.h"
 
+#include "disk/block_writer.h"
+#include "disk/pieces.h"
 #include "util/err.h"
 
 #include <errno.h>
@@ -18,7 +20,10 @@
 struct snapshot {
 	struct disk disk;
 	struct disk *base, *overlay;
-	u8 *present; /* a bit for each cluster */
+	char *overlay_name; /* for messages */
+	u8 *present;        /* in the overlay: a bit for each cluster */
+	unsigned in_flight; /* requests that were divided */
+	struct block_writer writer;
 };
 
 /* A request that is passed on in parts; done when all parts are. */
@@ -45,25 +50,47 @@ static bool is_present(const struct snapshot *snapshot, u64 cluster)
 	return snapshot->present[cluster / 8] >> cluster % 8 & 1;
 }
 
-static void set_present(struct snapshot *snapshot, u64 first, u64 end)
+static void set_present(struct disk *disk, u64 first, u64 end)
 {
-	for (u64 cluster = first; cluster < end; cluster++)
-		snapshot->present[cluster / 8] |= (u8)(1u << cluster % 8);
+	u8 *present = snapshot_of(disk)->present;
+
+	for (; first < end && first % 8; first++)
+		present[first / 8] |= (u8)(1u << first % 8);
+	if (end - first >= 8) {
+		memset(present + first / 8, 0xff, (end - first) / 8);
+		first += (end - first) / 8 * 8;
+	}
+	for (; first < end; first++)
+		present[first / 8] |= (u8)(1u << first % 8);
 }
+
+static bool is_missing(const struct disk *disk, u64 cluster)
+{
+	return !is_present((const struct snapshot *)disk, cluster);
+}
+
+/* The end of the run of clusters from `at` on that lie in the same file, `end` at most. */
+static u64 end_of_run(const struct snapshot *snapshot, u64 at, u64 end)
+{
+	const bool present = is_present(snapshot, at / CLUSTER);
+
+	while (at < end && is_present(snapshot, at / CLUSTER) == present)
+		at = (at / CLUSTER + 1) * CLUSTER;
+	return at < end ? at : end;
+}
+
+/* --- requests in parts -------------------------------------------------------------------------------------------- */
 
 static void whole_put(struct whole *whole)
 {
-	struct snapshot *snapshot = whole->snapshot;
 	struct disk_request *request = whole->request;
 	int error = whole->error;
 
 	if (--whole->parts)
 		return;
+	whole->snapshot->in_flight--;
 	free(whole);
-	if (!error && request->op != DISK_READ && request->length)
-		set_present(snapshot, request->offset / CLUSTER,
-			    (request->offset + request->length + CLUSTER - 1) / CLUSTER);
-	disk_done(&snapshot->disk, request, error);
+	request->done(request, error); /* the disk below has told of it */
 }
 
 static void part_done(struct disk_request *request, int error)
@@ -77,30 +104,8 @@ static void part_done(struct disk_request *request, int error)
 	whole_put(whole);
 }
 
-/* The pieces of `from` that cover [skip, skip+length); their number. */
-static unsigned slice(const struct iovec *from, unsigned count, u64 skip, u64 length, struct iovec *to)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < count && length; i++) {
-		u64 size = from[i].iov_len;
-
-		if (skip >= size) {
-			skip -= size;
-			continue;
-		}
-		size -= skip;
-		if (size > length)
-			size = length;
-		to[n++] = (struct iovec){.iov_base = (u8 *)from[i].iov_base + skip, .iov_len = size};
-		length -= size;
-		skip = 0;
-	}
-	return n;
-}
-
 /* Passes [offset, offset+length) of the request on to `disk`. */
-static void pass(struct whole *whole, struct disk *disk, enum disk_op op, u64 offset, u64 length)
+static void pass(struct whole *whole, struct disk *disk, u64 offset, u64 length)
 {
 	const struct disk_request *from = whole->request;
 	struct part *part = malloc(sizeof(*part) + from->iov_count * sizeof(struct iovec));
@@ -110,131 +115,111 @@ static void pass(struct whole *whole, struct disk *disk, enum disk_op op, u64 of
 		return;
 	}
 	part->whole = whole;
-	part->request = (struct disk_request){.op = op,
-					      .offset = offset,
-					      .length = length,
-					      .iov = part->iov,
-					      .unmap = true,
-					      .done = part_done,
-					      .opaque = part};
-	part->request.iov_count = slice(from->iov, from->iov_count, offset - from->offset, length, part->iov);
+	part->request = (struct disk_request){
+		.op = from->op,
+		.offset = offset,
+		.length = length,
+		.iov = part->iov,
+		.done = part_done,
+		.opaque = part,
+	};
+	part->request.iov_count =
+		pieces_cut(from->iov, from->iov_count, offset - from->offset, length, part->iov, from->iov_count);
 	whole->parts++;
 	disk_submit(disk, &part->request);
 }
 
-/* Runs of clusters that lie in the same file are one part. */
-static void read_parts(struct whole *whole)
+static struct whole *whole_get(struct snapshot *snapshot, struct disk_request *request)
 {
-	struct snapshot *snapshot = whole->snapshot;
-	u64 at = whole->request->offset, end = at + whole->request->length;
+	struct whole *whole = malloc(sizeof(*whole));
 
+	if (!whole) {
+		disk_done(&snapshot->disk, request, ENOMEM);
+		return NULL;
+	}
+	*whole = (struct whole){.snapshot = snapshot, .request = request, .parts = 1};
+	snapshot->in_flight++;
+	return whole;
+}
+
+static void read_parts(struct snapshot *snapshot, struct disk_request *request)
+{
+	struct whole *whole = whole_get(snapshot, request);
+	u64 at = request->offset, end = at + request->length;
+
+	if (!whole)
+		return;
 	while (at < end) {
-		bool present = is_present(snapshot, at / CLUSTER);
-		u64 next = at;
+		u64 next = end_of_run(snapshot, at, end);
 
-		while (next < end && is_present(snapshot, next / CLUSTER) == present)
-			next = (next / CLUSTER + 1) * CLUSTER;
-		if (next > end)
-			next = end;
-		pass(whole, present ? snapshot->overlay : snapshot->base, DISK_READ, at, next - at);
+		pass(whole, is_present(snapshot, at / CLUSTER) ? snapshot->overlay : snapshot->base, at, next - at);
 		at = next;
 	}
+	whole_put(whole);
 }
 
-struct waiting {
-	bool done;
-	int error;
-};
-
-static void wait_done(struct disk_request *request, int error)
+/* Frees what was written. What the disk below has there is seen again or not: the guest must not care. */
+static void discard(struct snapshot *snapshot, struct disk_request *request)
 {
-	*(struct waiting *)request->opaque = (struct waiting){.done = true, .error = error};
+	u64 first = (request->offset + CLUSTER - 1) / CLUSTER, end = (request->offset + request->length) / CLUSTER;
+	struct whole *whole;
+
+	if (first >= end) {
+		request->done(request, 0);
+		return;
+	}
+	whole = whole_get(snapshot, request);
+	if (!whole)
+		return;
+	pass(whole, snapshot->overlay, first * CLUSTER, (end - first) * CLUSTER);
+	whole_put(whole);
 }
 
-/* One request and its end. */
-static int do_and_wait(struct disk *disk, enum disk_op op, u64 offset, u8 *data, u64 length)
-{
-	struct waiting waiting = {0};
-	struct iovec iov = {.iov_base = data, .iov_len = length};
-	struct disk_request request = {.op = op,
-				       .offset = offset,
-				       .length = length,
-				       .iov = &iov,
-				       .iov_count = 1,
-				       .done = wait_done,
-				       .opaque = &waiting};
-
-	disk_submit(disk, &request);
-	if (!waiting.done)
-		disk_drain(disk);
-	return waiting.error;
-}
-
-/*
- * A cluster that is only partly written is completed first, and that is waited for: then writes to its other sectors
- * need not know of each other. File systems write whole clusters, so it is rare.
- */
-static int copy_up(struct snapshot *snapshot, u64 cluster)
-{
-	u64 offset = cluster * CLUSTER, left = snapshot->disk.size - offset;
-	u64 length = left < CLUSTER ? left : CLUSTER;
-	u8 data[CLUSTER];
-	int error;
-
-	if (is_present(snapshot, cluster))
-		return 0;
-	error = do_and_wait(snapshot->base, DISK_READ, offset, data, length);
-	if (!error)
-		error = do_and_wait(snapshot->overlay, DISK_WRITE, offset, data, length);
-	if (!error)
-		set_present(snapshot, cluster, cluster + 1);
-	return error;
-}
-
-static int complete_edges(struct snapshot *snapshot, u64 offset, u64 length)
-{
-	u64 end = offset + length;
-	int error = 0;
-
-	if (offset % CLUSTER)
-		error = copy_up(snapshot, offset / CLUSTER);
-	if (!error && end % CLUSTER && end != snapshot->disk.size)
-		error = copy_up(snapshot, end / CLUSTER);
-	return error;
-}
+/* --- the disk ----------------------------------------------------------------------------------------------------- */
 
 static void snapshot_submit(struct disk *disk, struct disk_request *request)
 {
 	struct snapshot *snapshot = snapshot_of(disk);
-	struct whole *whole;
-	int error = 0;
+	const u64 end = request->offset + request->length;
+	bool whole, present;
 
 	if (request->op == DISK_FLUSH || !request->length) {
-		disk_done(disk, request, 0); /* nothing is to outlive the process */
+		request->done(request, 0); /* nothing is to outlive the process */
 		return;
 	}
-	if (request->op != DISK_READ)
-		error = complete_edges(snapshot, request->offset, request->length);
-	whole = error ? NULL : malloc(sizeof(*whole));
-	if (!whole) {
-		disk_done(disk, request, error ? error : ENOMEM);
+	if (request->op == DISK_DISCARD) {
+		discard(snapshot, request);
 		return;
 	}
-	*whole = (struct whole){.snapshot = snapshot, .request = request, .parts = 1};
-	if (request->op == DISK_READ)
-		read_parts(whole);
-	else /* what was discarded reads as zeros: it may not show what was there before */
-		pass(whole, snapshot->overlay, request->op == DISK_WRITE ? DISK_WRITE : DISK_WRITE_ZEROES,
-		     request->offset, request->length);
-	whole_put(whole);
+	whole = end_of_run(snapshot, request->offset, end) == end;
+	present = is_present(snapshot, request->offset / CLUSTER);
+	if (request->op == DISK_READ) {
+		if (whole)
+			disk_submit(present ? snapshot->overlay : snapshot->base, request);
+		else
+			read_parts(snapshot, request);
+	} else if (whole && present) {
+		disk_submit(snapshot->overlay, request);
+	} else {
+		block_writer_submit(&snapshot->writer, request);
+	}
 }
 
-/* What the one finishes may have asked for something of the other. */
+/* What the one finishes may ask for something of the other. */
 static void snapshot_drain(struct disk *disk)
 {
-	disk_drain(snapshot_of(disk)->base);
-	disk_drain(snapshot_of(disk)->overlay);
-	disk_drain(snapshot_of(disk)->base);
+	struct snapshot *snapshot = snapshot_of(disk);
+
+	do {
+		disk_drain(snapshot->base);
+		disk_drain(snapshot->overlay);
+	} while (snapshot->in_flight || snapshot->writer.in_flight);
+}
+
+static void snapshot_begin_batch(struct disk *disk)
+{
+	disk_begin_batch(snapshot_of(disk)->base);
+	disk_begin_batch(snapshot_of(disk)->overlay);
 }
 
 static void snapshot_end_batch(struct disk *disk)
@@ -247,8 +232,10 @@ static void snapshot_close(struct disk *disk)
 {
 	struct snapshot *snapshot = snapshot_of(disk);
 
-	disk_close(snapshot->overlay);
+	if (snapshot->overlay)
+		disk_close(snapshot->overlay);
 	disk_close(snapshot->base);
+	free(snapshot->overlay_name);
 	free(snapshot->present);
 	free(snapshot);
 }
@@ -257,57 +244,84 @@ static const struct disk_ops snapshot_ops = {
 	.submit = snapshot_submit,
 	.drain = snapshot_drain,
 	.close = snapshot_close,
+	.begin_batch = snapshot_begin_batch,
 	.end_batch = snapshot_end_batch,
 };
 
-/* A file that has no name, or -1 with a message. */
-static int temporary(u64 size, struct err *err)
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+static const char *temporary_folder(void)
 {
 	const char *folder = getenv("TMPDIR");
-	char path[4096];
-	int fd;
 
-	if (!folder || !*folder)
-		folder = "/var/tmp"; /* /tmp is often memory */
-	fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	return folder && *folder ? folder : "/var/tmp"; /* /tmp is often memory */
+}
+
+/* A file that has no name, or -1 with errno. */
+static int temporary_file(const char *folder, u64 size)
+{
+	char path[4096];
+	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
 	if (fd < 0 && snprintf(path, sizeof(path), "%s/avant-XXXXXX", folder) < (int)sizeof(path)) {
 		fd = mkostemp(path, O_CLOEXEC);
 		if (fd >= 0)
 			unlink(path);
 	}
-	if (fd >= 0 && ftruncate(fd, (off_t)size) == 0)
-		return fd;
-	err_set(err, "cannot create a temporary file for a snapshot in '%s': %s", folder, strerror(errno));
-	if (fd >= 0)
+	if (fd >= 0 && ftruncate(fd, (off_t)size) < 0) {
+		int error = errno;
+
 		close(fd);
-	return -1;
+		errno = error;
+		fd = -1;
+	}
+	return fd;
+}
+
+static int open_overlay(struct snapshot *snapshot, struct poller *poller, struct err *err)
+{
+	const char *folder = temporary_folder();
+	int fd;
+
+	if (asprintf(&snapshot->overlay_name, "%s, written parts in %s", snapshot->base->path, folder) < 0) {
+		snapshot->overlay_name = NULL;
+		return err_set(err, "out of memory");
+	}
+	fd = temporary_file(folder, snapshot->disk.size);
+	if (fd < 0)
+		return err_set(err, "cannot create a temporary file of %llu bytes for a snapshot in '%s': %s",
+			       (unsigned long long)snapshot->disk.size, folder, strerror(errno));
+	snapshot->overlay = raw_open_fd(fd, -1, snapshot->overlay_name, IO_ANY, false, poller, err);
+	return snapshot->overlay ? 0 : -1;
 }
 
 struct disk *snapshot_open(struct disk *base, struct poller *poller, struct err *err)
 {
 	struct snapshot *snapshot = calloc(1, sizeof(*snapshot));
-	int fd = temporary(base->size, err);
 
-	if (snapshot && fd >= 0) {
-		snapshot->disk = (struct disk){
-			.ops = &snapshot_ops, .path = base->path, .size = base->size, .can_discard = true};
-		snapshot->base = base;
-		snapshot->present = calloc(base->size / CLUSTER / 8 + 1, 1);
-		snapshot->overlay =
-			snapshot->present ? raw_open_fd(fd, base->path, base->size, false, poller, err) : NULL;
-		if (snapshot->overlay)
-			return &snapshot->disk;
-		if (!snapshot->present) {
-			close(fd);
-			err_set(err, "not enough memory for a snapshot of '%s'", base->path);
-		}
-		free(snapshot->present);
-	} else if (!snapshot) {
+	if (!snapshot) {
 		err_set(err, "out of memory");
-		if (fd >= 0)
-			close(fd);
+		disk_close(base);
+		return NULL;
 	}
-	free(snapshot);
-	disk_close(base);
-	return NULL;
+	snapshot->base = base;
+	snapshot->disk =
+		(struct disk){.ops = &snapshot_ops, .path = base->path, .size = base->size, .can_discard = true};
+	snapshot->present = calloc(base->size / CLUSTER / 8 + 1, 1);
+	if (!snapshot->present)
+		err_set(err, "not enough memory for a snapshot of '%s'", base->path);
+	if (!snapshot->present || open_overlay(snapshot, poller, err) < 0) {
+		snapshot_close(&snapshot->disk);
+		return NULL;
+	}
+	snapshot->writer = (struct block_writer){
+		.owner = &snapshot->disk,
+		.from = base,
+		.to = snapshot->overlay,
+		.block = CLUSTER,
+		.is_needed = is_missing,
+		.written = set_present,
+	};
+	block_writer_init(&snapshot->writer);
+	return &snapshot->disk;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -108,6 +109,7 @@ static const struct {
 	{SCMP_SYS(sendto), SANDBOX_SOCKET | SANDBOX_LISTEN},
 	{SCMP_SYS(sendmsg), SANDBOX_SOCKET | SANDBOX_LISTEN},
 	{SCMP_SYS(shutdown), SANDBOX_SOCKET | SANDBOX_LISTEN},
+	{SCMP_SYS(timerfd_settime), SANDBOX_SOCKET}, /* a server that is silent */
 	{SCMP_SYS(getsockopt), SANDBOX_SOCKET | SANDBOX_LISTEN},
 	{SCMP_SYS(setsockopt), SANDBOX_SOCKET | SANDBOX_LISTEN},
 	{SCMP_SYS(accept), SANDBOX_LISTEN},
@@ -154,6 +156,7 @@ static int allow_conditions(scmp_filter_ctx filter)
 		{SCMP_SYS(ioctl), EQUAL(1, TIOCGPGRP)},
 		{SCMP_SYS(ioctl), EQUAL(1, TIOCGWINSZ)},
 		{SCMP_SYS(ioctl), EQUAL(1, FIONREAD)},
+		{SCMP_SYS(ioctl), EQUAL(1, BLKDISCARD)},
 		{SCMP_SYS(fcntl), EQUAL(1, F_GETFL)},
 		{SCMP_SYS(fcntl), EQUAL(1, F_SETFL)},
 		{SCMP_SYS(fcntl), EQUAL(1, F_GETFD)},

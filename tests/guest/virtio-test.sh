@@ -1,5 +1,6 @@
 #!/bin/sh
-# Disks and entropy under Debian's kernel, with MSI-X and without, drivers loaded and unloaded:
+# Disks and entropy under Debian's kernel, with MSI-X and without, disks as files and behind NBD servers, drivers loaded
+# and unloaded:
 #   virtio-test.sh AVANT [PACKAGE [AVANT-OPTION...]]
 # Exit status 77 (skipped) if the kernel can neither be found nor fetched.
 set -eu
@@ -34,19 +35,20 @@ done
 # shellcheck disable=SC2086 # options are words
 sh "$here/mkinitrd.sh" $files -o "$work/initrd.img"
 
-boot() { # KERNEL-OPTION AVANT-OPTION...
-	option=$1
-	shift
+boot() { # KERNEL-OPTION VDA VDB VDC AVANT-OPTION...
+	option=$1 vda=$2 vdb=$3 vdc=$4
+	shift 4
 	status=0
 	"$avant" run --kernel "$kernel" --initrd "$work/initrd.img" --timeout 120 --stats "$work/stats.json" \
-		--disk "$work/vda,serial=first" --disk "$work/vdb,serial=exactly-20-bytes-lon,format=raw" \
-		--disk "$work/vdc,readonly" "$@" --append "console=ttyS0 panic=-1 $option avant.run=\"sh /virtio.sh\"" \
+		--disk "$vda,serial=first" --disk "$vdb,serial=exactly-20-bytes-lon,format=raw" \
+		--disk "$vdc,readonly" "$@" --append "console=ttyS0 panic=-1 $option avant.run=\"sh /virtio.sh\"" \
 		</dev/null >"$work/console" 2>"$work/errors" || status=$?
 	grep -q '^VIRTIO-TEST-PASSED' "$work/console" || status=1
 	[ ! -s "$work/errors" ] || status=1
+	stop_servers
 	fsck.ext4 -fn "$work/vda" >"$work/fsck" 2>&1 || status=1
 	if [ "$status" != 0 ]; then
-		echo "with '$option': avant's exit status or this test's: $status; end of the console, messages, fsck:"
+		echo "with '$option' and '$vda': avant's exit status or this test's: $status; end of the console, messages, fsck:"
 		tail -n 40 "$work/console"
 		cat "$work/errors" "$work/fsck"
 		exit 1
@@ -62,6 +64,37 @@ END
 	grep -E '"(wall_ms|cpu_ms|virtio_[a-z]*|msi_messages)"' "$work/stats.json"
 }
 
-boot '' "$@"
-boot pci=nomsi "$@"
+# They end when asked to, and what they were given is in the files then.
+servers=
+stop_servers() {
+	for server in $servers; do
+		kill "$server"
+		wait "$server" || status=1
+	done
+	servers=
+}
+trap 'stop_servers; rm -rf "$work"' EXIT
+
+serve() { # NAME OPTION...
+	name=$1
+	shift
+	qemu-nbd --persistent --socket "$work/$name.sock" --format raw --discard unmap "$@" "$work/$name" &
+	servers="$servers $!"
+	for _ in $(seq 100); do
+		[ -S "$work/$name.sock" ] && return
+		sleep 0.1
+	done
+	echo "qemu-nbd does not start"
+	exit 1
+}
+
+boot '' "$work/vda" "$work/vdb" "$work/vdc" "$@"
+boot pci=nomsi "$work/vda" "$work/vdb" "$work/vdc" "$@"
+if command -v qemu-nbd >/dev/null; then
+	serve vda
+	serve vdb
+	serve vdc --read-only
+	uri="nbd+unix:///?socket=$work"
+	boot '' "$uri/vda.sock" "$uri/vdb.sock" "$uri/vdc.sock" "$@"
+fi
 cmp -s -n 8388608 /dev/zero "$work/vdc" || { echo 'a disk that was to be read only was written'; exit 1; }
