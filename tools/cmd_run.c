@@ -484,8 +484,7 @@ static int write_outputs(struct running *running, struct vm *vm, int status)
 static unsigned sandbox_parts(const struct vm_config *config)
 {
 	unsigned parts = (config->disk_count ? SANDBOX_DISK : 0) | (config->share_count ? SANDBOX_SHARE : 0) |
-			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0) |
-			 (config->net ? SANDBOX_NETWORK : 0);
+			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0) | (config->net ? SANDBOX_NETWORK : 0);
 
 	for (unsigned i = 0; i < config->disk_count; i++)
 		parts |= disk_is_remote(config->disks[i].config.path) ? SANDBOX_SOCKET : 0;
