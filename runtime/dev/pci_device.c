@@ -64,7 +64,7 @@ unsigned pci_device_capability(struct pci_device *device, u8 id, const void *con
 
 u32 pci_device_read(struct pci_device *device, unsigned offset, unsigned size)
 {
-	u32 value = 0;
+	u64 value = 0; /* as wide as bytes_copy() may write at once */
 
 	if (device->line)
 		device->config[PCI_STATUS] |= STATUS_INTERRUPT;
@@ -73,7 +73,7 @@ u32 pci_device_read(struct pci_device *device, unsigned offset, unsigned size)
 	if (device->config_reading)
 		device->config_reading(device, offset, size);
 	bytes_copy(&value, device->config + offset, size);
-	return value;
+	return (u32)value;
 }
 
 static bool touches(unsigned offset, unsigned size, unsigned first, unsigned length)
