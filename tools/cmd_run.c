@@ -474,10 +474,21 @@ static int write_outputs(struct running *running, struct vm *vm, int status)
 	return failed && status == STATUS_OK ? STATUS_ERROR : status;
 }
 
-static unsigned sandbox_parts(const struct vm_config *config)
+static int enter_sandbox(const struct vm_config *config, struct err *err)
 {
-	return (config->disk_count ? SANDBOX_DISK : 0) | (config->share_count ? SANDBOX_SHARE : 0) |
-	       (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0);
+	struct sandbox_folder folders[VM_SHARES_MAX];
+	const struct sandbox_config sandbox = {
+		.parts = (config->disk_count ? SANDBOX_DISK : 0) | (config->share_count ? SANDBOX_SHARE : 0) |
+			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0),
+		.folders = folders,
+		.folder_count = config->share_count,
+		.at_end = terminal_restore,
+	};
+
+	for (unsigned i = 0; i < config->share_count; i++)
+		folders[i] = (struct sandbox_folder){.path = config->shares[i].config.path,
+						     .readonly = config->shares[i].config.readonly};
+	return sandbox_enter(&sandbox, err);
 }
 
 static int run_vm(struct running *running)
@@ -491,7 +502,7 @@ static int run_vm(struct running *running)
 	if (!vm)
 		return command_error(running->command, "%s", err.text);
 	terminal_start(running->terminal);
-	if (running->options->sandbox && sandbox_enter(sandbox_parts(config), &err) < 0) {
+	if (running->options->sandbox && enter_sandbox(config, &err) < 0) {
 		terminal_stop(running->terminal);
 		vm_destroy(vm);
 		return command_error(running->command, "%s; --sandbox off runs the guest without it", err.text);

@@ -3,8 +3,8 @@
 #define AVANT_TOOLS_DESCRIPTORS_H
 
 /*
- * Closes all descriptors but 0, 1, 2 and `fd`, so that nobody waits for the end of something that this process has no use for. What
- * `fd` was is returned under its new number.
+ * Closes all descriptors but 0, 1, 2 and `fd`, so that nobody waits for the end of something that this process has no
+ * use for. What `fd` was is returned under its new number.
  */
 int descriptors_keep(int fd);
 

@@ -46,8 +46,7 @@ static const int taken_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT};
 static const int fatal_signals[] = {SIGABRT, SIGSEGV, SIGBUS,  SIGILL,  SIGFPE,
 				    SIGTRAP, SIGSYS,  SIGQUIT, SIGXCPU, SIGALRM};
 
-/* Async-signal-safe. */
-static void tty_restore(void)
+void terminal_restore(void)
 {
 	if (!tty_state.raw)
 		return;
@@ -66,7 +65,7 @@ static void tty_make_raw(void)
 
 static void on_fatal_signal(int number)
 {
-	tty_restore();
+	terminal_restore();
 	/* SA_RESETHAND put the default back: now it does what it is there for. */
 	raise(number);
 }
@@ -93,7 +92,7 @@ static void enter_raw(struct terminal *terminal)
 	tty_state.raw_mode = tty_state.saved;
 	cfmakeraw(&tty_state.raw_mode);
 	if (!registered)
-		atexit(tty_restore);
+		atexit(terminal_restore);
 	registered = true;
 	tty_make_raw();
 }
@@ -114,7 +113,7 @@ static void request_stop(struct terminal *terminal, int number)
 	if (thread->stop_time) {
 		if (now_s() - thread->stop_time < PATIENCE_S)
 			return;
-		tty_restore();
+		terminal_restore();
 		fputs("avant: the run did not end when asked to; ended at once\n", stderr);
 		_exit(number ? 128 + number : 1);
 	}
@@ -208,7 +207,7 @@ static void take_signal(struct terminal *terminal)
 		return;
 	switch (info.ssi_signo) {
 	case SIGTSTP:
-		tty_restore();
+		terminal_restore();
 		kill(getpid(), SIGSTOP);
 		break;
 	case SIGCONT:
@@ -371,7 +370,7 @@ void terminal_stop(struct terminal *terminal)
 		eventfd_write(terminal->room_fd, 1);
 		pthread_join(thread->id, NULL);
 	}
-	tty_restore();
+	terminal_restore();
 }
 
 void terminal_destroy(struct terminal *terminal)

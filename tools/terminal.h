@@ -42,6 +42,9 @@ void terminal_start(struct terminal *terminal);
 /* Writes out what is left, stops the waiter thread (if started) and restores the terminal. The VM must still exist. */
 void terminal_stop(struct terminal *terminal);
 
+/* Puts the terminal back as it was found, for a process that ends at once. Async-signal-safe. */
+void terminal_restore(void);
+
 /* Frees it; after terminal_stop(). */
 void terminal_destroy(struct terminal *terminal);
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -12,6 +11,7 @@
 
 #include "poller.h"
 #include "util/err.h"
+#include "util/thread.h"
 
 /* What the two threads write to memory is ordered by the eventfds. */
 struct p9_worker {
@@ -62,18 +62,10 @@ static void on_finished(struct poller_source *source, u32 events)
 		worker->done(worker->opaque, worker->size);
 }
 
-/* The thread takes no signals: they are for the vCPU's. */
 static int start_thread(struct p9_worker *worker, struct err *err)
 {
-	sigset_t all, before;
-	int error;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&worker->thread, NULL, work, worker);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (error)
-		return err_set(err, "cannot start a thread: %s", strerror(error));
+	if (thread_start(&worker->thread, work, worker, err) < 0)
+		return -1;
 	worker->running = true;
 	return 0;
 }
