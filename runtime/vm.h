@@ -72,6 +72,7 @@ struct vm_config {
 	unsigned disk_count;
 	struct vm_share shares[VM_SHARES_MAX];
 	unsigned share_count;
+	struct console *virtio_console; /* the far end of a virtio console, or NULL: there is none */
 };
 
 /* Why the run ended. */
@@ -108,9 +109,10 @@ struct vm {
 	struct pci *pci;
 	struct virtio_device *virtio; /* all of them, by next */
 	struct boot_timer *boot_timer;
-	struct console *console;
-	struct live *live;     /* the live engine's code cache and tables */
-	struct interp *interp; /* decode cache of the single-instruction path */
+	struct console *console;               /* of the serial port */
+	struct virtio_console *virtio_console; /* or NULL */
+	struct live *live;                     /* the live engine's code cache and tables */
+	struct interp *interp;                 /* decode cache of the single-instruction path */
 	struct vm_stats stats;
 	void *signal_stack;
 	bool counted;              /* v->icount and v->budget are exact */

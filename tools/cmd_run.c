@@ -2,11 +2,12 @@
 #include "auto_run.h"
 #include "clerk.h"
 #include "command.h"
+#include "console/consoles.h"
+#include "console/terminal.h"
 #include "device_options.h"
 #include "output.h"
 #include "run_image.h"
 #include "stats_json.h"
-#include "terminal.h"
 
 #include "cpu/cpu.h"
 #include "debug/gdb_server.h"
@@ -38,6 +39,7 @@
 struct run_options {
 	struct vm_config config;
 	const char *cpu_name;
+	struct consoles_options consoles;
 	const char *stats_path;
 	u64 smp;
 	bool no_cache;
@@ -160,8 +162,8 @@ static int parse_smp(void *field, const char *text, struct err *err)
 
 static int parse_mark(void *field, const char *text, struct err *err)
 {
-	if (!*text || strlen(text) > TERMINAL_MARK_MAX)
-		return err_set(err, "the text must have 1 to %d bytes", TERMINAL_MARK_MAX);
+	if (!*text || strlen(text) > MARK_MAX)
+		return err_set(err, "the text must have 1 to %d bytes", MARK_MAX);
 	*(const char **)field = text;
 	return 0;
 }
@@ -260,6 +262,12 @@ static const struct option_spec options[] = {
 	 "a directory in the guest: mount -t 9p -o\ntrans=virtio,version=9p2000.L TAG /mnt; keys:\nreadonly; may be "
 	 "given several times",
 	 NULL, option_share, offsetof(struct run_options, config)},
+	{"serial", "WHERE",
+	 "the serial port: stdio (default), none, pty,\nunix:PATH (a socket) or file:PATH (output alone)", NULL,
+	 option_serial, offsetof(struct run_options, consoles)},
+	{"console", "virtio[:WHERE]",
+	 "a virtio console, hvc0 in the guest; WHERE as for\n--serial; without it, in place of the serial port", NULL,
+	 option_console, offsetof(struct run_options, consoles)},
 	{.help = "Protection"},
 	{"sandbox", "on|off",
 	 "on: give up all rights and most system calls before\nthe guest starts; off: a guest that breaks out can do\n"
@@ -340,6 +348,8 @@ static int check_options(const struct command *command, struct run_options *run)
 	config->disks[0].config.snapshot |= run->snapshot;
 	if (config->clock != CLOCK_SOURCE_INSTRUCTIONS && (config->trace_path || config->stop_after))
 		return command_usage_error(command, "--trace-state and --stop-after need --clock instructions");
+	if (consoles_options_settle(&run->consoles, &err) < 0)
+		return command_usage_error(command, "%s", err.text);
 	if (run->no_cache) {
 		config->cache_count = 0;
 		run->auto_cache = false;
@@ -420,14 +430,14 @@ struct running {
 	struct run_options *options;
 	struct run_image found;
 	struct auto_run automatic;
-	struct terminal *terminal;
+	struct consoles consoles;
 	const char *outputs[OUTPUTS];
 	struct clerk clerk;
 };
 
 static int write_stats(const struct running *running, const struct vm *vm, struct err *err)
 {
-	u64 mark_ns = terminal_mark_ns(running->terminal);
+	u64 mark_ns = consoles_mark_ns(&running->consoles);
 	struct run_times times = {
 		.wall_ns = clock_now_ns(CLOCK_MONOTONIC) - command_start_ns(),
 		.cpu_ns = clock_now_ns(CLOCK_PROCESS_CPUTIME_ID),
@@ -474,12 +484,14 @@ static int write_outputs(struct running *running, struct vm *vm, int status)
 	return failed && status == STATUS_OK ? STATUS_ERROR : status;
 }
 
-static int enter_sandbox(const struct vm_config *config, struct err *err)
+static int enter_sandbox(const struct run_options *run, struct err *err)
 {
+	const struct vm_config *config = &run->config;
 	struct sandbox_folder folders[VM_SHARES_MAX];
 	const struct sandbox_config sandbox = {
 		.parts = (config->disk_count ? SANDBOX_DISK : 0) | (config->share_count ? SANDBOX_SHARE : 0) |
-			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0),
+			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0) |
+			 consoles_sandbox_parts(&run->consoles),
 		.folders = folders,
 		.folder_count = config->share_count,
 		.at_end = terminal_restore,
@@ -493,23 +505,25 @@ static int enter_sandbox(const struct vm_config *config, struct err *err)
 
 static int run_vm(struct running *running)
 {
-	const struct vm_config *config = &running->options->config;
+	struct consoles *consoles = &running->consoles;
 	struct err err = ERR_INIT;
-	struct vm *vm = vm_create(config, terminal_console(running->terminal), &err);
+	struct vm *vm;
 	int status;
 
+	running->options->config.virtio_console = consoles->virtio_far;
+	vm = vm_create(&running->options->config, consoles->serial_far, &err);
 	run_image_release(&running->found);
 	if (!vm)
 		return command_error(running->command, "%s", err.text);
-	terminal_start(running->terminal);
-	if (running->options->sandbox && enter_sandbox(config, &err) < 0) {
-		terminal_stop(running->terminal);
+	consoles_start(consoles, vm);
+	if (running->options->sandbox && enter_sandbox(running->options, &err) < 0) {
+		consoles_stop(consoles);
 		vm_destroy(vm);
 		return command_error(running->command, "%s; --sandbox off runs the guest without it", err.text);
 	}
 	vm_run(vm);
-	terminal_stop(running->terminal);
-	status = write_outputs(running, vm, report_end(running->command, vm, running->terminal));
+	consoles_stop(consoles);
+	status = write_outputs(running, vm, report_end(running->command, vm, consoles->terminal));
 	vm_destroy(vm);
 	return status;
 }
@@ -518,6 +532,7 @@ static int run_vm(struct running *running)
 static int start_processes(struct running *running, struct err *err)
 {
 	struct run_options *run = running->options;
+	const char *const *sockets = running->consoles.sockets;
 
 	if (run->auto_cache && auto_run_begin(&running->automatic, &run->config, err) < 0) {
 		warn("no automatic cache is used: %s", err->text);
@@ -525,30 +540,28 @@ static int start_processes(struct running *running, struct err *err)
 	}
 	running->outputs[OUTPUT_STATS] = run->stats_path;
 	running->outputs[OUTPUT_RECORDING] = run->config.record_path;
-	running->clerk.socket = -1;
-	if (!run->stats_path && !run->config.record_path)
+	if (!run->stats_path && !run->config.record_path && !sockets[0] && !sockets[1])
 		return 0;
-	return clerk_start(&running->clerk, running->outputs, OUTPUTS, err);
+	return clerk_start(&running->clerk, running->outputs, OUTPUTS, sockets, err);
 }
 
 /* The kernel is at hand: everything else. */
 static int run_found(struct running *running)
 {
-	struct terminal_config terminal_config = {.in = STDIN_FILENO,
-						  .out = STDOUT_FILENO,
-						  .start_ns = command_start_ns(),
-						  .mark = running->options->config.mark,
-						  .timeout_s = running->options->config.timeout_s};
+	struct run_options *run = running->options;
+	struct consoles *consoles = &running->consoles;
 	struct err err = ERR_INIT;
 	int status;
 
-	if (start_processes(running, &err) < 0)
+	running->clerk.socket = -1;
+	if (consoles_open_channels(consoles, &run->consoles, run->config.mark, &err) < 0)
 		return command_error(running->command, "%s", err.text);
-	running->terminal = terminal_create(&terminal_config, &err);
-	if (!running->terminal)
-		return command_error(running->command, "%s", err.text);
-	status = run_vm(running);
-	terminal_destroy(running->terminal);
+	if (start_processes(running, &err) < 0 ||
+	    consoles_open_terminal(consoles, &run->consoles, command_start_ns(), run->config.timeout_s, &err) < 0)
+		status = command_error(running->command, "%s", err.text);
+	else
+		status = run_vm(running);
+	consoles_release(consoles);
 	clerk_release(&running->clerk);
 	return status;
 }

@@ -11,5 +11,7 @@ int virtio_create_all(struct vm *vm, struct err *err)
 	for (unsigned i = 0; i < vm->config.share_count; i++)
 		if (virtio_p9_create(vm, &vm->config.shares[i], err) < 0)
 			return -1;
-	return virtio_rng_create(vm, err);
+	if (virtio_rng_create(vm, err) < 0)
+		return -1;
+	return vm->config.virtio_console ? virtio_console_create(vm, vm->config.virtio_console, err) : 0;
 }
