@@ -490,8 +490,7 @@ static int enter_sandbox(const struct run_options *run, struct err *err)
 	struct sandbox_folder folders[VM_SHARES_MAX];
 	const struct sandbox_config sandbox = {
 		.parts = (config->disk_count ? SANDBOX_DISK : 0) | (config->share_count ? SANDBOX_SHARE : 0) |
-			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0) |
-			 consoles_sandbox_parts(&run->consoles),
+			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0) | consoles_sandbox_parts(&run->consoles),
 		.folders = folders,
 		.folder_count = config->share_count,
 		.at_end = terminal_restore,

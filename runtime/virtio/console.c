@@ -33,9 +33,10 @@ struct virtio_console {
 	struct virtio_device device;
 	struct virtio_chain chain;
 	struct console *far;
-	bool blocked;      /* output waits in the queue: there was no room for it */
-	int held;          /* input for which there was no buffer, or -1 */
-	u16 columns, rows; /* that the driver was told */
+	bool blocked;        /* output waits in the queue: there was no room for it */
+	int held;            /* input for which there was no buffer, or -1 */
+	u16 columns, rows;   /* that the driver was told */
+	bool kicked[QUEUES]; /* since the driver started */
 	u8 config[CONFIG_BYTES];
 };
 
@@ -140,10 +141,29 @@ void virtio_console_poll(struct virtio_console *console)
 		receive(console);
 }
 
+static void start(struct virtio_device *device)
+{
+	struct virtio_console *console = (struct virtio_console *)device;
+
+	memset(console->kicked, 0, sizeof(console->kicked));
+}
+
+/*
+ * Linux' driver reads the size only when it is told that it has changed, and not before it has set up its port. There
+ * is no sign of that: it offers buffers shortly before, and has output afterwards.
+ */
+static void tell_size(struct virtio_console *console, unsigned queue)
+{
+	if (!console->kicked[queue] && (console->device.features & FEATURE_SIZE))
+		virtio_config_changed(&console->device);
+	console->kicked[queue] = true;
+}
+
 static void kick(struct virtio_device *device, unsigned queue)
 {
 	struct virtio_console *console = (struct virtio_console *)device;
 
+	tell_size(console, queue);
 	if (queue == TRANSMIT_QUEUE)
 		transmit(console);
 	else
@@ -179,6 +199,7 @@ int virtio_console_create(struct vm *vm, struct console *far, struct err *err)
 		.queue_count = QUEUES,
 		.queue_size = QUEUE_SIZE,
 		.config_size = CONFIG_BYTES,
+		.start = start,
 		.kick = kick,
 		.config_written = config_written,
 		.release = release,

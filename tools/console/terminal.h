@@ -36,7 +36,8 @@ struct terminal *terminal_create(const struct terminal_config *config, struct er
 /* For vm_create(), which attaches the VM to it. */
 struct console *terminal_console(struct terminal *terminal);
 
-/* Puts the terminal into raw mode (if it is one) and starts the waiter thread, also for a VM that has other consoles. */
+/* Puts the terminal into raw mode (if it is one) and starts the waiter thread, also for a VM that has other consoles.
+ */
 void terminal_start(struct terminal *terminal, struct vm *vm);
 
 /* Writes out what is left, stops the waiter thread (if started) and restores the terminal. The VM must still exist. */
