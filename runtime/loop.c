@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cpu/cpu.h"
+#include "cpu/kvmclock.h"
 #include "cpu/observe.h"
 #include "debug/debugger.h"
 #include "debug/trace.h"
@@ -45,6 +46,10 @@ static void look_at_events(struct vm *vm)
 	if (v->predictions_full)
 		live_close_reserve(v);
 	clock_run(&vm->clock);
+	if (UNLIKELY(vm->clock.stopped)) {
+		vm->clock.stopped = false;
+		kvmclock_tell_stop(v);
+	}
 	poller_run(vm->poller);
 	uart_poll(vm->uart);
 	vm->console->flush(vm->console); /* a prompt has no line end; nothing to do if all is written */

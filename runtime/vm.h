@@ -50,6 +50,7 @@ struct vm_config {
 	enum engine engine;
 	enum returns returns;
 	enum clock_source clock;
+	bool rtc;            /* the guest is told of the CMOS clock */
 	u64 code_cache_size; /* bytes */
 	const char *caches[VM_CACHES_MAX];
 	unsigned cache_count;

@@ -112,7 +112,7 @@ static int parse_code_cache(void *field, const char *text, struct err *err)
 	return 0;
 }
 
-static int parse_sandbox(void *field, const char *text, struct err *err)
+static int parse_switch(void *field, const char *text, struct err *err)
 {
 	static const char *const names[] = {"off", "on", NULL};
 	int n = option_choice(names, text, err);
@@ -251,6 +251,9 @@ static const struct option_spec options[] = {
 	{"cpu", "MODEL", "processor the guest sees; 'help' lists them", "default", option_text,
 	 offsetof(struct run_options, cpu_name)},
 	{"smp", "N", "number of processors; only 1 so far", "1", parse_smp, offsetof(struct run_options, smp)},
+	{"rtc", "on|off",
+	 "on: a CMOS clock as well, which Linux sets its time\nby, to half a second; off: KVM's clock, exactly", "off",
+	 parse_switch, FIELD(rtc)},
 	{"debug-exit", NULL, "a write of n to port 0xf4 ends the run with\nexit status 2n+1", NULL, NULL,
 	 FIELD(debug_exit)},
 	{.help = "Devices"},
@@ -272,7 +275,7 @@ static const struct option_spec options[] = {
 	{"sandbox", "on|off",
 	 "on: give up all rights and most system calls before\nthe guest starts; off: a guest that breaks out can do\n"
 	 "what you can",
-	 SANDBOX_DEFAULT, parse_sandbox, offsetof(struct run_options, sandbox)},
+	 SANDBOX_DEFAULT, parse_switch, offsetof(struct run_options, sandbox)},
 	{.help = "Translations"},
 	{"cache", "FILE|auto",
 	 "use the translations in FILE (avant translate);\nmay be given several times; auto: one that is made\n"
