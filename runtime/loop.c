@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cpu/cpu.h"
+#include "cpu/kvmclock.h"
 #include "cpu/observe.h"
 #include "debug/debugger.h"
 #include "debug/trace.h"
@@ -21,6 +22,7 @@
 #include "interp/interp.h"
 #include "live/live.h"
 #include "poller.h"
+#include "virtio/console.h"
 #include "vm.h"
 
 /* Counted mode: the C side has v->budget and v->icount right; generated code needs the sum. */
@@ -44,9 +46,15 @@ static void look_at_events(struct vm *vm)
 	if (v->predictions_full)
 		live_close_reserve(v);
 	clock_run(&vm->clock);
+	if (UNLIKELY(vm->clock.stopped)) {
+		vm->clock.stopped = false;
+		kvmclock_tell_stop(v);
+	}
 	poller_run(vm->poller);
-	uart_poll_input(vm->uart);
+	uart_poll(vm->uart);
 	vm->console->flush(vm->console); /* a prompt has no line end; nothing to do if all is written */
+	if (vm->virtio_console)
+		virtio_console_poll(vm->virtio_console);
 	if (vm->power_button) {
 		vm->power_button = 0;
 		if (!acpi_pm_press_power_button(vm->pm))

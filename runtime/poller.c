@@ -118,9 +118,18 @@ void poller_destroy(struct poller *poller)
 	free(poller);
 }
 
+/*
+ * Hanging up is reported whether one asks for it or not: what is not waited for at all must at least not stay ready for
+ * ever, hence edge-triggered, and handle() drops that one event.
+ */
+static u32 wanted(u32 events)
+{
+	return events ? events : EPOLLET;
+}
+
 int poller_add(struct poller *poller, struct poller_source *source, struct err *err)
 {
-	struct epoll_event event = {.events = source->events, .data.ptr = source};
+	struct epoll_event event = {.events = wanted(source->events), .data.ptr = source};
 
 	if (epoll_ctl(poller->inner, EPOLL_CTL_ADD, source->fd, &event) < 0)
 		return err_set(err, "cannot wait for a file: %s", strerror(errno));
@@ -129,7 +138,7 @@ int poller_add(struct poller *poller, struct poller_source *source, struct err *
 
 void poller_modify(struct poller *poller, struct poller_source *source, u32 events)
 {
-	struct epoll_event event = {.events = events, .data.ptr = source};
+	struct epoll_event event = {.events = wanted(events), .data.ptr = source};
 
 	if (events == source->events)
 		return;
@@ -148,6 +157,16 @@ void poller_remove(struct poller *poller, struct poller_source *source)
 	}
 }
 
+/* An earlier handler of the batch may have changed what this source waits for, or removed it. */
+static void handle(const struct epoll_event *event)
+{
+	struct poller_source *source = event->data.ptr;
+	u32 events = source ? event->events & (source->events | EPOLLERR | EPOLLHUP) : 0;
+
+	if (events && source->events)
+		source->ready(source, events);
+}
+
 void poller_run(struct poller *poller)
 {
 	/* armed: the thread has seen nothing yet; if it is about to, it will say so */
@@ -155,13 +174,8 @@ void poller_run(struct poller *poller)
 		return;
 	do {
 		poller->batch_count = epoll_wait(poller->inner, poller->batch, BATCH, 0);
-		for (poller->batch_at = 0; poller->batch_at < poller->batch_count;) {
-			struct epoll_event *event = &poller->batch[poller->batch_at++];
-			struct poller_source *source = event->data.ptr;
-
-			if (source)
-				source->ready(source, event->events);
-		}
+		for (poller->batch_at = 0; poller->batch_at < poller->batch_count;)
+			handle(&poller->batch[poller->batch_at++]);
 	} while (poller->batch_count == BATCH);
 	poller->batch_at = poller->batch_count = 0;
 	if (!poller->parked && !__atomic_load_n(&poller->armed, __ATOMIC_SEQ_CST))

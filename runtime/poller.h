@@ -14,7 +14,7 @@ struct vm;
 
 struct poller_source {
 	int fd;
-	u32 events; /* EPOLLIN, EPOLLOUT */
+	u32 events; /* EPOLLIN, EPOLLOUT; 0: nothing is reported for now, not even that the other end hung up */
 	/* Called with what is ready; the source stays armed until poller_remove(): drain the descriptor or it is called
 	 * again. */
 	void (*ready)(struct poller_source *source, u32 events);

@@ -161,7 +161,12 @@ struct vm *vm_create(const struct vm_config *config, struct console *console, st
 	vm->config.kernel = vm->config.initrd = NULL; /* the caller's, who may release them now */
 	vm->config.append = NULL;
 	set_limits(vm);
-	console->attach(console, vm);
+	if (console->attach(console, vm, err) < 0 ||
+	    (config->virtio_console && config->virtio_console != console &&
+	     config->virtio_console->attach(config->virtio_console, vm, err) < 0)) {
+		vm_destroy(vm);
+		return NULL;
+	}
 	return vm;
 }
 

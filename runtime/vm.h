@@ -51,6 +51,7 @@ struct vm_config {
 	enum engine engine;
 	enum returns returns;
 	enum clock_source clock;
+	bool rtc;            /* the guest is told of the CMOS clock */
 	u64 code_cache_size; /* bytes */
 	const char *caches[VM_CACHES_MAX];
 	unsigned cache_count;
@@ -73,7 +74,8 @@ struct vm_config {
 	unsigned disk_count;
 	struct vm_share shares[VM_SHARES_MAX];
 	unsigned share_count;
-	const struct net_config *net; /* or NULL: no network */
+	const struct net_config *net;   /* or NULL: no network */
+	struct console *virtio_console; /* the far end of a virtio console, or NULL: there is none */
 };
 
 /* Why the run ended. */
@@ -110,9 +112,10 @@ struct vm {
 	struct pci *pci;
 	struct virtio_device *virtio; /* all of them, by next */
 	struct boot_timer *boot_timer;
-	struct console *console;
-	struct live *live;     /* the live engine's code cache and tables */
-	struct interp *interp; /* decode cache of the single-instruction path */
+	struct console *console;               /* of the serial port */
+	struct virtio_console *virtio_console; /* or NULL */
+	struct live *live;                     /* the live engine's code cache and tables */
+	struct interp *interp;                 /* decode cache of the single-instruction path */
 	struct vm_stats stats;
 	void *signal_stack;
 	bool counted;              /* v->icount and v->budget are exact */

@@ -76,6 +76,24 @@ static int carry_out(const struct order *order, const char *path, int socket, st
 	return result;
 }
 
+/* What the names stand for now: whatever is there later under the same name is not ours. */
+static void note_sockets(const char *const *sockets, struct stat *noted)
+{
+	for (unsigned i = 0; i < CLERK_SOCKETS; i++)
+		if (!sockets[i] || lstat(sockets[i], &noted[i]) < 0)
+			noted[i].st_ino = 0;
+}
+
+static void remove_sockets(const char *const *sockets, const struct stat *noted)
+{
+	struct stat now;
+
+	for (unsigned i = 0; i < CLERK_SOCKETS; i++)
+		if (noted[i].st_ino && lstat(sockets[i], &now) == 0 && now.st_dev == noted[i].st_dev &&
+		    now.st_ino == noted[i].st_ino)
+			unlink(sockets[i]);
+}
+
 static int serve(int socket, const char *const *paths, unsigned count)
 {
 	static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGPIPE};
@@ -96,20 +114,33 @@ static int serve(int socket, const char *const *paths, unsigned count)
 	return 0;
 }
 
-int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, struct err *err)
+static int work(int socket, const char *const *paths, unsigned count, const char *const *sockets)
+{
+	struct stat noted[CLERK_SOCKETS];
+	int status;
+
+	note_sockets(sockets, noted);
+	status = serve(descriptors_keep(socket), paths, count);
+	remove_sockets(sockets, noted);
+	return status;
+}
+
+int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, const char *const *sockets,
+		struct err *err)
 {
 	int ends[2];
 	pid_t child;
 
 	clerk->socket = -1;
 	clerk->paths = paths;
+	clerk->removes = sockets[0] || sockets[1];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		return err_set(err, "cannot create a socket: %s", strerror(errno));
 	fflush(NULL);
 	child = fork();
 	if (child == 0) {
 		/* a grandchild: nobody has to wait for it */
-		_exit(fork() == 0 ? serve(descriptors_keep(ends[0]), paths, count) : 0);
+		_exit(fork() == 0 ? work(ends[0], paths, count, sockets) : 0);
 	}
 	close(ends[0]);
 	if (child < 0) {
@@ -124,8 +155,13 @@ int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, s
 
 void clerk_release(struct clerk *clerk)
 {
-	if (clerk->socket >= 0)
-		close(clerk->socket);
+	char end;
+
+	if (clerk->socket < 0)
+		return;
+	if (clerk->removes && shutdown(clerk->socket, SHUT_WR) == 0)
+		receive_all(clerk->socket, &end, sizeof(end));
+	close(clerk->socket);
 	clerk->socket = -1;
 }
 

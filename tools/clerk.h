@@ -1,6 +1,6 @@
 /*
- * A process that writes files for the run when that ends: by then the run itself may not open any. It is told
- * beforehand which, and writes no others; it ends with the run, however that ends.
+ * A process that writes files for the run when that ends, and removes the names of its sockets: by then the run itself
+ * may do neither. It is told beforehand which, and touches no others; it ends with the run, however that ends.
  */
 #ifndef AVANT_TOOLS_CLERK_H
 #define AVANT_TOOLS_CLERK_H
@@ -8,16 +8,21 @@
 #include "util/err.h"
 #include "util/types.h"
 
+#define CLERK_SOCKETS 2
+
 struct clerk {
 	int socket; /* -1: not started */
 	const char *const *paths;
+	bool removes;
 };
 
 /*
- * `paths`: what may be written, `count` of them, NULL ones are left out; they must stay. Call before there are threads.
- * 0, or -1 with a message in err.
+ * `paths`: what may be written, `count` of them; `sockets`: CLERK_SOCKETS names to remove at the end. NULL ones are
+ * left out; they must stay. Call before there are threads. 0, or -1 with a message in err.
  */
-int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, struct err *err);
+int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, const char *const *sockets,
+		struct err *err);
+/* Waits until names are removed. Calls shutdown() if there are any. */
 void clerk_release(struct clerk *clerk);
 
 /* Has a file written as output_write() does. 0, or -1 with a message in err that names it. */

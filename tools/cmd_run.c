@@ -2,11 +2,12 @@
 #include "auto_run.h"
 #include "clerk.h"
 #include "command.h"
+#include "console/consoles.h"
+#include "console/terminal.h"
 #include "device_options.h"
 #include "output.h"
 #include "run_image.h"
 #include "stats_json.h"
-#include "terminal.h"
 
 #include "cpu/cpu.h"
 #include "debug/gdb_server.h"
@@ -40,6 +41,7 @@ struct run_options {
 	struct vm_config config;
 	struct net_config net;
 	const char *cpu_name;
+	struct consoles_options consoles;
 	const char *stats_path;
 	u64 smp;
 	bool no_cache;
@@ -112,7 +114,7 @@ static int parse_code_cache(void *field, const char *text, struct err *err)
 	return 0;
 }
 
-static int parse_sandbox(void *field, const char *text, struct err *err)
+static int parse_switch(void *field, const char *text, struct err *err)
 {
 	static const char *const names[] = {"off", "on", NULL};
 	int n = option_choice(names, text, err);
@@ -162,8 +164,8 @@ static int parse_smp(void *field, const char *text, struct err *err)
 
 static int parse_mark(void *field, const char *text, struct err *err)
 {
-	if (!*text || strlen(text) > TERMINAL_MARK_MAX)
-		return err_set(err, "the text must have 1 to %d bytes", TERMINAL_MARK_MAX);
+	if (!*text || strlen(text) > MARK_MAX)
+		return err_set(err, "the text must have 1 to %d bytes", MARK_MAX);
 	*(const char **)field = text;
 	return 0;
 }
@@ -251,6 +253,9 @@ static const struct option_spec options[] = {
 	{"cpu", "MODEL", "processor the guest sees; 'help' lists them", "default", option_text,
 	 offsetof(struct run_options, cpu_name)},
 	{"smp", "N", "number of processors; only 1 so far", "1", parse_smp, offsetof(struct run_options, smp)},
+	{"rtc", "on|off",
+	 "on: a CMOS clock as well, which Linux sets its time\nby, to half a second; off: KVM's clock, exactly", "off",
+	 parse_switch, FIELD(rtc)},
 	{"debug-exit", NULL, "a write of n to port 0xf4 ends the run with\nexit status 2n+1", NULL, NULL,
 	 FIELD(debug_exit)},
 	{.help = "Devices"},
@@ -266,11 +271,17 @@ static const struct option_spec options[] = {
 	 "user: a network behind this host's; keys:\nhostfwd=tcp|udp:[HOSTADDR]:PORT-[GUESTADDR]:PORT,\nrestrict (only "
 	 "forwarded ports), mac=, net=CIDR, dns=,\nhostname=, mtu=",
 	 "none", option_net, offsetof(struct run_options, net)},
+	{"serial", "WHERE",
+	 "the serial port: stdio (default), none, pty,\nunix:PATH (a socket) or file:PATH (output alone)", NULL,
+	 option_serial, offsetof(struct run_options, consoles)},
+	{"console", "virtio[:WHERE]",
+	 "a virtio console, hvc0 in the guest; WHERE as for\n--serial; without it, in place of the serial port", NULL,
+	 option_console, offsetof(struct run_options, consoles)},
 	{.help = "Protection"},
 	{"sandbox", "on|off",
 	 "on: give up all rights and most system calls before\nthe guest starts; off: a guest that breaks out can do\n"
 	 "what you can",
-	 SANDBOX_DEFAULT, parse_sandbox, offsetof(struct run_options, sandbox)},
+	 SANDBOX_DEFAULT, parse_switch, offsetof(struct run_options, sandbox)},
 	{.help = "Translations"},
 	{"cache", "FILE|auto",
 	 "use the translations in FILE (avant translate);\nmay be given several times; auto: one that is made\n"
@@ -346,6 +357,8 @@ static int check_options(const struct command *command, struct run_options *run)
 	config->disks[0].config.snapshot |= run->snapshot;
 	if (config->clock != CLOCK_SOURCE_INSTRUCTIONS && (config->trace_path || config->stop_after))
 		return command_usage_error(command, "--trace-state and --stop-after need --clock instructions");
+	if (consoles_options_settle(&run->consoles, &err) < 0)
+		return command_usage_error(command, "%s", err.text);
 	if (run->no_cache) {
 		config->cache_count = 0;
 		run->auto_cache = false;
@@ -427,14 +440,14 @@ struct running {
 	struct run_options *options;
 	struct run_image found;
 	struct auto_run automatic;
-	struct terminal *terminal;
+	struct consoles consoles;
 	const char *outputs[OUTPUTS];
 	struct clerk clerk;
 };
 
 static int write_stats(const struct running *running, const struct vm *vm, struct err *err)
 {
-	u64 mark_ns = terminal_mark_ns(running->terminal);
+	u64 mark_ns = consoles_mark_ns(&running->consoles);
 	struct run_times times = {
 		.wall_ns = clock_now_ns(CLOCK_MONOTONIC) - command_start_ns(),
 		.cpu_ns = clock_now_ns(CLOCK_PROCESS_CPUTIME_ID),
@@ -481,35 +494,48 @@ static int write_outputs(struct running *running, struct vm *vm, int status)
 	return failed && status == STATUS_OK ? STATUS_ERROR : status;
 }
 
-static unsigned sandbox_parts(const struct vm_config *config)
+static int enter_sandbox(const struct run_options *run, struct err *err)
 {
-	unsigned parts = (config->disk_count ? SANDBOX_DISK : 0) | (config->share_count ? SANDBOX_SHARE : 0) |
-			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0) | (config->net ? SANDBOX_NETWORK : 0);
+	const struct vm_config *config = &run->config;
+	struct sandbox_folder folders[VM_SHARES_MAX];
+	struct sandbox_config sandbox = {
+		.parts = (config->disk_count ? SANDBOX_DISK : 0) | (config->share_count ? SANDBOX_SHARE : 0) |
+			 (config->gdb ? SANDBOX_SOCKET | SANDBOX_LISTEN : 0) | (config->net ? SANDBOX_NETWORK : 0) |
+			 consoles_sandbox_parts(&run->consoles),
+		.folders = folders,
+		.folder_count = config->share_count,
+		.at_end = terminal_restore,
+	};
 
 	for (unsigned i = 0; i < config->disk_count; i++)
-		parts |= disk_is_remote(config->disks[i].config.path) ? SANDBOX_SOCKET : 0;
-	return parts;
+		sandbox.parts |= disk_is_remote(config->disks[i].config.path) ? SANDBOX_SOCKET : 0;
+	for (unsigned i = 0; i < config->share_count; i++)
+		folders[i] = (struct sandbox_folder){.path = config->shares[i].config.path,
+						     .readonly = config->shares[i].config.readonly};
+	return sandbox_enter(&sandbox, err);
 }
 
 static int run_vm(struct running *running)
 {
-	const struct vm_config *config = &running->options->config;
+	struct consoles *consoles = &running->consoles;
 	struct err err = ERR_INIT;
-	struct vm *vm = vm_create(config, terminal_console(running->terminal), &err);
+	struct vm *vm;
 	int status;
 
+	running->options->config.virtio_console = consoles->virtio_far;
+	vm = vm_create(&running->options->config, consoles->serial_far, &err);
 	run_image_release(&running->found);
 	if (!vm)
 		return command_error(running->command, "%s", err.text);
-	terminal_start(running->terminal);
-	if (running->options->sandbox && sandbox_enter(sandbox_parts(config), &err) < 0) {
-		terminal_stop(running->terminal);
+	consoles_start(consoles, vm);
+	if (running->options->sandbox && enter_sandbox(running->options, &err) < 0) {
+		consoles_stop(consoles);
 		vm_destroy(vm);
 		return command_error(running->command, "%s; --sandbox off runs the guest without it", err.text);
 	}
 	vm_run(vm);
-	terminal_stop(running->terminal);
-	status = write_outputs(running, vm, report_end(running->command, vm, running->terminal));
+	consoles_stop(consoles);
+	status = write_outputs(running, vm, report_end(running->command, vm, consoles->terminal));
 	vm_destroy(vm);
 	return status;
 }
@@ -518,6 +544,7 @@ static int run_vm(struct running *running)
 static int start_processes(struct running *running, struct err *err)
 {
 	struct run_options *run = running->options;
+	const char *const *sockets = running->consoles.sockets;
 
 	if (run->auto_cache && auto_run_begin(&running->automatic, &run->config, err) < 0) {
 		warn("no automatic cache is used: %s", err->text);
@@ -525,30 +552,28 @@ static int start_processes(struct running *running, struct err *err)
 	}
 	running->outputs[OUTPUT_STATS] = run->stats_path;
 	running->outputs[OUTPUT_RECORDING] = run->config.record_path;
-	running->clerk.socket = -1;
-	if (!run->stats_path && !run->config.record_path)
+	if (!run->stats_path && !run->config.record_path && !sockets[0] && !sockets[1])
 		return 0;
-	return clerk_start(&running->clerk, running->outputs, OUTPUTS, err);
+	return clerk_start(&running->clerk, running->outputs, OUTPUTS, sockets, err);
 }
 
 /* The kernel is at hand: everything else. */
 static int run_found(struct running *running)
 {
-	struct terminal_config terminal_config = {.in = STDIN_FILENO,
-						  .out = STDOUT_FILENO,
-						  .start_ns = command_start_ns(),
-						  .mark = running->options->config.mark,
-						  .timeout_s = running->options->config.timeout_s};
+	struct run_options *run = running->options;
+	struct consoles *consoles = &running->consoles;
 	struct err err = ERR_INIT;
 	int status;
 
-	if (start_processes(running, &err) < 0)
+	running->clerk.socket = -1;
+	if (consoles_open_channels(consoles, &run->consoles, run->config.mark, &err) < 0)
 		return command_error(running->command, "%s", err.text);
-	running->terminal = terminal_create(&terminal_config, &err);
-	if (!running->terminal)
-		return command_error(running->command, "%s", err.text);
-	status = run_vm(running);
-	terminal_destroy(running->terminal);
+	if (start_processes(running, &err) < 0 ||
+	    consoles_open_terminal(consoles, &run->consoles, command_start_ns(), run->config.timeout_s, &err) < 0)
+		status = command_error(running->command, "%s", err.text);
+	else
+		status = run_vm(running);
+	consoles_release(consoles);
 	clerk_release(&running->clerk);
 	return status;
 }

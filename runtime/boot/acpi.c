@@ -44,8 +44,7 @@ static const struct acpi_fadt fadt = {
 	.x_pm_timer = IO_REGISTER(PORT_ACPI_PM_TIMER, PM_TIMER_LENGTH, ACPI_ACCESS_DWORD),
 	.c2_latency = NO_C_STATE,
 	.c3_latency = NO_C_STATE,
-	.century = RTC_CENTURY,
-	/* no 8042, but a CMOS RTC; the power button is the fixed one of the PM1 registers */
+	/* no 8042; a CMOS RTC if one is asked for; the power button is the fixed one of the PM1 registers */
 	.boot_architecture = FADT_BOOT_LEGACY_DEVICES | FADT_BOOT_NO_VGA,
 	.flags = FADT_WBINVD | FADT_C1 | FADT_SLEEP_BUTTON | FADT_FIXED_RTC | FADT_TIMER_32_BIT | FADT_RESET_REGISTER,
 	.reset_register = IO_REGISTER(PORT_RESET, 1, ACPI_ACCESS_BYTE),
@@ -154,7 +153,7 @@ static void add_pci(struct aml *aml)
 	aml_end(aml);
 }
 
-static void build_definitions(struct aml *aml)
+static void build_definitions(struct aml *aml, bool rtc)
 {
 	aml_name(aml, "_S5_"); /* what to write to SLP_TYP of PM1a and PM1b for power-off (7.4.2) */
 	aml_begin_package(aml, 4);
@@ -166,7 +165,8 @@ static void build_definitions(struct aml *aml)
 
 	aml_begin_scope(aml, "_SB_");
 	add_isa_device(aml, "COM1", "PNP0501", PORT_UART, 8, GSI_UART);
-	add_isa_device(aml, "RTC0", "PNP0B00", PORT_RTC, 2, GSI_RTC);
+	if (rtc)
+		add_isa_device(aml, "RTC0", "PNP0B00", PORT_RTC, 2, GSI_RTC);
 	add_pci(aml);
 	aml_end(aml);
 }
@@ -206,26 +206,30 @@ static void seal(struct acpi_header *header, u64 length)
 	header->checksum = checksum(header, length);
 }
 
-static u64 add_dsdt(struct area *area)
+static u64 add_dsdt(struct area *area, bool rtc)
 {
 	u64 gpa;
 	struct acpi_header *header = reserve(area, sizeof(*header), &gpa);
 	struct aml aml = {.data = (u8 *)(header + 1), .capacity = area->size - area->used};
 
 	*header = (struct acpi_header)HEADER("DSDT", 2);
-	build_definitions(&aml);
+	build_definitions(&aml, rtc);
 	area->used += aml.size; /* the code follows its header without a gap */
 	seal(header, sizeof(*header) + aml.size);
 	return gpa;
 }
 
-static u64 add_fadt(struct area *area)
+static u64 add_fadt(struct area *area, bool rtc)
 {
-	u64 gpa, facs_gpa, dsdt_gpa = add_dsdt(area);
+	u64 gpa, facs_gpa, dsdt_gpa = add_dsdt(area, rtc);
 	struct acpi_fadt *table = reserve(area, sizeof(fadt), &gpa);
 
 	memcpy(reserve(area, sizeof(facs), &facs_gpa), &facs, sizeof(facs));
 	*table = fadt;
+	if (rtc)
+		table->century = RTC_CENTURY;
+	else
+		table->boot_architecture |= FADT_BOOT_NO_CMOS_RTC;
 	table->facs = (u32)facs_gpa; /* x_facs stays 0: one of the two (5.2.9) */
 	table->dsdt = (u32)dsdt_gpa;
 	table->x_dsdt = dsdt_gpa;
@@ -244,7 +248,7 @@ static u64 add_constant(struct area *area, const void *contents, u64 size)
 	return gpa;
 }
 
-u64 acpi_build(u8 *area, u64 gpa, u64 size)
+u64 acpi_build(u8 *area, u64 gpa, u64 size, bool rtc)
 {
 	struct area a = {.host = area, .gpa = gpa, .size = size};
 	u64 rsdp_gpa, xsdt_gpa;
@@ -252,7 +256,7 @@ u64 acpi_build(u8 *area, u64 gpa, u64 size)
 	struct acpi_xsdt *xsdt = reserve(&a, sizeof(*xsdt), &xsdt_gpa);
 
 	*xsdt = (struct acpi_xsdt){.header = HEADER("XSDT", 1)};
-	xsdt->table[0] = add_fadt(&a);
+	xsdt->table[0] = add_fadt(&a, rtc);
 	xsdt->table[1] = add_constant(&a, &madt, sizeof(madt));
 	xsdt->table[2] = add_constant(&a, &mcfg, sizeof(mcfg));
 	seal(&xsdt->header, sizeof(*xsdt));

@@ -6,8 +6,9 @@
 
 /*
  * Builds RSDP, XSDT, FADT, FACS, MADT, MCFG and DSDT in `size` bytes of guest memory (a few KiB) at guest physical
- * address `gpa`, of which `area` is the host's view. The RSDP comes first. Returns its guest physical address.
+ * address `gpa`, of which `area` is the host's view. The RSDP comes first. Returns its guest physical address. `rtc`:
+ * they name the CMOS clock.
  */
-u64 acpi_build(u8 *area, u64 gpa, u64 size);
+u64 acpi_build(u8 *area, u64 gpa, u64 size, bool rtc);
 
 #endif

@@ -165,8 +165,8 @@ static int load(struct vm *vm, const struct kernel_image *image, struct err *err
 	if (load_initrd(vm, params, image->end, err))
 		return -1;
 	fill_memory_map(ram, params);
-	params->acpi_rsdp_addr =
-		acpi_build(ram_range(ram, BOOT_ACPI, BOOT_MIB - BOOT_ACPI), BOOT_ACPI, BOOT_MIB - BOOT_ACPI);
+	params->acpi_rsdp_addr = acpi_build(ram_range(ram, BOOT_ACPI, BOOT_MIB - BOOT_ACPI), BOOT_ACPI,
+					    BOOT_MIB - BOOT_ACPI, vm->config.rtc);
 	boot_enter_long_mode(vm, image->entry, BOOT_PARAMS);
 	return 0;
 }

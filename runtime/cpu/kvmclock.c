@@ -1,10 +1,12 @@
 #include "cpu/kvmclock.h"
 
+#include "dev/irqchip.h"
 #include "mem/mem.h"
 #include "vm.h"
 
 #define ENABLED       1ULL /* bit 0 of the system time MSR */
 #define TSC_STABLE    1    /* flag: the clock never differs between CPUs nor goes back */
+#define GUEST_STOPPED 2    /* flag: no reason for alarms of watchdogs; the guest clears it */
 #define NS_PER_SECOND 1000000000ULL
 
 struct wall_clock {
@@ -42,7 +44,7 @@ struct tsc_scale kvmclock_scale(u64 tsc_khz)
 	return (struct tsc_scale){.mul = (u32)(nanoseconds / hz), .shift = shift};
 }
 
-static void fill_system_time(struct vcpu *v)
+static void fill_system_time(struct vcpu *v, u8 flags)
 {
 	struct clock *clock = &v->vm->clock;
 	const struct tsc_scale scale = kvmclock_scale(clock->tsc_khz);
@@ -52,7 +54,7 @@ static void fill_system_time(struct vcpu *v)
 		.system_time = clock_tsc_to_ns(clock, tsc),
 		.tsc_to_system_mul = scale.mul,
 		.tsc_shift = scale.shift,
-		.flags = TSC_STABLE,
+		.flags = TSC_STABLE | flags,
 	};
 	const u64 gpa = v->kvm_system_time & ~ENABLED;
 
@@ -66,7 +68,13 @@ static void fill_system_time(struct vcpu *v)
 void kvmclock_update(struct vcpu *v)
 {
 	if (v->kvm_system_time & ENABLED)
-		fill_system_time(v);
+		fill_system_time(v, 0);
+}
+
+void kvmclock_tell_stop(struct vcpu *v)
+{
+	if (v->kvm_system_time & ENABLED)
+		fill_system_time(v, GUEST_STOPPED);
 }
 
 void kvmclock_set_system_time(struct vcpu *v, u64 value)
@@ -81,6 +89,7 @@ void kvmclock_set_wall_clock(struct vcpu *v, u64 value)
 	struct wall_clock time = {.seconds = (u32)clock->boot_epoch, .nanoseconds = clock->boot_nsec};
 
 	v->kvm_wall_clock = value;
+	lapic_time_starts(v->vm->irqchip);
 	if (phys_read(v->vm, value, &time.version, sizeof(time.version)) != 0)
 		return;
 	time.version = (time.version & ~1u) + 2;

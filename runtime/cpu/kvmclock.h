@@ -16,6 +16,9 @@ void kvmclock_set_system_time(struct vcpu *v, u64 value);
 /* Fills the system time structure anew, if the guest uses it. To be called after the guest's TSC has moved. */
 void kvmclock_update(struct vcpu *v);
 
+/* The same, and tells the guest that it stood still, for which its watchdogs should not blame anybody. */
+void kvmclock_tell_stop(struct vcpu *v);
+
 /* ns = ((ticks << shift) * mul) >> 32, with a negative shift to the right. For 1 kHz to 8 GHz. */
 struct tsc_scale {
 	u32 mul;

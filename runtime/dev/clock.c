@@ -18,6 +18,13 @@
 /* 2026-01-01 00:00:00 UTC: repeatable, and later than the build date of any kernel that checks it. */
 #define INSTRUCTION_BOOT_EPOCH 1767225600LL
 
+/* A timer that is served so much too late: nobody looked, because the process or its whole host was stopped. */
+#define STOPPED_NS  1000000000ULL
+/* What the clock is put right by at least. Below that it is left to whoever in the guest keeps time. */
+#define CATCH_UP_NS 100000000ULL
+/* Counters of different processors may differ by so many ticks. */
+#define TSC_SLACK   1000000
+
 /* A timer that is due again as soon as it has fired must not keep clock_run() from returning. */
 #define FIRE_LIMIT 64
 
@@ -72,10 +79,19 @@ static int create_host_timer(struct clock *clock, struct err *err)
 	event.sigev_signo = number;
 	event.sigev_value.sival_ptr = clock;
 	event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
-	if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &id) != 0)
+	/* not CLOCK_MONOTONIC: that stands still while the host is suspended */
+	if (syscall(SYS_timer_create, CLOCK_BOOTTIME, &event, &id) != 0)
 		return err_set(err, "cannot create a host timer: %s", strerror(errno));
 	clock->host_timer = (void *)((uintptr_t)(unsigned)id + 1);
 	return 0;
+}
+
+static u64 boottime_ns(void)
+{
+	struct timespec now;
+
+	raw_syscall4(SYS_clock_gettime, CLOCK_BOOTTIME, (uintptr_t)&now, 0, 0);
+	return (u64)now.tv_sec * NS_PER_SECOND + (u64)now.tv_nsec;
 }
 
 int clock_init(struct clock *clock, enum clock_source source, struct vcpu *vcpu, struct err *err)
@@ -98,6 +114,7 @@ int clock_init(struct clock *clock, enum clock_source source, struct vcpu *vcpu,
 		clock->boot_epoch = now.tv_sec;
 		clock->boot_nsec = (u32)now.tv_nsec;
 		clock->tsc_base = host_tsc();
+		clock->host_base = boottime_ns();
 	}
 	clock->ns_mult = (1000000ULL << 32) / clock->tsc_khz;
 	return 0;
@@ -117,9 +134,9 @@ u64 clock_tsc(struct clock *clock)
 
 	if (clock->source == CLOCK_SOURCE_INSTRUCTIONS)
 		return clock->vcpu->icount + clock->skipped;
-	now = host_tsc();
+	now = host_tsc() - clock->tsc_base;
 	/* A processor whose counter lags by a few ticks must not make time start with a huge value. */
-	return LIKELY(now > clock->tsc_base) ? now - clock->tsc_base : 0;
+	return LIKELY((s64)now > 0) ? now : 0;
 }
 
 u64 clock_tsc_to_ns(const struct clock *clock, u64 tsc)
@@ -233,6 +250,46 @@ static void fire_due(struct clock *clock)
 	}
 }
 
+void clock_leave_out(struct clock *clock, u64 ticks)
+{
+	if (clock->source != CLOCK_SOURCE_HOST)
+		return;
+	clock->tsc_base += ticks;
+	clock->host_base += clock_tsc_to_ns(clock, ticks);
+}
+
+/* The guest's clock behind the host's: it goes on from where that is, and never back. */
+static void catch_up(struct clock *clock, u64 now)
+{
+	const u64 host = boottime_ns() - clock->host_base;
+
+	if ((s64)(host - now) < (s64)CATCH_UP_NS)
+		return;
+	clock->tsc_base = host_tsc() - clock_ns_to_tsc(clock, host);
+	clock->stopped = true;
+}
+
+/*
+ * Was the process or the whole host stopped? Then a timer is overdue since long; or, because the counter of a suspended
+ * host may stand still or start anew, the host's timer was early, or the guest's clock has gone back. The guest should
+ * know, for its watchdogs' sake, and its clock be right.
+ */
+static void look_for_stops(struct clock *clock)
+{
+	const u64 ticks = clock_tsc(clock), now = clock_tsc_to_ns(clock, ticks);
+	const u64 deadline = clock_next_deadline(clock), seen = clock_tsc_to_ns(clock, clock->seen);
+	const bool back = ticks + TSC_SLACK < clock->seen;
+	const bool late = deadline > seen && deadline < now && now - deadline > STOPPED_NS;
+	const bool early = deadline > now && deadline != CLOCK_NEVER && deadline - now > CATCH_UP_NS &&
+			   __atomic_load_n(&clock->armed, __ATOMIC_SEQ_CST) == CLOCK_NEVER;
+
+	if (UNLIKELY(back || late || early)) {
+		clock->stopped |= back || late;
+		catch_up(clock, now);
+	}
+	clock->seen = clock_tsc(clock);
+}
+
 void clock_run(struct clock *clock)
 {
 	u64 none = 0, armed, next;
@@ -243,6 +300,7 @@ void clock_run(struct clock *clock)
 		clock->vcpu->budget = next == CLOCK_NEVER ? INT64_MAX : instructions_until(clock, next);
 		return;
 	}
+	look_for_stops(clock);
 	clock->vcpu->budget = INT64_MAX; /* counting on the host clock: no timer limits it */
 	/* Nothing is earlier than 0: timers that are set meanwhile do not arm the host timer one by one. */
 	armed = __atomic_exchange_n(&clock->armed, 0, __ATOMIC_SEQ_CST);

@@ -1,5 +1,6 @@
 /*
- * Guest time and timers. One source: the guest's TSC. On the host clock it follows the host's TSC; with
+ * Guest time and timers. One source: the guest's TSC. On the host clock it follows the host's TSC, and while the
+ * process or the host was stopped, the time that went by; with
  * `--clock=instructions` it is a function of the number of executed instructions, which makes a run repeatable.
  */
 #ifndef AVANT_DEV_CLOCK_H
@@ -23,10 +24,13 @@ struct timer {
 
 struct clock {
 	enum clock_source source;
-	u64 tsc_khz;  /* guest TSC frequency; = the host's on the host clock */
-	u64 tsc_base; /* host TSC at start (host clock) */
-	u64 ns_mult;  /* ns = (tsc * ns_mult) >> 32 */
-	u64 skipped;  /* instruction clock: TSC ticks skipped while halted */
+	u64 tsc_khz;   /* guest TSC frequency; = the host's on the host clock */
+	u64 tsc_base;  /* host TSC at start (host clock); may be "before" 0 */
+	u64 host_base; /* … and the host's CLOCK_BOOTTIME then */
+	u64 seen;      /* clock_tsc() at the last look (host clock) */
+	bool stopped;  /* set when nobody looked for long; whoever tells the guest resets it */
+	u64 ns_mult;   /* ns = (tsc * ns_mult) >> 32 */
+	u64 skipped;   /* instruction clock: TSC ticks skipped while halted */
 	struct timer *timers;
 	u64 armed;      /* deadline the host timer is armed for, or CLOCK_NEVER */
 	s64 boot_epoch; /* wall clock at start, seconds since 1970 (a constant on the instruction clock) */
@@ -62,12 +66,8 @@ void clock_run(struct clock *clock);
 /* Earliest deadline, or CLOCK_NEVER. */
 u64 clock_next_deadline(const struct clock *clock);
 
-/* The guest was stopped from outside for `ticks` of the host's TSC: host time that it does not see. */
-static inline void clock_leave_out(struct clock *clock, u64 ticks)
-{
-	if (clock->source == CLOCK_SOURCE_HOST)
-		clock->tsc_base += ticks;
-}
+/* The guest was stopped by a debugger for `ticks` of the host's TSC: host time that it does not see. */
+void clock_leave_out(struct clock *clock, u64 ticks);
 
 /* Instruction clock: the guest is halted, time jumps to the next deadline. */
 void clock_skip_to_next(struct clock *clock);

@@ -36,6 +36,8 @@ u64 lapic_read_base(struct irqchip *chip);
 int lapic_write_base(struct irqchip *chip, u64 value);
 u64 lapic_read_deadline(struct irqchip *chip);
 void lapic_write_deadline(struct irqchip *chip, u64 tsc);
+/* The guest has asked for the wall clock: its time starts (dev/tick_backlog.h). */
+void lapic_time_starts(struct irqchip *chip);
 /* vcpu->tsc_offset has changed: an armed deadline comes earlier or later. */
 void lapic_tsc_moved(struct irqchip *chip);
 u64 lapic_read_cr8(struct irqchip *chip);

@@ -7,6 +7,7 @@
 #include "dev/irqchip_parts.h"
 #include "dev/platform.h"
 #include "dev/scale.h"
+#include "dev/tick_backlog.h"
 #include "mem/mem.h"
 #include "util/bytes.h"
 #include "vm.h"
@@ -95,6 +96,7 @@ struct lapic {
 	bool counting;
 	u64 zero_ns;  /* while counting: when the count reaches 0 next */
 	u64 deadline; /* IA32_TSC_DEADLINE, 0 when disarmed */
+	struct tick_backlog backlog;
 };
 
 static bool is_x2apic(const struct lapic *l)
@@ -768,7 +770,14 @@ void lapic_write_deadline(struct irqchip *chip, u64 tsc)
 	settle_timer(l);
 	l->deadline = tsc;
 	arm_deadline(l);
+	if (l->deadline && tick_backlog_armed(&l->backlog, clock_ns(&l->vm->clock), l->timer.deadline))
+		timer_interrupt(l);
 	irqchip_update(chip);
+}
+
+void lapic_time_starts(struct irqchip *chip)
+{
+	tick_backlog_begin(&chip->lapic->backlog, clock_ns(&chip->vm->clock));
 }
 
 void lapic_tsc_moved(struct irqchip *chip)

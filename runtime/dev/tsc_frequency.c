@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -100,7 +101,22 @@ static u64 measure_khz(long duration_ns)
 	return scale(to.tsc - from.tsc, 1000000, to.ns - from.ns);
 }
 
-u64 host_tsc_khz(struct err *err)
+/*
+ * What the host's clocks run at, as far as it is being corrected (by NTP, say): its TSC may be off by some parts in
+ * 10^5, which the host knows, and a guest would have to find out again.
+ */
+static u64 corrected(u64 khz)
+{
+	struct timex now = {0};
+	s64 parts; /* of 2^16 * 10^6 */
+
+	if (adjtimex(&now) < 0)
+		return khz;
+	parts = now.freq + ((s64)now.tick * sysconf(_SC_CLK_TCK) - 1000000) * 65536;
+	return (u64)((s64)khz - (s64)khz * parts / (65536 * 1000000LL));
+}
+
+static u64 find_khz(struct err *err)
 {
 	u64 khz = khz_from_kernel();
 
@@ -120,4 +136,11 @@ u64 host_tsc_khz(struct err *err)
 			       (unsigned long long)khz),
 		       0;
 	return khz;
+}
+
+u64 host_tsc_khz(struct err *err)
+{
+	u64 khz = find_khz(err);
+
+	return khz ? corrected(khz) : 0;
 }

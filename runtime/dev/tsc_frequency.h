@@ -16,7 +16,8 @@ static inline u64 host_tsc(void)
 
 /*
  * Frequency of the host's TSC in kHz, from the most exact source there is: the host kernel's own figure, the
- * processor's (checked against a short measurement), a measurement of 20 ms. 0 with a message in err.
+ * processor's (checked against a short measurement), a measurement of 20 ms; corrected as the host corrects its clock.
+ * 0 with a message in err.
  */
 u64 host_tsc_khz(struct err *err);
 

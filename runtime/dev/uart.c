@@ -1,7 +1,8 @@
 /*
- * The transmitter is infinitely fast: the holding register is empty again as soon as a byte was written. Input waits
- * in the console until the receiver has room, so nothing is overrun; and what has arrived below the FIFO's trigger
- * level counts as timed out at once, for the console has nothing more at that moment.
+ * The transmitter is infinitely fast: the holding register is empty again as soon as a byte was written, unless the
+ * console is full; drivers that wait for it then lose nothing. Input waits in the console until the receiver has room,
+ * so nothing is overrun; and what has arrived below the FIFO's trigger level counts as timed out at once, for the
+ * console has nothing more at that moment.
  */
 #include "dev/uart.h"
 
@@ -60,6 +61,7 @@ struct uart {
 	u8 divisor[2];
 	bool overrun;
 	bool transmit_pending; /* the holding register became empty and the guest has not been told */
+	bool blocked;          /* the holding register does not become empty: the console is full */
 	u8 lsr_reads;
 	u8 fifo[FIFO_SIZE];
 	u8 head, count;
@@ -139,8 +141,25 @@ static void pull_input(struct uart *u)
 	}
 }
 
-void uart_poll_input(struct uart *u)
+static bool is_full(const struct uart *u)
 {
+	struct console *console = u->vm->console;
+
+	return console && console->full && !(u->mcr & MCR_LOOP) && console->full(console);
+}
+
+/* There may be room in the console again. */
+static void look_for_room(struct uart *u)
+{
+	if (!u->blocked || is_full(u))
+		return;
+	u->blocked = false;
+	u->transmit_pending = true;
+}
+
+void uart_poll(struct uart *u)
+{
+	look_for_room(u);
 	pull_input(u);
 	update(u);
 }
@@ -171,13 +190,14 @@ static void write_data(struct uart *u, u8 byte)
 		receive(u, byte);
 	else if (console)
 		console->put(console, byte);
-	u->transmit_pending = true;
+	u->blocked = is_full(u);
+	u->transmit_pending = !u->blocked;
 }
 
 static void write_ier(struct uart *u, u8 value)
 {
 	/* Enabling the interrupt while the holding register is empty raises it, again and again. */
-	if ((value & ~u->ier & IER_TRANSMIT))
+	if ((value & ~u->ier & IER_TRANSMIT) && !u->blocked)
 		u->transmit_pending = true;
 	u->ier = value & 0x0f;
 	pull_input(u);
@@ -245,7 +265,7 @@ static u8 read_lsr(struct uart *u)
 	/* it waits for an answer: what it has asked must be seen, though the line be not ended */
 	if (u->lsr_reads == POLLING_READS && !u->count && u->vm->console)
 		u->vm->console->flush(u->vm->console);
-	value = LSR_EMPTY | (u->count ? LSR_DATA : 0) | (u->overrun ? LSR_OVERRUN : 0);
+	value = (u->blocked ? 0 : LSR_EMPTY) | (u->count ? LSR_DATA : 0) | (u->overrun ? LSR_OVERRUN : 0);
 	u->overrun = false;
 	return value;
 }

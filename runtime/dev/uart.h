@@ -9,7 +9,7 @@ struct uart;
 struct uart *uart_create(struct vm *vm);
 void uart_destroy(struct uart *uart);
 
-/* The console may have input: takes what the receiver has room for. General registers only. */
-void uart_poll_input(struct uart *uart);
+/* The console may have input, or room for output: takes what the receiver has room for. General registers only. */
+void uart_poll(struct uart *uart);
 
 #endif

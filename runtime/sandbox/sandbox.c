@@ -2,23 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/fs.h>
 #include <seccomp.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "sandbox/parts.h"
 #include "util/err.h"
-
-#define STATUS_FORBIDDEN (128 + SIGSYS)
 
 /* Calls that are allowed whatever their arguments, and the part of the machine that needs them; 0: all do. */
 static const struct {
@@ -84,19 +79,16 @@ static const struct {
 	{SCMP_SYS(fallocate), SANDBOX_DISK | SANDBOX_SHARE},
 	{SCMP_SYS(io_uring_enter), SANDBOX_DISK},
 	/* a directory: p9/README.md */
-	{SCMP_SYS(openat), SANDBOX_SHARE},
+	{SCMP_SYS(geteuid), SANDBOX_SHARE},
 	{SCMP_SYS(statx), SANDBOX_SHARE},
 	{SCMP_SYS(fstatfs), SANDBOX_SHARE},
 	{SCMP_SYS(getdents64), SANDBOX_SHARE},
 	{SCMP_SYS(mkdirat), SANDBOX_SHARE},
-	{SCMP_SYS(mknodat), SANDBOX_SHARE},
 	{SCMP_SYS(unlinkat), SANDBOX_SHARE},
 	{SCMP_SYS(renameat), SANDBOX_SHARE},
 	{SCMP_SYS(linkat), SANDBOX_SHARE},
 	{SCMP_SYS(symlinkat), SANDBOX_SHARE},
 	{SCMP_SYS(readlinkat), SANDBOX_SHARE},
-	{SCMP_SYS(fchmod), SANDBOX_SHARE},
-	{SCMP_SYS(fchmodat), SANDBOX_SHARE},
 	{SCMP_SYS(fchownat), SANDBOX_SHARE},
 	{SCMP_SYS(utimensat), SANDBOX_SHARE},
 	{SCMP_SYS(flistxattr), SANDBOX_SHARE},
@@ -119,10 +111,11 @@ static const struct {
 	{SCMP_SYS(wait4), SANDBOX_NETWORK},
 };
 
-/* Calls that are allowed if one argument is as it says. */
+/* Calls that are allowed if one argument is as it says, and the part of the machine that needs them; 0: all do. */
 struct condition {
 	int number;
 	struct scmp_arg_cmp argument;
+	unsigned parts;
 };
 
 /* libseccomp's own macros leave out fields, which clang warns of. */
@@ -139,38 +132,45 @@ struct condition {
 		.arg = number, .op = SCMP_CMP_MASKED_EQ, .datum_a = mask, .datum_b = value                             \
 	}
 
-static int allow_conditions(scmp_filter_ctx filter)
+static int allow_conditions(scmp_filter_ctx filter, unsigned parts)
 {
 	const u64 self = (u64)getpid();
 	const struct condition conditions[] = {
 		/* no code but what is there */
-		{SCMP_SYS(mmap), BITS(2, PROT_EXEC, 0)},
-		{SCMP_SYS(mprotect), BITS(2, PROT_EXEC, 0)},
+		{SCMP_SYS(mmap), BITS(2, PROT_EXEC, 0), 0},
+		{SCMP_SYS(mprotect), BITS(2, PROT_EXEC, 0), 0},
 		/* what libc makes of fstat() */
-		{SCMP_SYS(newfstatat), BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)},
+		{SCMP_SYS(newfstatat), BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH), 0},
+		/* no programs that run with the rights of whoever runs this one */
+		{SCMP_SYS(openat), BITS(3, S_ISUID, 0), SANDBOX_SHARE},
+		{SCMP_SYS(mknodat), BITS(2, S_ISUID, 0), SANDBOX_SHARE},
+		{SCMP_SYS(fchmod), BITS(1, S_ISUID, 0), SANDBOX_SHARE},
+		{SCMP_SYS(fchmodat), BITS(2, S_ISUID, 0), SANDBOX_SHARE},
 		/* the terminal */
-		{SCMP_SYS(ioctl), EQUAL(1, TCGETS)},
-		{SCMP_SYS(ioctl), EQUAL(1, TCSETS)},
-		{SCMP_SYS(ioctl), EQUAL(1, TCSETSW)},
-		{SCMP_SYS(ioctl), EQUAL(1, TCSETSF)},
-		{SCMP_SYS(ioctl), EQUAL(1, TIOCGPGRP)},
-		{SCMP_SYS(ioctl), EQUAL(1, TIOCGWINSZ)},
-		{SCMP_SYS(ioctl), EQUAL(1, FIONREAD)},
-		{SCMP_SYS(ioctl), EQUAL(1, BLKDISCARD)},
-		{SCMP_SYS(fcntl), EQUAL(1, F_GETFL)},
-		{SCMP_SYS(fcntl), EQUAL(1, F_SETFL)},
-		{SCMP_SYS(fcntl), EQUAL(1, F_GETFD)},
-		{SCMP_SYS(fcntl), EQUAL(1, F_OFD_GETLK)},
-		{SCMP_SYS(fcntl), EQUAL(1, F_OFD_SETLK)},
+		{SCMP_SYS(ioctl), EQUAL(1, TCGETS), 0},
+		{SCMP_SYS(ioctl), EQUAL(1, TCSETS), 0},
+		{SCMP_SYS(ioctl), EQUAL(1, TCSETSW), 0},
+		{SCMP_SYS(ioctl), EQUAL(1, TCSETSF), 0},
+		{SCMP_SYS(ioctl), EQUAL(1, TIOCGPGRP), 0},
+		{SCMP_SYS(ioctl), EQUAL(1, TIOCGWINSZ), 0},
+		{SCMP_SYS(ioctl), EQUAL(1, FIONREAD), 0},
+		{SCMP_SYS(ioctl), EQUAL(1, BLKDISCARD), SANDBOX_DISK},
+		{SCMP_SYS(fcntl), EQUAL(1, F_GETFL), 0},
+		{SCMP_SYS(fcntl), EQUAL(1, F_SETFL), 0},
+		{SCMP_SYS(fcntl), EQUAL(1, F_GETFD), 0},
+		{SCMP_SYS(fcntl), EQUAL(1, F_OFD_GETLK), 0},
+		{SCMP_SYS(fcntl), EQUAL(1, F_OFD_SETLK), 0},
 		/* to stop at the terminal, and to abort; the handler that tells of forbidden calls stays */
-		{SCMP_SYS(kill), EQUAL(0, self)},
-		{SCMP_SYS(tgkill), EQUAL(0, self)},
-		{SCMP_SYS(rt_sigaction), OTHER(0, SIGSYS)},
+		{SCMP_SYS(kill), EQUAL(0, self), 0},
+		{SCMP_SYS(tgkill), EQUAL(0, self), 0},
+		{SCMP_SYS(rt_sigaction), OTHER(0, SIGSYS), 0},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(conditions); i++) {
-		int error = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, conditions[i].number, 1,
-						   &conditions[i].argument);
+		const struct condition *c = &conditions[i];
+		int error = c->parts && !(c->parts & parts)
+				    ? 0
+				    : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, c->number, 1, &c->argument);
 
 		if (error < 0)
 			return error;
@@ -191,70 +191,48 @@ static int allow_calls(scmp_filter_ctx filter, unsigned parts)
 	return 0;
 }
 
-/* Async-signal-safe. seccomp_syscall_resolve_num_arch() is not; numbers are found in ausyscall or asm/unistd.h. */
-static void on_forbidden(int number, siginfo_t *info, void *context)
+static int set_attributes(scmp_filter_ctx filter)
 {
-	char text[] = "avant run: the sandbox stopped system call number 00000, which no guest needs; the run ends\n";
-	char *digit = strstr(text, "00000") + 4;
+	static const struct {
+		enum scmp_filter_attr name;
+		u32 value;
+	} attributes[] = {
+		{SCMP_FLTATR_CTL_TSYNC, 1},
+		/* a tree instead of a list: three comparisons for each call instead of sixty */
+		{SCMP_FLTATR_CTL_OPTIMIZE, 2},
+		/* older kernels slow processes with a filter down, against attacks that are out of our scope */
+		{SCMP_FLTATR_CTL_SSB, 1},
+		/* calls of 32-bit programs: there are no names for them */
+		{SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS},
+	};
+	int error = 0;
 
-	(void)number;
-	(void)context;
-	for (int value = info->si_syscall; value > 0 && *digit; value /= 10)
-		*digit-- = (char)('0' + value % 10);
-	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
-		_exit(STATUS_FORBIDDEN + 1);
-	_exit(STATUS_FORBIDDEN);
+	for (unsigned i = 0; i < ARRAY_SIZE(attributes) && !error; i++)
+		error = seccomp_attr_set(filter, attributes[i].name, attributes[i].value);
+	return error;
 }
 
-static int catch_forbidden(struct err *err)
+static int load_filter(unsigned parts)
 {
-	struct sigaction action = {.sa_sigaction = on_forbidden, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-	sigset_t set;
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
+	int error = filter ? set_attributes(filter) : -ENOMEM;
 
-	sigfillset(&action.sa_mask);
-	sigemptyset(&set);
-	sigaddset(&set, SIGSYS);
-	if (sigaction(SIGSYS, &action, NULL) < 0 || sigprocmask(SIG_UNBLOCK, &set, NULL) < 0)
-		return err_set(err, "cannot catch SIGSYS: %s", strerror(errno));
-	return 0;
-}
-
-/* For a process without capabilities there is nothing to drop: errors are no news. */
-static int drop_capabilities(struct err *err)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
-
-	for (int capability = 0; prctl(PR_CAPBSET_READ, capability) >= 0; capability++)
-		prctl(PR_CAPBSET_DROP, capability);
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	if (syscall(SYS_capset, &header, none) < 0)
-		return err_set(err, "cannot drop capabilities: %s", strerror(errno));
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_set(err, "cannot give up new privileges: %s", strerror(errno));
-	return 0;
-}
-
-int sandbox_enter(unsigned parts, struct err *err)
-{
-	scmp_filter_ctx filter;
-	int error;
-
-	if (drop_capabilities(err) < 0 || catch_forbidden(err) < 0)
-		return -1;
-	filter = seccomp_init(SCMP_ACT_TRAP);
-	if (!filter)
-		return err_set(err, "cannot prepare a system call filter: out of memory");
-	error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-	/* a tree instead of a list: three comparisons for each call instead of sixty */
-	if (!error)
-		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (!error)
 		error = allow_calls(filter, parts);
 	if (!error)
-		error = allow_conditions(filter);
+		error = allow_conditions(filter, parts);
 	if (!error)
 		error = seccomp_load(filter);
 	seccomp_release(filter);
+	return error;
+}
+
+int sandbox_enter(const struct sandbox_config *config, struct err *err)
+{
+	int error;
+
+	if (sandbox_give_up_rights(config, err) < 0 || sandbox_catch_forbidden(config, err) < 0)
+		return -1;
+	error = load_filter(config->parts);
 	return error < 0 ? err_set(err, "cannot install the system call filter: %s", strerror(-error)) : 0;
 }

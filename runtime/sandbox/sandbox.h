@@ -20,11 +20,25 @@ enum sandbox_part {
 	SANDBOX_NETWORK = 1 << 4, /* net/: a process that is ended with the guest */
 };
 
+/* A directory below which files may be opened. */
+struct sandbox_folder {
+	const char *path;
+	bool readonly;
+};
+
+struct sandbox_config {
+	unsigned parts; /* of enum sandbox_part */
+	const struct sandbox_folder *folders;
+	unsigned folder_count;
+	/* Called before a forbidden call ends the process, in a signal handler; or NULL. */
+	void (*at_end)(void);
+};
+
 /*
- * Drops all capabilities, also for programs to come, and installs the filter in all threads of the process. What it
- * does not allow ends the process with a message that names the call. `parts`: of enum sandbox_part. 0, or -1 with a
- * message in err.
+ * For all threads of the process: drops all capabilities, also for programs to come, and installs the filter. What it
+ * does not allow ends the process with status 159 and a message that names the call. With SANDBOX_SHARE, Landlock keeps
+ * what is opened below the folders; kernels without it cost a warning. 0, or -1 with a message in err.
  */
-int sandbox_enter(unsigned parts, struct err *err);
+int sandbox_enter(const struct sandbox_config *config, struct err *err);
 
 #endif

@@ -13,5 +13,7 @@ int virtio_create_all(struct vm *vm, struct err *err)
 			return -1;
 	if (virtio_rng_create(vm, err) < 0)
 		return -1;
-	return vm->config.net ? virtio_net_create(vm, vm->config.net, err) : 0;
+	if (vm->config.net && virtio_net_create(vm, vm->config.net, err) < 0)
+		return -1;
+	return vm->config.virtio_console ? virtio_console_create(vm, vm->config.virtio_console, err) : 0;
 }

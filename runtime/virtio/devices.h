@@ -4,6 +4,7 @@
 
 #include "util/types.h"
 
+struct console;
 struct err;
 struct net_config;
 struct vm;
@@ -31,6 +32,7 @@ bool virtio_figures_at(const struct vm *vm, unsigned n, struct virtio_figures *f
 /* One function for each kind of device: creates one and adds it. 0, or -1 with a message in err. */
 int virtio_blk_create(struct vm *vm, const struct vm_disk *disk, struct err *err);
 int virtio_p9_create(struct vm *vm, const struct vm_share *share, struct err *err);
+int virtio_console_create(struct vm *vm, struct console *far, struct err *err);
 int virtio_rng_create(struct vm *vm, struct err *err);
 int virtio_net_create(struct vm *vm, const struct net_config *config, struct err *err);
 

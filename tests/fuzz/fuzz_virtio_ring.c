@@ -1,8 +1,8 @@
 /*
  * Fuzzes what a guest's driver can do to virtio devices: registers, configuration space, the contents of rings,
- * descriptors and requests. There are three devices: one that keeps chains and returns them when told, a disk that
- * answers when told, and the source of entropy. The input is a list of operations, see operation(). Guest memory has
- * pages around it that nobody may touch.
+ * descriptors and requests. There are four devices: one that keeps chains and returns them when told, a disk that
+ * answers when told, the source of entropy, and a console with a little input. The input is a list of operations, see
+ *operation(). Guest memory has pages around it that nobody may touch.
  *
  * CTest runs it on random inputs (random_inputs.c). To let libFuzzer find its way, build by hand:
  *
@@ -13,8 +13,10 @@
  *		-Wl,--start-group build-fuzz/runtime/[a-z]*.a build-fuzz/cache-format/[a-z]*.a -Wl,--end-group \
  *		-lZydis -lsodium -lxxhash -lelf -llz4 -llzma -lzstd -lz -o fuzz_virtio_ring
  */
+#include "dev/console.h"
 #include "dev/platform.h"
 #include "disk/disk.h"
+#include "virtio/console.h"
 #include "virtio/devices.h"
 #include "virtio/transport.h"
 #include "vm.h"
@@ -40,10 +42,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define AREA_SIZE  0x1000ULL
 #define DISK_SIZE  (16ULL * DISK_SECTOR)
 #define HELD_MAX   64
-#define DEVICES    3
+#define DEVICES    4
 
 static struct vm vm;
-static struct virtio_device *devices[DEVICES]; /* probe, disk, entropy */
+static struct virtio_device *devices[DEVICES]; /* probe, disk, entropy, console */
 
 struct input {
 	const u8 *data;
@@ -222,6 +224,44 @@ bool disk_can_discard(const struct disk *asked)
 	return true;
 }
 
+/* --- the console's far end ---------------------------------------------------------------------------------------- */
+
+static u64 put_bytes;
+static unsigned input_left;
+
+static void far_put(struct console *console, u8 byte)
+{
+	(void)console, (void)byte;
+	put_bytes++;
+}
+
+static int far_get(struct console *console)
+{
+	(void)console;
+	return input_left ? (int)(--input_left & 0xff) : -1;
+}
+
+static void far_flush(struct console *console)
+{
+	(void)console;
+}
+
+static bool far_full(struct console *console)
+{
+	(void)console;
+	return put_bytes % 1000 > 900;
+}
+
+static bool far_size(struct console *console, u16 *columns, u16 *rows)
+{
+	(void)console;
+	*columns = 80;
+	*rows = 25;
+	return true;
+}
+
+static struct console far = {.put = far_put, .get = far_get, .flush = far_flush, .full = far_full, .size = far_size};
+
 /* --- the machine -------------------------------------------------------------------------------------------------- */
 
 static void build_ram(void)
@@ -263,6 +303,8 @@ static void build(void)
 	devices[1] = vm.virtio;
 	CHECK(virtio_rng_create(&vm, NULL) == 0);
 	devices[2] = vm.virtio;
+	CHECK(virtio_console_create(&vm, &far, NULL) == 0);
+	devices[3] = vm.virtio;
 	devices[0] = &probe;
 	for (unsigned i = 0; i < HELD_MAX; i++)
 		CHECK(virtio_chain_init(&held[i]) == 0);
@@ -301,6 +343,8 @@ static void power_on(void)
 	memset(vm.ram.host, 0, AREA + DEVICES * AREA_SIZE);
 	memset(vm.ram.frames, 0, RAM_SIZE >> PAGE_SHIFT);
 	disk.at_once = false;
+	put_bytes = 0;
+	input_left = 300;
 	CHECK(!disk.waiting && !held_count);
 }
 
@@ -318,11 +362,14 @@ static void bring_up(unsigned n, u64 features, unsigned size)
 		bus_write(&vm.mmio, registers + 12, 4, features >> 32 * i);
 	}
 	bus_write(&vm.mmio, registers + 20, 1, STATUS_FEATURES_OK);
-	bus_write(&vm.mmio, registers + 22, 2, 0);
-	bus_write(&vm.mmio, registers + 24, 2, size);
-	for (unsigned i = 0; i < 3; i++)
-		bus_write(&vm.mmio, registers + 32 + 8 * i, 8, addresses[i]);
-	bus_write(&vm.mmio, registers + 28, 2, 1);
+	/* all queues have the same memory */
+	for (unsigned queue = 0; queue < devices[n]->ops->queue_count; queue++) {
+		bus_write(&vm.mmio, registers + 22, 2, queue);
+		bus_write(&vm.mmio, registers + 24, 2, size);
+		for (unsigned i = 0; i < 3; i++)
+			bus_write(&vm.mmio, registers + 32 + 8 * i, 8, addresses[i]);
+		bus_write(&vm.mmio, registers + 28, 2, 1);
+	}
 	bus_write(&vm.mmio, registers + 20, 1, STATUS_DRIVER_OK);
 }
 
@@ -472,7 +519,7 @@ static void operation(struct input *input)
 		break;
 	case 16:
 	case 17:
-		bus_write(&vm.mmio, registers + 0x3000, 2, 0);
+		bus_write(&vm.mmio, registers + 0x3000 + 4 * (code & 1), 2, code & 1);
 		break;
 	case 18:
 		push_one((u32)take(input, 2));
@@ -495,6 +542,7 @@ static void operation(struct input *input)
 		break;
 	case 23:
 		pop_all();
+		virtio_console_poll(vm.virtio_console);
 		break;
 	case 24:
 		answer_one(code & 0x20 ? 5 : 0);

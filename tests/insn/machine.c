@@ -84,13 +84,15 @@ static void flush(struct console *console)
 	(void)console;
 }
 
-static void attach(struct console *console, struct vm *to)
+static int attach(struct console *console, struct vm *to, struct err *err)
 {
 	(void)console;
 	(void)to;
+	(void)err;
+	return 0;
 }
 
-static struct console console = {put, get, flush, attach};
+static struct console console = {.put = put, .get = get, .flush = flush, .attach = attach};
 
 static void *physical(u64 gpa)
 {

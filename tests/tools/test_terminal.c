@@ -1,6 +1,7 @@
 /* The console of a run, against a VM that only notes what it is asked. */
+#include "console/mark.h"
+#include "console/terminal.h"
 #include "dev/console.h"
-#include "terminal.h"
 #include "vm.h"
 
 #include <setjmp.h>
@@ -58,7 +59,7 @@ static void open_pipes(struct fixture *f)
 	*f = (struct fixture){.input = in[1], .output = out[0], .in = in[0], .out = out[1]};
 }
 
-static void create(struct fixture *f, const char *mark, double timeout_s)
+static void create(struct fixture *f, struct mark *mark, double timeout_s)
 {
 	struct terminal_config config = {
 		.in = f->in,
@@ -73,8 +74,8 @@ static void create(struct fixture *f, const char *mark, double timeout_s)
 	f->terminal = terminal_create(&config, &err);
 	assert_non_null(f->terminal);
 	f->console = terminal_console(f->terminal);
-	f->console->attach(f->console, f->vm);
-	terminal_start(f->terminal);
+	assert_int_equal(f->console->attach(f->console, f->vm, &err), 0);
+	terminal_start(f->terminal, f->vm);
 }
 
 static void finish(struct fixture *f)
@@ -312,15 +313,18 @@ static void test_input_larger_than_the_ring(void **state)
 	finish(&f);
 }
 
-static void check_mark(const char *mark, const char *text, bool found)
+static void check_mark(const char *looked_for, const char *text, bool found)
 {
 	struct fixture f;
+	struct mark mark;
+	struct err err = ERR_INIT;
 	u64 start = now_ns(), at;
 
 	open_pipes(&f);
-	create(&f, mark, 0);
+	assert_int_equal(mark_init(&mark, looked_for, &err), 0);
+	create(&f, &mark, 0);
 	put(&f, text);
-	at = terminal_mark_ns(f.terminal);
+	at = mark.found_ns;
 	if (found)
 		assert_in_range(at, start, now_ns());
 	else
@@ -328,7 +332,7 @@ static void check_mark(const char *mark, const char *text, bool found)
 	put(&f, text);
 	/* the first appearance counts */
 	if (found)
-		assert_int_equal(terminal_mark_ns(f.terminal), at);
+		assert_int_equal(mark.found_ns, at);
 	finish(&f);
 }
 
@@ -347,19 +351,17 @@ static void test_mark(void **state)
 
 static void test_mark_length(void **state)
 {
-	struct terminal_config config = {.in = 0, .out = 1};
-	char text[TERMINAL_MARK_MAX + 2];
+	struct mark mark;
+	char text[MARK_MAX + 2];
 	struct err err = ERR_INIT;
 
 	(void)state;
 	memset(text, 'x', sizeof(text));
-	text[TERMINAL_MARK_MAX + 1] = '\0';
-	config.mark = text;
-	assert_null(terminal_create(&config, &err));
+	text[MARK_MAX + 1] = '\0';
+	assert_int_equal(mark_init(&mark, text, &err), -1);
 	assert_string_not_equal(err.text, "");
-	config.mark = "";
-	assert_null(terminal_create(&config, &err));
-	text[TERMINAL_MARK_MAX] = '\0';
+	assert_int_equal(mark_init(&mark, "", &err), -1);
+	text[MARK_MAX] = '\0';
 	check_mark(text, text, true);
 }
 

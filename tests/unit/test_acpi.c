@@ -52,15 +52,25 @@ static struct acpi_xsdt *xsdt_of(const struct tables *t)
 	return table_at(t, rsdp->xsdt, "XSDT");
 }
 
-static int set_up(void **state)
+static int set_up_with(void **state, bool rtc)
 {
 	struct tables *t = malloc(sizeof(*t));
 
 	t->area = malloc(AREA_SIZE);
 	memset(t->area, 0xee, AREA_SIZE); /* nothing may depend on zeroed memory */
-	t->rsdp_gpa = acpi_build(t->area, AREA_GPA, AREA_SIZE);
+	t->rsdp_gpa = acpi_build(t->area, AREA_GPA, AREA_SIZE, rtc);
 	*state = t;
 	return 0;
+}
+
+static int set_up(void **state)
+{
+	return set_up_with(state, true);
+}
+
+static int set_up_without_rtc(void **state)
+{
+	return set_up_with(state, false);
 }
 
 static int tear_down(void **state)
@@ -282,6 +292,19 @@ static void dsdt_is_what_the_compiler_makes(void **state)
 	assert_memory_equal(dsdt + 1, compiled_dsdt, sizeof(compiled_dsdt));
 }
 
+/* A guest that finds no trace of a CMOS clock sets its time by KVM's. */
+static void no_rtc(void **state)
+{
+	struct tables *t = *state;
+	struct acpi_fadt *fadt = table_at(t, xsdt_of(t)->table[0], "FACP");
+	struct acpi_header *dsdt = table_at(t, fadt->dsdt, "DSDT");
+
+	assert_true(fadt->boot_architecture & FADT_BOOT_NO_CMOS_RTC);
+	assert_int_equal(fadt->century, 0);
+	assert_null(memmem(dsdt, dsdt->length, "RTC0", 4));
+	assert_non_null(memmem(dsdt, dsdt->length, "COM1", 4));
+}
+
 /* PkgLength takes a second byte from 64 on; its own bytes count. */
 static void aml_lengths_switch_form(void **state)
 {
@@ -317,6 +340,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(madt_entries_are_well_formed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(mcfg_names_the_ecam, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(dsdt_is_what_the_compiler_makes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(no_rtc, set_up_without_rtc, tear_down),
 		cmocka_unit_test(aml_lengths_switch_form),
 	};
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -291,6 +292,89 @@ static void early_signal_is_repaired(void **state)
 	assert_int_equal(fired_count, 1);
 }
 
+/* Nobody looked for more than a second, while the counter went on: the guest is told, the clock is right. */
+static void stop(void **state)
+{
+	struct timer a;
+	u64 before;
+
+	(void)state;
+	fired_count = 0;
+	timer_register(&clock_, &a, note, "a");
+	clock_run(&clock_);
+	assert_false(clock_.stopped);
+	timer_set(&clock_, &a, clock_ns(&clock_) + 1000000);
+	before = clock_ns(&clock_);
+	for (u64 start = monotonic_ns(); monotonic_ns() - start < 1200000000;) /* the timer's signal ends sleeping */
+		usleep(10000);
+	clock_run(&clock_);
+	assert_true(clock_.stopped);
+	assert_in_range(clock_ns(&clock_) - before, 1200000000, 2200000000);
+	assert_int_equal(fired_count, 1);
+	clock_.stopped = false;
+	clock_run(&clock_);
+	assert_false(clock_.stopped);
+}
+
+/* What the guest's clock should show, if the host has counted so many seconds more than the counter has. */
+static void expect_jump(u64 seconds)
+{
+	const u64 before = clock_ns(&clock_);
+
+	clock_.host_base -= seconds * NS_PER_SECOND;
+	clock_run(&clock_);
+	assert_true(clock_.stopped);
+	assert_in_range(clock_ns(&clock_) - before, seconds * NS_PER_SECOND - 200000000,
+			seconds * NS_PER_SECOND + 1000000000);
+}
+
+/* The host was suspended, the counter stood still, so that a timer comes that seems to be early. */
+static void counter_stood_still(void **state)
+{
+	struct timer a;
+
+	(void)state;
+	timer_register(&clock_, &a, note, "a");
+	timer_set(&clock_, &a, clock_ns(&clock_) + 5 * NS_PER_SECOND);
+	clock_run(&clock_);
+	assert_false(clock_.stopped);
+	clock_.armed = CLOCK_NEVER; /* as its signal does */
+	expect_jump(60);
+}
+
+/* It was suspended, and the counter starts anew. */
+static void counter_starts_anew(void **state)
+{
+	u64 before;
+
+	(void)state;
+	usleep(20000);
+	clock_run(&clock_);
+	before = clock_ns(&clock_);
+	clock_.tsc_base = host_tsc() + 1000000000000;
+	assert_true(clock_ns(&clock_) == 0);
+	expect_jump(3600);
+	assert_true(clock_ns(&clock_) > before + 3600 * NS_PER_SECOND - 200000000);
+}
+
+/* A debugger stops the guest: no time goes by for it. */
+static void left_out(void **state)
+{
+	u64 before, start = host_tsc();
+
+	(void)state;
+	clock_run(&clock_);
+	before = clock_ns(&clock_);
+	usleep(1500000);
+	clock_leave_out(&clock_, host_tsc() - start);
+	assert_true(clock_ns(&clock_) <= before + 1000000);
+	clock_run(&clock_);
+	assert_false(clock_.stopped);
+	clock_.armed = CLOCK_NEVER;
+	clock_run(&clock_);
+	assert_true(clock_ns(&clock_) < before + 1000000000);
+}
+
 static void frequency_is_stable(void **state)
 {
 	struct err err = ERR_INIT;
@@ -314,6 +398,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(host_rate, setup_host, teardown),
 		cmocka_unit_test_setup_teardown(host_timer_notifies, setup_host, teardown),
 		cmocka_unit_test_setup_teardown(early_signal_is_repaired, setup_host, teardown),
+		cmocka_unit_test_setup_teardown(stop, setup_host, teardown),
+		cmocka_unit_test_setup_teardown(counter_stood_still, setup_host, teardown),
+		cmocka_unit_test_setup_teardown(counter_starts_anew, setup_host, teardown),
+		cmocka_unit_test_setup_teardown(left_out, setup_host, teardown),
 		cmocka_unit_test(frequency_is_stable),
 	};
 

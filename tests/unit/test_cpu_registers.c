@@ -265,10 +265,18 @@ static void test_kvmclock(void **state)
 	assert_int_equal(cpu_write_msr(cpu, 0x3b, 7000), EXEC_OK);
 	assert_int_equal(time->version, 4);
 	assert_int_equal(time->tsc_timestamp, 130456);
+	/* that it stood still is said once */
+	kvmclock_tell_stop(cpu);
+	assert_int_equal(time->version, 6);
+	assert_int_equal(time->flags, 3);
+	kvmclock_update(cpu);
+	assert_int_equal(time->version, 8);
+	assert_int_equal(time->flags, 1);
 	/* off: nothing is written any more; an address without RAM harms nobody */
 	assert_int_equal(cpu_write_msr(cpu, MSR_KVM_SYSTEM_TIME, at), EXEC_OK);
 	kvmclock_update(cpu);
-	assert_int_equal(time->version, 4);
+	kvmclock_tell_stop(cpu);
+	assert_int_equal(time->version, 8);
 	assert_int_equal(cpu_write_msr(cpu, MSR_KVM_SYSTEM_TIME, 0xffffffffffff0001), EXEC_OK);
 	assert_int_equal(cpu_write_msr(cpu, MSR_KVM_WALL_CLOCK, RAM_SIZE - 4), EXEC_OK);
 }

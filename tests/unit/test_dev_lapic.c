@@ -264,6 +264,29 @@ static void deadline(void **state)
 	assert_int_equal(read_msr(0x839), 0);
 }
 
+/* A guest that counts ticks starts its timer late: it gets at once what it missed. */
+static void ticks_are_made_up_for(void **state)
+{
+	const u64 period = 4000000;
+	unsigned ticks = 0;
+
+	(void)state;
+	enable_x2apic();
+	write_msr(0x832, 0x40030);
+	lapic_time_starts(vm->irqchip);
+	run(10 * (s64)period);
+	for (lapic_write_deadline(vm->irqchip, vm->vcpu->icount + period); seen.irq_line; ticks++) {
+		assert_int_equal(ack(), 0x30);
+		write_msr(0x80b, 0);
+		lapic_write_deadline(vm->irqchip, vm->vcpu->icount + period);
+	}
+	assert_int_equal(ticks, 10);
+	run((s64)period);
+	assert_int_equal(ack(), 0x30);
+	write_msr(0x80b, 0);
+	assert_false(seen.irq_line);
+}
+
 static void deadline_follows_the_guests_tsc(void **state)
 {
 	(void)state;
@@ -460,6 +483,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(periodic, machine_setup, machine_teardown),
 		cmocka_unit_test_setup_teardown(hostile_period, machine_setup, machine_teardown),
 		cmocka_unit_test_setup_teardown(deadline, machine_setup, machine_teardown),
+		cmocka_unit_test_setup_teardown(ticks_are_made_up_for, machine_setup, machine_teardown),
 		cmocka_unit_test_setup_teardown(deadline_follows_the_guests_tsc, machine_setup, machine_teardown),
 		cmocka_unit_test_setup_teardown(due_but_not_yet_fired, machine_setup, machine_teardown),
 		cmocka_unit_test_setup_teardown(ipi, machine_setup, machine_teardown),

@@ -59,7 +59,7 @@ static bool interrupted(void)
 static void type(const char *text)
 {
 	console.in = text;
-	uart_poll_input(vm->uart);
+	uart_poll(vm->uart);
 }
 
 static void polled_output(void **state)
@@ -268,7 +268,7 @@ static void without_console(void **state)
 	out8(IER, 1);
 	out8(DATA, 'x');
 	assert_int_equal(in8(DATA), 0);
-	uart_poll_input(vm->uart);
+	uart_poll(vm->uart);
 }
 
 int main(void)

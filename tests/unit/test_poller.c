@@ -9,13 +9,16 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define SOURCES 100 /* more than one look takes */
-#define ROUNDS  20000
+#define ROUNDS  100000
 
 /* As much of a VM as waking needs. */
 struct machine {
@@ -62,6 +65,14 @@ static void count(struct poller_source *source, u32 events)
 	counter->calls++;
 	if (read(source->fd, &value, sizeof(value)) == sizeof(value))
 		__atomic_fetch_add(&counter->sum, value, __ATOMIC_SEQ_CST);
+}
+
+static void count_hang_up(struct poller_source *source, u32 events)
+{
+	struct counter *counter = source->opaque;
+
+	assert_true(events & EPOLLHUP);
+	counter->calls++;
 }
 
 static void count_and_remove(struct poller_source *source, u32 events)
@@ -140,6 +151,50 @@ static void test_modify(void **state)
 	machine_destroy(m);
 }
 
+/* Whoever waits for nothing is not told that the other end has gone, and nobody turns in circles over it. */
+static void test_hung_up(void **state)
+{
+	struct machine *m = machine_create();
+	struct counter counter = {.source = {.events = EPOLLIN, .ready = count_hang_up, .opaque = &counter}};
+	struct err err = ERR_INIT;
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	counter.source.fd = ends[0];
+	assert_int_equal(poller_add(m->poller, &counter.source, &err), 0);
+	poller_modify(m->poller, &counter.source, 0);
+	close(ends[1]);
+	for (int i = 0; i < 3; i++) { /* the one event that may still come is dropped */
+		usleep(10000);
+		__atomic_store_n(&m->vcpu.event, 0, __ATOMIC_SEQ_CST);
+		poller_run(m->poller);
+	}
+	usleep(20000);
+	assert_int_equal(m->vcpu.event, 0);
+	assert_int_equal(counter.calls, 0);
+	poller_modify(m->poller, &counter.source, EPOLLIN);
+	await_event(m);
+	poller_run(m->poller);
+	assert_int_equal(counter.calls, 1);
+	counter_release(m, &counter);
+	machine_destroy(m);
+}
+
+static void test_regular_file(void **state)
+{
+	struct machine *m = machine_create();
+	FILE *file = tmpfile();
+	struct poller_source source = {.fd = fileno(file), .events = EPOLLIN};
+	struct err err = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(poller_add(m->poller, &source, &err), -1);
+	assert_non_null(strstr(err.text, "cannot wait for a file"));
+	fclose(file);
+	machine_destroy(m);
+}
+
 /* Whichever of the two comes first removes the other one, which was ready as well. */
 static void test_remove_in_handler(void **state)
 {
@@ -195,7 +250,7 @@ static void *raise_often(void *opaque)
 		counter_raise(counter);
 		/* one at a time: a lost one is not made up for by the next */
 		while (__atomic_load_n(&counter->sum, __ATOMIC_SEQ_CST) <= i)
-			;
+			sched_yield();
 	}
 	return NULL;
 }
@@ -234,6 +289,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_modify),
+		cmocka_unit_test(test_hung_up),
+		cmocka_unit_test(test_regular_file),
 		cmocka_unit_test(test_remove_in_handler),
 		cmocka_unit_test(test_park),
 		cmocka_unit_test(test_no_lost_wakeup),

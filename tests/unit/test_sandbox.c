@@ -8,8 +8,12 @@
 #include <stdarg.h>
 
 #include <cmocka.h>
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -60,7 +64,7 @@ static int try_it(const struct attempt *attempt, char *text, size_t size)
 		struct err err = ERR_INIT;
 
 		dup2(ends[1], STDERR_FILENO);
-		if (sandbox_enter(attempt->parts, &err) < 0)
+		if (sandbox_enter(&(struct sandbox_config){.parts = attempt->parts}, &err) < 0)
 			_exit(1);
 		call(attempt->number, attempt->a, attempt->b, attempt->c, attempt->d);
 		_exit(RETURNED);
@@ -143,6 +147,10 @@ static const struct attempt forbidden[] = {
 	A(wait4, -1, .parts = SANDBOX_DISK | SANDBOX_SHARE | SANDBOX_SOCKET | SANDBOX_LISTEN),
 	A(socket, AF_INET, SOCK_STREAM, .parts = SANDBOX_NETWORK),
 	A(accept4, -1, .parts = SANDBOX_SOCKET),
+	/* no set-user-ID programs */
+	A(openat, AT_FDCWD, (long)"/tmp/avant-sandbox-test", O_CREAT, 04755, .parts = SANDBOX_SHARE),
+	A(fchmodat, AT_FDCWD, (long)"/tmp/avant-sandbox-test", 04755, .parts = SANDBOX_SHARE),
+	A(mknodat, AT_FDCWD, (long)"/tmp/avant-sandbox-test", S_IFREG | 04755, .parts = SANDBOX_SHARE),
 };
 
 static const struct attempt allowed[] = {
@@ -153,6 +161,7 @@ static const struct attempt allowed[] = {
 	A(preadv2, -1, .parts = SANDBOX_DISK),
 	A(io_uring_enter, -1, .parts = SANDBOX_DISK),
 	A(openat, -1, .parts = SANDBOX_SHARE),
+	A(fchmodat, -1, 0, 0755, .parts = SANDBOX_SHARE),
 	A(recvfrom, -1, .parts = SANDBOX_SOCKET),
 	A(accept4, -1, .parts = SANDBOX_LISTEN),
 	A(pidfd_send_signal, -1, .parts = SANDBOX_NETWORK),
@@ -167,7 +176,10 @@ static void test_forbidden(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(forbidden); i++) {
 		int status = try_it(&forbidden[i], text, sizeof(text));
 
-		if (status != FORBIDDEN || !strstr(text, "the sandbox stopped"))
+		char says[64];
+
+		snprintf(says, sizeof(says), "the sandbox forbids the system call '%s'", forbidden[i].name);
+		if (status != FORBIDDEN || !strstr(text, says))
 			fail_msg("%s: status %d, '%s'", forbidden[i].name, status, text);
 	}
 }
@@ -183,6 +195,22 @@ static void test_allowed(void **state)
 		if (status != RETURNED)
 			fail_msg("%s: status %d, '%s'", allowed[i].name, status, text);
 	}
+}
+
+/* Does nothing but wait, by a call that is allowed. */
+static void *idle_thread(void *opaque)
+{
+	while (!opaque)
+		poll(NULL, 0, -1);
+	return NULL;
+}
+
+static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *where)
+{
+	(void)status;
+	(void)kind;
+	(void)where;
+	return remove(path);
 }
 
 struct late {
@@ -218,10 +246,9 @@ static void test_threads(void **state)
 
 		dup2(ends[1], STDERR_FILENO);
 		if (pipe(late.start) < 0 || thread_start(&thread, late_thread, &late, &err) < 0 ||
-		    sandbox_enter(0, &err) < 0 || write(late.start[1], "x", 1) != 1)
+		    sandbox_enter(&(struct sandbox_config){0}, &err) < 0 || write(late.start[1], "x", 1) != 1)
 			_exit(1);
-		for (;;)
-			pause();
+		idle_thread(NULL);
 	}
 	close(ends[1]);
 	assert_true(read(ends[0], text, sizeof(text) - 1) > 0);
@@ -229,38 +256,178 @@ static void test_threads(void **state)
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), FORBIDDEN);
-	assert_non_null(strstr(text, "the sandbox stopped"));
+	assert_non_null(strstr(text, "the sandbox forbids the system call 'openat' (257)"));
 }
 
-static void test_capabilities(void **state)
+/* What /proc tells of one thread, or of the process: does it hold? */
+static bool has_no_rights(const char *path)
 {
-	int status;
-	pid_t child = fork();
+	char text[4096] = "";
+	FILE *file = fopen(path, "r");
+	size_t n;
+
+	assert_non_null(file);
+	n = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[n] = '\0';
+	return strstr(text, "CapInh:\t0000000000000000") && strstr(text, "CapPrm:\t0000000000000000") &&
+	       strstr(text, "CapEff:\t0000000000000000") && strstr(text, "CapAmb:\t0000000000000000") &&
+	       (geteuid() != 0 || strstr(text, "CapBnd:\t0000000000000000")) && strstr(text, "NoNewPrivs:\t1") &&
+	       strstr(text, "Seccomp:\t2");
+}
+
+/* All threads, also those that were there before. */
+static void test_rights(void **state)
+{
+	char path[64], byte;
+	int ends[2], count = 0;
+	pid_t child;
+	DIR *threads;
 
 	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
 	if (child == 0) {
-		char text[4096] = "";
 		struct err err = ERR_INIT;
-		int fd = open("/proc/self/status", O_RDONLY);
+		pthread_t thread[3];
 
-		if (sandbox_enter(0, &err) < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		for (unsigned i = 0; i < ARRAY_SIZE(thread); i++)
+			if (thread_start(&thread[i], idle_thread, NULL, &err) < 0)
+				_exit(1);
+		if (sandbox_enter(&(struct sandbox_config){0}, &err) < 0 || write(ends[1], "x", 1) != 1)
 			_exit(1);
-		_exit(strstr(text, "CapEff:\t0000000000000000") && strstr(text, "CapPrm:\t0000000000000000") &&
-				      strstr(text, "NoNewPrivs:\t1") && strstr(text, "Seccomp:\t2")
-			      ? 0
-			      : 2);
+		idle_thread(NULL);
 	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	snprintf(path, sizeof(path), "/proc/%d/task", child);
+	threads = opendir(path);
+	for (struct dirent *entry; (entry = readdir(threads));) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/status", child, entry->d_name);
+		assert_true(has_no_rights(path));
+		count++;
+	}
+	assert_int_equal(count, 4);
+	closedir(threads);
+	close(ends[0]);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
+/* --- Landlock ---------------------------------------------------------------------------------------------------- */
+
+static char folder[] = "/tmp/avant-test-XXXXXX";
+
+struct way {
+	const char *path;
+	int flags, error; /* 0: it may be opened */
+};
+
+static int open_result(const char *path, int flags)
+{
+	int fd = open(path, flags, 0600), error = fd < 0 ? errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return error;
+}
+
+static bool has_landlock(void)
+{
+	return syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 2;
+}
+
+/* In every thread; the number of the first expectation that does not hold is the exit status. */
+static const struct way ways[] = {
+	{"readonly/file", O_RDONLY, 0},
+	{"readonly/file", O_WRONLY, EACCES},
+	{"readonly/new", O_WRONLY | O_CREAT, EACCES},
+	{"writable/file", O_RDWR, 0},
+	{"writable/new", O_WRONLY | O_CREAT, 0},
+	{"writable", O_RDONLY | O_DIRECTORY, 0},
+	{"outside", O_RDONLY, EACCES},
+	{"writable/../outside", O_RDONLY, EACCES},
+	{"writable/link", O_RDONLY, EACCES},
+	{"/etc/passwd", O_RDONLY, EACCES},
+	{"/proc/self/mem", O_RDWR, EACCES},
+	{".", O_RDONLY | O_DIRECTORY, EACCES},
+	{"/", O_RDONLY | O_DIRECTORY, EACCES},
+};
+
+static void *open_all(void *opaque)
+{
+	int start = *(int *)opaque;
+	char byte;
+
+	if (read(start, &byte, 1) != 1)
+		_exit(100);
+	for (unsigned i = 0; i < ARRAY_SIZE(ways); i++)
+		if (open_result(ways[i].path, ways[i].flags) != ways[i].error)
+			_exit(1 + (int)i);
+	return NULL;
+}
+
+static void open_in_sandbox(void)
+{
+	const struct sandbox_folder folders[] = {{"readonly", true}, {"writable", false}};
+	const struct sandbox_config config = {
+		.parts = SANDBOX_SHARE, .folders = folders, .folder_count = ARRAY_SIZE(folders)};
+	struct err err = ERR_INIT;
+	pthread_t thread;
+	int start[2];
+
+	if (chdir(folder) < 0 || pipe(start) < 0 || thread_start(&thread, open_all, &start[0], &err) < 0 ||
+	    sandbox_enter(&config, &err) < 0 || write(start[1], "xx", 2) != 2)
+		_exit(101);
+	pthread_join(thread, NULL);
+	open_all(&start[0]);
+	/* files move between directories, but not out */
+	if (renameat(AT_FDCWD, "writable/new", AT_FDCWD, "writable/sub/new") < 0)
+		_exit(102);
+	if (renameat(AT_FDCWD, "writable/sub/new", AT_FDCWD, "new") == 0)
+		_exit(103);
+	_exit(0);
+}
+
+static void make_file(const char *name)
+{
+	int fd = open(name, O_WRONLY | O_CREAT, 0600);
+
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+static void test_folders(void **state)
+{
+	int status;
+	pid_t child;
+
+	(void)state;
+	if (!has_landlock())
+		skip();
+	assert_non_null(mkdtemp(folder));
+	assert_int_equal(chdir(folder), 0);
+	assert_int_equal(mkdir("readonly", 0700) | mkdir("writable", 0700) | mkdir("writable/sub", 0700), 0);
+	make_file("readonly/file");
+	make_file("writable/file");
+	make_file("outside");
+	assert_int_equal(symlink("../outside", "writable/link"), 0);
+	child = fork();
+	if (child == 0)
+		open_in_sandbox();
 	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
+	assert_int_equal(WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), 0);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forbidden),
-		cmocka_unit_test(test_allowed),
-		cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_capabilities),
+		cmocka_unit_test(test_forbidden), cmocka_unit_test(test_allowed), cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_rights),    cmocka_unit_test(test_folders),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

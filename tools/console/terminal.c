@@ -1,4 +1,4 @@
-#include "terminal_internal.h"
+#include "console/terminal_internal.h"
 
 #include "util/thread.h"
 #include "vm.h"
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <termios.h>
 #include <time.h>
@@ -40,14 +41,13 @@ static struct {
 } tty_state;
 
 /* Signals that the waiter thread takes. */
-static const int taken_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT};
+static const int taken_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, SIGWINCH};
 
 /* Signals that end the process on the spot: restore the terminal first. */
 static const int fatal_signals[] = {SIGABRT, SIGSEGV, SIGBUS,  SIGILL,  SIGFPE,
 				    SIGTRAP, SIGSYS,  SIGQUIT, SIGXCPU, SIGALRM};
 
-/* Async-signal-safe. */
-static void tty_restore(void)
+void terminal_restore(void)
 {
 	if (!tty_state.raw)
 		return;
@@ -66,7 +66,7 @@ static void tty_make_raw(void)
 
 static void on_fatal_signal(int number)
 {
-	tty_restore();
+	terminal_restore();
 	/* SA_RESETHAND put the default back: now it does what it is there for. */
 	raise(number);
 }
@@ -93,7 +93,7 @@ static void enter_raw(struct terminal *terminal)
 	tty_state.raw_mode = tty_state.saved;
 	cfmakeraw(&tty_state.raw_mode);
 	if (!registered)
-		atexit(tty_restore);
+		atexit(terminal_restore);
 	registered = true;
 	tty_make_raw();
 }
@@ -114,7 +114,7 @@ static void request_stop(struct terminal *terminal, int number)
 	if (thread->stop_time) {
 		if (now_s() - thread->stop_time < PATIENCE_S)
 			return;
-		tty_restore();
+		terminal_restore();
 		fputs("avant: the run did not end when asked to; ended at once\n", stderr);
 		_exit(number ? 128 + number : 1);
 	}
@@ -200,6 +200,15 @@ static void read_input(struct terminal *terminal)
 	vm_wake(terminal->vm);
 }
 
+/* Any thread. */
+static void note_size(struct terminal *terminal)
+{
+	struct winsize size;
+
+	if (terminal->thread->tty && ioctl(terminal->thread->in, TIOCGWINSZ, &size) == 0)
+		__atomic_store_n(&terminal->size, (u32)size.ws_row << 16 | size.ws_col, __ATOMIC_RELAXED);
+}
+
 static void take_signal(struct terminal *terminal)
 {
 	struct signalfd_siginfo info;
@@ -208,12 +217,16 @@ static void take_signal(struct terminal *terminal)
 		return;
 	switch (info.ssi_signo) {
 	case SIGTSTP:
-		tty_restore();
+		terminal_restore();
 		kill(getpid(), SIGSTOP);
 		break;
 	case SIGCONT:
 		if (terminal->thread->tty)
 			tty_make_raw();
+		break;
+	case SIGWINCH:
+		note_size(terminal);
+		vm_wake(terminal->vm);
 		break;
 	case SIGTERM:
 		press_power_button(terminal);
@@ -259,40 +272,33 @@ static void *waiter(void *argument)
 	return NULL;
 }
 
-static void attach(struct console *console, struct vm *vm)
+static int attach(struct console *console, struct vm *vm, struct err *err)
 {
+	(void)err;
 	((struct terminal *)console)->vm = vm;
+	return 0;
 }
 
-void terminal_start(struct terminal *terminal)
+static bool get_size(struct console *console, u16 *columns, u16 *rows)
+{
+	u32 size = __atomic_load_n(&((struct terminal *)console)->size, __ATOMIC_RELAXED);
+
+	*columns = (u16)size;
+	*rows = (u16)(size >> 16);
+	return size;
+}
+
+void terminal_start(struct terminal *terminal, struct vm *vm)
 {
 	struct err err = ERR_INIT;
 
+	terminal->vm = vm;
 	enter_raw(terminal);
 	terminal->thread->running = true;
 	if (thread_start(&terminal->thread->id, waiter, terminal, &err) < 0) {
 		terminal->thread->running = false;
 		warn("the guest gets no input: %s", err.text);
 	}
-}
-
-static int mark_init(struct terminal_mark *mark, const char *text, struct err *err)
-{
-	size_t length = strlen(text);
-	u32 border = 0;
-
-	if (!length || length > TERMINAL_MARK_MAX)
-		return err_set(err, "the text to mark must have 1 to %d bytes", TERMINAL_MARK_MAX);
-	memcpy(mark->text, text, length);
-	mark->length = (u32)length;
-	for (u32 i = 1; i < length; i++) {
-		while (border && mark->text[i] != mark->text[border])
-			border = mark->fallback[border];
-		if (mark->text[i] == mark->text[border])
-			border++;
-		mark->fallback[i + 1] = (u8)border;
-	}
-	return 0;
 }
 
 /* Returns the descriptor that they are read from. */
@@ -330,20 +336,19 @@ struct terminal *terminal_create(const struct terminal_config *config, struct er
 		.get = terminal_get,
 		.flush = terminal_flush,
 		.attach = attach,
+		.size = get_size,
 	};
 	terminal->thread = thread;
+	terminal->mark = config->mark;
 	terminal->output.fd = config->out;
 	terminal->output.give_up_ns = UINT64_MAX;
 	if (config->timeout_s > 0)
 		terminal->output.give_up_ns = config->start_ns + (u64)(config->timeout_s * 1e9);
 	thread->in = config->in;
-	thread->tty = isatty(config->in);
+	thread->tty = config->in >= 0 && isatty(config->in);
 	thread->signal_fd = -1;
 	terminal->room_fd = -1;
-	if (config->mark && mark_init(&terminal->mark, config->mark, err) < 0) {
-		terminal_destroy(terminal);
-		return NULL;
-	}
+	note_size(terminal);
 	if (thread->tty)
 		catch_fatal_signals();
 	thread->signal_fd = take_signals();
@@ -371,7 +376,7 @@ void terminal_stop(struct terminal *terminal)
 		eventfd_write(terminal->room_fd, 1);
 		pthread_join(thread->id, NULL);
 	}
-	tty_restore();
+	terminal_restore();
 }
 
 void terminal_destroy(struct terminal *terminal)
@@ -384,11 +389,6 @@ void terminal_destroy(struct terminal *terminal)
 		close(terminal->room_fd);
 	free(thread);
 	free(terminal);
-}
-
-u64 terminal_mark_ns(const struct terminal *terminal)
-{
-	return terminal->mark.found_ns;
 }
 
 int terminal_stop_signal(const struct terminal *terminal)

@@ -2,50 +2,24 @@
  * The byte paths of the console. They run while the guest's vector registers are live in the host's, so this file is
  * compiled for general registers only and makes its system calls itself: libc's wrappers promise nothing about vectors.
  */
-#include "terminal_internal.h"
+#include "console/terminal_internal.h"
 
+#include "console/mark.h"
+#include "console/raw_call.h"
 #include "vm.h"
 
-#include <asm/unistd.h>
 #include <errno.h>
 #include <poll.h>
 #include <time.h>
 
 #define WRITE_WAIT_NS 100000000 /* between two looks at whether the run is to end */
 
-static long system_call(long number, long a, long b, long c, long d, long e)
-{
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	long result;
-
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
-			 : "rcx", "r11", "memory");
-	return result;
-}
-
 static u64 monotonic_ns(void)
 {
 	struct timespec now;
 
-	system_call(__NR_clock_gettime, CLOCK_MONOTONIC, (long)&now, 0, 0, 0);
+	raw_call(__NR_clock_gettime, CLOCK_MONOTONIC, (long)&now, 0, 0, 0);
 	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
-}
-
-static void mark_feed(struct terminal_mark *mark, u8 byte)
-{
-	if (!mark->length)
-		return;
-	while (mark->matched && mark->text[mark->matched] != byte)
-		mark->matched = mark->fallback[mark->matched];
-	if (mark->text[mark->matched] == byte)
-		mark->matched++;
-	if (mark->matched == mark->length) {
-		mark->found_ns = monotonic_ns();
-		mark->length = 0;
-	}
 }
 
 /* Ends the run with an error; later output is dropped. */
@@ -65,7 +39,7 @@ static bool wait_writable(struct terminal *terminal)
 		struct pollfd poll = {.fd = output->fd, .events = POLLOUT};
 		struct timespec wait = {.tv_nsec = WRITE_WAIT_NS};
 
-		if (system_call(__NR_ppoll, (long)&poll, 1, (long)&wait, 0, 8) > 0)
+		if (raw_call(__NR_ppoll, (long)&poll, 1, (long)&wait, 0, 8) > 0)
 			return true;
 		if ((terminal->vm && terminal->vm->stop_requested) || monotonic_ns() >= output->give_up_ns) {
 			output->failed = true;
@@ -81,7 +55,7 @@ void terminal_flush(struct console *console)
 	u32 done = 0;
 
 	while (done < output->used && !output->failed && wait_writable(terminal)) {
-		long n = system_call(__NR_write, output->fd, (long)(output->buffer + done), output->used - done, 0, 0);
+		long n = raw_call(__NR_write, output->fd, (long)(output->buffer + done), output->used - done, 0, 0);
 
 		if (n > 0)
 			done += (u32)n;
@@ -104,7 +78,8 @@ void terminal_put(struct console *console, u8 byte)
 	struct terminal *terminal = (struct terminal *)console;
 	struct terminal_output *output = &terminal->output;
 
-	mark_feed(&terminal->mark, byte);
+	if (terminal->mark)
+		mark_feed(terminal->mark, byte);
 	output->buffer[output->used++] = byte;
 	if (byte == '\n' || output->used == TERMINAL_BUFFER)
 		terminal_flush(console);
@@ -139,7 +114,7 @@ int terminal_get(struct console *console)
 		u64 one = 1;
 
 		__atomic_store_n(&ring->wants_room, 0, __ATOMIC_SEQ_CST);
-		system_call(__NR_write, terminal->room_fd, (long)&one, sizeof(one), 0, 0);
+		raw_call(__NR_write, terminal->room_fd, (long)&one, sizeof(one), 0, 0);
 	}
 	return byte;
 }

@@ -1,9 +1,9 @@
 /* What terminal.c (threads, terminal modes, signals) and terminal_io.c (bytes) share. */
-#ifndef AVANT_TOOLS_TERMINAL_INTERNAL_H
-#define AVANT_TOOLS_TERMINAL_INTERNAL_H
+#ifndef AVANT_TOOLS_CONSOLE_TERMINAL_INTERNAL_H
+#define AVANT_TOOLS_CONSOLE_TERMINAL_INTERNAL_H
 
+#include "console/terminal.h"
 #include "dev/console.h"
-#include "terminal.h"
 
 #define TERMINAL_RING   65536 /* a power of two */
 #define TERMINAL_BUFFER 4096
@@ -14,15 +14,6 @@ struct terminal_ring {
 	u32 tail;       /* read up to here */
 	u32 wants_room; /* the writer waits for room_fd */
 	u8 byte[TERMINAL_RING];
-};
-
-/* Looks for a text in a stream (Knuth, Morris, Pratt): `fallback[n]` is where to go on after n matching bytes. */
-struct terminal_mark {
-	u8 text[TERMINAL_MARK_MAX];
-	u8 fallback[TERMINAL_MARK_MAX + 1];
-	u32 length; /* 0: nothing to look for, or found */
-	u32 matched;
-	u64 found_ns; /* monotonic, 0: not yet */
 };
 
 struct terminal_output {
@@ -40,8 +31,9 @@ struct terminal {
 	struct vm *vm;          /* NULL before attach */
 	struct terminal_output output;
 	struct terminal_ring ring;
-	struct terminal_mark mark;
-	int room_fd; /* eventfd: the ring has room again, or the waiter thread is to end */
+	struct mark *mark; /* or NULL */
+	u32 size;          /* of the terminal: rows << 16 | columns; 0: there is none */
+	int room_fd;       /* eventfd: the ring has room again, or the waiter thread is to end */
 	struct terminal_thread *thread;
 };
 
