@@ -8,6 +8,7 @@
 
 #include "lift/place.h"
 #include "live/aot.h"
+#include "template_set.h"
 #include "translate/fingerprint.h"
 #include "translate/translate.h"
 #include "unit_records.h"
@@ -29,6 +30,7 @@ struct build {
 	struct store store;
 	struct build_options options;
 	struct translation *translation;
+	struct template_set *templates;
 	const struct want **wants; /* by unit */
 	bool *lifted;              /* … some of it is lifted */
 	void *tables;
@@ -45,6 +47,11 @@ static u32 first_target(const struct build *build)
 struct store *build_store(struct build *build)
 {
 	return &build->store;
+}
+
+u64 build_code(const struct build *build)
+{
+	return build->store.used + template_set_code(build->templates);
 }
 
 static void *map_at(u64 address, u64 size, struct err *err)
@@ -129,6 +136,11 @@ struct build *build_create(const struct build_options *options, struct err *err)
 	store->counted = options->counted;
 	store->exact_flags = options->exact_flags;
 	store->returns_host = options->returns_host;
+	build->templates = template_set_create(store, err);
+	if (!build->templates) {
+		build_destroy(build);
+		return NULL;
+	}
 	return build;
 }
 
@@ -145,6 +157,7 @@ void build_destroy(struct build *build)
 	if (build->tables_size)
 		munmap(build->tables, build->tables_size);
 	translation_destroy(build->translation);
+	template_set_destroy(build->templates);
 	free(build);
 }
 
@@ -166,6 +179,11 @@ static enum build_result translate(struct build *build, const struct want *want,
 
 enum build_result build_copy(struct build *build, const struct want *want)
 {
+	if (want_is_template(want)) {
+		int result = template_set_add(build->templates, build->translation, want);
+
+		return result < 0 ? BUILD_FULL : result ? BUILD_SKIPPED : BUILD_OK;
+	}
 	return translate(build, want, NULL);
 }
 
@@ -245,6 +263,7 @@ static void write_tables(struct writing *w)
 			tcache_writer_append(writer, &pc, sizeof(pc));
 		}
 	}
+	template_set_write_pcs(w->build->templates, writer);
 	tcache_writer_end(writer);
 	tcache_writer_begin(writer, TCACHE_TYPE_entries);
 	for (u32 i = 1; i < store->entry_count; i++) {
@@ -252,6 +271,7 @@ static void write_tables(struct writing *w)
 
 		tcache_writer_append(writer, &entry, sizeof(entry));
 	}
+	template_set_write_entries(w->build->templates, writer);
 	tcache_writer_end(writer);
 	tcache_writer_begin(writer, TCACHE_TYPE_links);
 	for (u32 i = 0; i < store->link_count; i++) {
@@ -278,7 +298,7 @@ static struct tcache_unit unit_record(struct writing *w, u32 n, build_namer *nam
 	const struct unit *unit = &w->build->store.units[n];
 	const struct want *want = w->build->wants[n];
 	u64 offset = 0;
-	const char *name = namer ? namer(opaque, unit->pc, &offset) : NULL;
+	const char *name = namer ? namer(opaque, want, &offset) : NULL;
 	struct tcache_unit record = {
 		.hash = {want->hash[0], want->hash[1]},
 		.pc = unit->pc,
@@ -345,7 +365,10 @@ static int write_units(struct writing *w, build_namer *namer, void *opaque, stru
 	qsort(w->by_code, count, sizeof(*w->by_code), by_code_order);
 	tcache_writer_chunk(w->writer, TCACHE_TYPE_units, w->units, count * sizeof(*w->units));
 	tcache_writer_chunk(w->writer, TCACHE_TYPE_by_code, w->by_code, count * sizeof(*w->by_code));
-	tcache_writer_chunk(w->writer, TCACHE_TYPE_guest, w->guest, w->guest_size);
+	tcache_writer_begin(w->writer, TCACHE_TYPE_guest);
+	tcache_writer_append(w->writer, w->guest, w->guest_size);
+	template_set_write_guest(w->build->templates, w->writer);
+	tcache_writer_end(w->writer);
 	return 0;
 }
 
@@ -386,6 +409,34 @@ static void write_images(struct writing *w, const struct build_image *images, un
 	tcache_writer_chunk(w->writer, TCACHE_TYPE_images, records, n * sizeof(*records));
 }
 
+struct naming {
+	struct writing *w;
+	build_namer *namer;
+	void *opaque;
+};
+
+static u32 name_template(void *opaque, const struct want *want, u32 *offset)
+{
+	const struct naming *naming = opaque;
+	u64 wide = 0;
+	const char *name = naming->namer ? naming->namer(naming->opaque, want, &wide) : NULL;
+
+	*offset = name ? (u32)wide : 0;
+	return name ? add_string(&naming->w->strings, name) : 0;
+}
+
+static int write_templates(struct writing *w, build_namer *namer, void *opaque, struct err *err)
+{
+	const struct store *store = &w->build->store;
+	struct naming naming = {w, namer, opaque};
+
+	if (w->guest_size + template_set_guest_size(w->build->templates) > UINT32_MAX)
+		return err_set(err, "too much guest code for one cache");
+	/* element 0 of the units' tables is not written */
+	return template_set_write(w->build->templates, w->writer, store->pc_count - 1, store->entry_count - 1,
+				  (u32)w->guest_size, name_template, &naming, err);
+}
+
 static void set_fingerprint(const struct build *build, struct tcache_fingerprint *fingerprint)
 {
 	static const unsigned needed[] = {TCACHE_HOST_BMI2, TCACHE_HOST_FSGSBASE, TCACHE_HOST_LAHF};
@@ -410,6 +461,8 @@ int build_write(struct build *build, const char *path, const struct build_image 
 	write_images(&w, images, image_count);
 	write_placement(&w);
 	result = write_units(&w, namer, opaque, err);
+	if (result == 0)
+		result = write_templates(&w, namer, opaque, err);
 	if (result == 0 && w.strings.failed)
 		result = err_set(err, "out of memory for names");
 	if (result == 0) {

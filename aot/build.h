@@ -25,6 +25,8 @@ struct build *build_create(const struct build_options *options, struct err *err)
 void build_destroy(struct build *build);
 
 struct store *build_store(struct build *build);
+/* Bytes of host code made so far. */
+u64 build_code(const struct build *build);
 
 enum build_result { BUILD_OK, BUILD_SKIPPED, BUILD_FULL };
 
@@ -47,8 +49,8 @@ struct build_image {
 	u64 data_size;
 };
 
-/* The name of the code at pc and the offset in it, or NULL. */
-typedef const char *build_namer(void *opaque, u64 pc, u64 *offset);
+/* The name of the code that is wanted and the offset in it, or NULL. */
+typedef const char *build_namer(void *opaque, const struct want *want, u64 *offset);
 
 /*
  * Writes all to a file. Returns 0, or -1 with a message in err; the file is complete or not there. `log` is kept in it.

@@ -57,7 +57,7 @@ static int consider(struct lift_units *units, size_t number, u64 least, struct e
 	struct choice choice = {.want = number};
 	struct scan scan;
 
-	if (!want->count_count || want->mode & MODE_CAREFUL)
+	if (!want->count_count || want_is_template(want) || want->mode & MODE_CAREFUL)
 		return 0;
 	if (!plan_scan(plan_store(units->plan), &scan, want->pc, want->mode, want->bytes, want->length) ||
 	    scan.straddles)

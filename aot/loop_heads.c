@@ -34,7 +34,8 @@ static int add_head(struct plan *plan, const struct want *want, const struct sca
 		return 0;
 	u32 count = count_blocks(&scan, whole, executed, head, counts);
 
-	return plan_add_counted(plan, &scan, want->mode, want->bytes + offset, counts, count, err);
+	return plan_add_counted(plan, &scan, want->mode, want->bytes + offset,
+				want_is_template(want) ? want->page : NULL, counts, count, err);
 }
 
 /* The executions of the hottest item of the loop with this head: outer loops run their heads rarely. */

@@ -1,5 +1,6 @@
 #include "plan.h"
 
+#include "translate/fixup.h"
 #include "translate/translate.h"
 
 #include <stdlib.h>
@@ -79,12 +80,12 @@ static void *keep(struct plan *plan, const void *data, u64 size)
 
 static u64 key_of(const struct want *want)
 {
-	return (want->pc * 0x9e3779b97f4a7c15ULL ^ want->hash[0]) + want->mode;
+	return ((want->pc ^ want->page[0]) * 0x9e3779b97f4a7c15ULL ^ want->hash[0]) + want->mode;
 }
 
 static bool same(const struct want *a, const struct want *b)
 {
-	return a->pc == b->pc && a->mode == b->mode && a->length == b->length && a->hash[0] == b->hash[0] &&
+	return a->pc == b->pc && a->page[0] == b->page[0] && a->page[1] == b->page[1] && a->mode == b->mode && a->length == b->length && a->hash[0] == b->hash[0] &&
 	       a->hash[1] == b->hash[1];
 }
 
@@ -119,10 +120,10 @@ static int grow(struct plan *plan)
 	return 0;
 }
 
-/* How many versions of code at one address are planned, by a hash of the address. */
-static u8 *versions_at(struct plan *plan, u64 pc)
+/* How many versions of code at one address (of one page) are planned, by a hash of the address. */
+static u8 *versions_at(struct plan *plan, const struct want *want)
 {
-	return &plan->versions[(pc * 0x9e3779b97f4a7c15ULL) >> (64 - VERSION_BITS)];
+	return &plan->versions[((want->pc ^ want->page[0]) * 0x9e3779b97f4a7c15ULL) >> (64 - VERSION_BITS)];
 }
 
 /*
@@ -138,12 +139,12 @@ static struct want *enter(struct plan *plan, struct want want)
 
 	if (*place)
 		return &plan->wants[*place - 1];
-	if (*versions_at(plan, want.pc) == VERSIONS_MAX)
+	if (*versions_at(plan, &want) == VERSIONS_MAX)
 		return &plan->ignored;
 	want.bytes = keep(plan, want.bytes, want.length);
 	if (!want.bytes)
 		return NULL;
-	++*versions_at(plan, want.pc);
+	++*versions_at(plan, &want);
 	plan->wants[plan->count] = want;
 	*place = (u32)++plan->count;
 	return &plan->wants[plan->count - 1];
@@ -159,17 +160,20 @@ void plan_count_items(const struct scan *scan, const struct want *want, u64 exec
 	}
 }
 
-int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, struct err *err)
+static struct want make_want(const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2])
 {
 	u32 mask = translate_mode_mask(scan);
+	struct want want = {
+		.pc = scan->pc, .mode = mode & mask, .mode_mask = mask, .bytes = bytes, .length = (u16)scan->bytes};
 
-	if (!enter(plan, (struct want){.pc = scan->pc,
-				       .mode = mode & mask,
-				       .mode_mask = mask,
-				       .bytes = bytes,
-				       .length = (u16)scan->bytes}))
-		return err_set(err, "out of memory");
-	return 0;
+	if (page)
+		memcpy(want.page, page, sizeof(want.page));
+	return want;
+}
+
+int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2], struct err *err)
+{
+	return enter(plan, make_want(scan, mode, bytes, page)) ? 0 : err_set(err, "out of memory");
 }
 
 /* Adds one record's counts to the want's. */
@@ -186,15 +190,10 @@ static int add_counts(struct plan *plan, struct want *want, const u64 *counts, u
 	return 0;
 }
 
-int plan_add_counted(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 *counts,
-		     u32 count, struct err *err)
+int plan_add_counted(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2],
+		     const u64 *counts, u32 count, struct err *err)
 {
-	u32 mask = translate_mode_mask(scan);
-	struct want *want = enter(plan, (struct want){.pc = scan->pc,
-						      .mode = mode & mask,
-						      .mode_mask = mask,
-						      .bytes = bytes,
-						      .length = (u16)scan->bytes});
+	struct want *want = enter(plan, make_want(scan, mode, bytes, page));
 
 	if (want == &plan->ignored || (want && want->count_count))
 		return 0;
@@ -203,8 +202,30 @@ int plan_add_counted(struct plan *plan, const struct scan *scan, u32 mode, const
 	return 0;
 }
 
+/*
+ * Code that may be anywhere gets an address of its own. False: it is not worth planning: it was executed where it was
+ * written anew, or reaches into the next page; at that address nobody will ever see it again.
+ */
+static bool place(struct tcache *file, const struct tcache_executed *record, u64 *pc, const u64 **page)
+{
+	const struct tcache_recorded_page *recorded;
+
+	*pc = record->pc;
+	*page = NULL;
+	if (!fixup_moves(record->pc, record->mode))
+		return true;
+	if (!record->page || PAGE_OFFSET(record->pc) + record->guest_length > PAGE_SIZE)
+		return false;
+	recorded = tcache_recorded_pages(file, record->page - 1, 1);
+	*pc = TCACHE_TEMPLATE_BASE + PAGE_OFFSET(record->pc);
+	*page = recorded ? recorded->hash : NULL;
+	return recorded;
+}
+
 static int add_record(struct plan *plan, struct tcache *file, const struct tcache_executed *record, struct err *err)
 {
+	const u64 *page;
+	u64 pc;
 	const u8 *bytes = tcache_guest(file, record->bytes_first, record->guest_length);
 	const u64 *counts = tcache_counts(file, record->count_first, record->count_count);
 	struct want *want;
@@ -215,15 +236,10 @@ static int add_record(struct plan *plan, struct tcache *file, const struct tcach
 	    record->count_count > PAGE_SIZE)
 		return err_set(err, "recording '%s' holds code of %u bytes with %u blocks: it is damaged",
 			       tcache_name(file), record->guest_length, record->count_count);
-	if (!plan_scan(plan->store, &plan->scan, record->pc, record->mode, bytes, record->guest_length))
+	if (!place(file, record, &pc, &page) ||
+	    !plan_scan(plan->store, &plan->scan, pc, record->mode, bytes, record->guest_length))
 		return 0; /* bytes that no unit is made of: the recording was made up, or by another version */
-	u32 mask = translate_mode_mask(&plan->scan);
-
-	want = enter(plan, (struct want){.pc = record->pc,
-					 .mode = record->mode & mask,
-					 .mode_mask = mask,
-					 .bytes = bytes,
-					 .length = (u16)record->guest_length});
+	want = enter(plan, make_want(&plan->scan, record->mode, bytes, page));
 	if (want == &plan->ignored)
 		return 0;
 	if (!want || (record->count_count && add_counts(plan, want, counts, record->count_count) < 0))

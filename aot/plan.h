@@ -12,8 +12,9 @@
 #include "util/types.h"
 
 struct want {
-	u64 pc;
+	u64 pc;            /* of a template: its offset in the page at TCACHE_TEMPLATE_BASE */
 	u64 hash[2];       /* of the bytes */
+	u64 page[2];       /* hash of the page of which this is to be a template; zero: a unit for its address */
 	const u8 *bytes;   /* owned by the plan */
 	const u64 *counts; /* executions of its basic blocks in the order of scan_unit(); owned by the plan */
 	u32 mode;          /* MODE_*, only those bits that matter to this code */
@@ -21,6 +22,11 @@ struct want {
 	u32 count_count;   /* 0: never seen executed */
 	u16 length;
 };
+
+static inline bool want_is_template(const struct want *want)
+{
+	return want->page[0] | want->page[1];
+}
 
 struct plan;
 
@@ -43,16 +49,18 @@ void plan_destroy(struct plan *plan);
 int plan_add_recording(struct plan *plan, const char *path, struct err *err);
 
 /*
- * Adds code that nobody has seen executed, `bytes` of what was scanned, unless it is there already. -1: out of memory.
+ * Adds code that nobody has seen executed, `bytes` of what was scanned, unless it is there already. `page` as in struct
+ * want, or NULL; with one it was scanned at its place in the page at TCACHE_TEMPLATE_BASE. -1: out of memory.
  */
-int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, struct err *err);
+int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2],
+	     struct err *err);
 
 /*
  * Adds code that was executed so often, by basic block; unless it is there already with counts of its own. -1: out of
  * memory.
  */
-int plan_add_counted(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 *counts,
-		     u32 count, struct err *err);
+int plan_add_counted(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2],
+		     const u64 *counts, u32 count, struct err *err);
 
 /* Executions of each item, from those of its basic block. */
 void plan_count_items(const struct scan *scan, const struct want *want, u64 executed[SCAN_ROOM]);

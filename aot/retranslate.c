@@ -9,6 +9,7 @@
 
 #include "plan.h"
 #include "translate/fingerprint.h"
+#include "translate/fixup.h"
 #include "translate/translate.h"
 #include "unit_records.h"
 
@@ -29,6 +30,8 @@ struct work {
 	struct store store;
 	struct translation *translation;
 	struct unit units[2];
+	struct store forms; /* templates, one at a time */
+	u32 *fixups;
 	struct area code, cells, insns; /* the latter two at the addresses that the code names */
 	u64 kept;                       /* offset in the code that memory was last given back at */
 };
@@ -128,6 +131,27 @@ static int prepare_store(struct work *w, struct err *err)
 	return 0;
 }
 
+/* Templates lie anywhere; of what they refer to, only instruction records have a place. */
+static int prepare_forms(struct work *w, struct err *err)
+{
+	struct store *forms = &w->forms;
+
+	*forms = w->store;
+	forms->relocatable = true;
+	forms->cells = NULL;
+	forms->first_link = 0;
+	forms->code = forms->code_rw = malloc(UNIT_CODE);
+	forms->size = UNIT_CODE;
+	forms->link_max = forms->fixup_max = forms->goal_max = UNIT_PCS;
+	forms->links = calloc(UNIT_PCS, sizeof(*forms->links));
+	forms->fixups = calloc(UNIT_PCS, sizeof(*forms->fixups));
+	forms->goals = calloc(UNIT_PCS, sizeof(*forms->goals));
+	w->fixups = calloc(UNIT_PCS, sizeof(*w->fixups));
+	if (!forms->code || !forms->links || !forms->fixups || !forms->goals || !w->fixups)
+		return err_set(err, "out of memory");
+	return 0;
+}
+
 static void release(struct work *w)
 {
 	struct area *areas[] = {&w->code, &w->cells, &w->insns};
@@ -141,6 +165,11 @@ static void release(struct work *w)
 	free(w->store.links);
 	free(w->store.targets);
 	free(w->store.target_hash);
+	free(w->forms.code_rw);
+	free(w->forms.links);
+	free(w->forms.fixups);
+	free(w->forms.goals);
+	free(w->fixups);
 	translation_destroy(w->translation);
 }
 
@@ -167,20 +196,25 @@ static const char *make_again(struct work *w, const struct tcache_unit_view *vie
 	return NULL;
 }
 
-static const char *compare_layout(const struct unit *made, const struct tcache_unit *unit)
+/* What units and templates say of themselves in numbers. */
+struct layout {
+	u32 code, body, saved, instructions, pcs, entries, links, insns;
+};
+
+static const char *compare_layout(const struct unit *made, const struct layout *have)
 {
 	const struct {
 		const char *what;
 		u32 made, have;
 	} fields[] = {
-		{"length of the code differs", made->code_end - made->code, unit->code_length},
-		{"body differs", made->body - made->code, unit->body_offset},
-		{"body for saved flags differs", made->saved - made->code, unit->saved_offset},
-		{"number of instructions differs", made->instructions, unit->instruction_count},
-		{"number of pc records differs", made->pcs_count, unit->pc_count},
-		{"number of entries differs", made->entries_count, unit->entry_count},
-		{"number of links differs", made->links_count, unit->link_count},
-		{"number of handed-over instructions differs", made->insns_count, unit->insn_count},
+		{"length of the code differs", made->code_end - made->code, have->code},
+		{"body differs", made->body - made->code, have->body},
+		{"body for saved flags differs", made->saved - made->code, have->saved},
+		{"number of instructions differs", made->instructions, have->instructions},
+		{"number of pc records differs", made->pcs_count, have->pcs},
+		{"number of entries differs", made->entries_count, have->entries},
+		{"number of links differs", made->links_count, have->links},
+		{"number of handed-over instructions differs", made->insns_count, have->insns},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(fields); i++) {
@@ -190,38 +224,83 @@ static const char *compare_layout(const struct unit *made, const struct tcache_u
 	return NULL;
 }
 
+static struct layout unit_layout(const struct tcache_unit *unit)
+{
+	return (struct layout){.code = unit->code_length,
+			       .body = unit->body_offset,
+			       .saved = unit->saved_offset,
+			       .instructions = unit->instruction_count,
+			       .pcs = unit->pc_count,
+			       .entries = unit->entry_count,
+			       .links = unit->link_count,
+			       .insns = unit->insn_count};
+}
+
+static struct layout template_layout(const struct tcache_template *t)
+{
+	return (struct layout){.code = t->code_length,
+			       .body = t->body_offset,
+			       .saved = t->saved_offset,
+			       .instructions = t->instruction_count,
+			       .pcs = t->pc_count,
+			       .entries = t->entry_count,
+			       .links = t->link_count,
+			       .insns = t->insn_count};
+}
+
 static bool equal(const void *a, const void *b, size_t size)
 {
 	return memcmp(a, b, size) == 0;
 }
 
-static const char *compare_records(const struct store *store, const struct tcache_unit_view *view)
+/* What both have, and in the same form. */
+static const char *compare_common(const struct store *store, const struct tcache_pc *pcs,
+				  const struct tcache_entry *entries, const struct tcache_insn *insns)
 {
 	const struct unit *made = &store->units[1];
 
 	for (u32 i = 0; i < made->pcs_count; i++) {
 		struct tcache_pc pc = unit_pc_record(store, made, made->pcs + i);
 
-		if (!equal(&pc, &view->pcs[i], sizeof(pc)))
+		if (!equal(&pc, &pcs[i], sizeof(pc)))
 			return "pc record differs";
 	}
 	for (u32 i = 0; i < made->entries_count; i++) {
 		struct tcache_entry entry = unit_entry_record(store, made, made->entries + i);
 
-		if (!equal(&entry, &view->entries[i], sizeof(entry)))
+		if (!equal(&entry, &entries[i], sizeof(entry)))
 			return "entry differs";
 	}
+	for (u32 i = 0; i < made->insns_count; i++) {
+		struct tcache_insn insn = unit_insn_record(store, made->insns + i);
+
+		if (!equal(&insn, &insns[i], sizeof(insn)))
+			return "handed-over instruction differs";
+	}
+	return NULL;
+}
+
+static const char *compare_records(const struct store *store, const struct tcache_unit_view *view)
+{
+	const struct unit *made = &store->units[1];
+
 	for (u32 i = 0; i < made->links_count; i++) {
 		struct tcache_link link = unit_link_record(store, made, made->links + i);
 
 		if (!equal(&link, &view->links[i], sizeof(link)) || store->cells[made->links + i] != view->cells[i])
 			return "link differs";
 	}
-	for (u32 i = 0; i < made->insns_count; i++) {
-		struct tcache_insn insn = unit_insn_record(store, made->insns + i);
+	return compare_common(store, view->pcs, view->entries, view->insns);
+}
 
-		if (!equal(&insn, &view->insns[i], sizeof(insn)))
-			return "handed-over instruction differs";
+/* With `text` as memory. */
+static const char *compare_code(const u8 *made, const u8 *have, u32 length, char *text, size_t size)
+{
+	for (u32 i = 0; i < length; i++) {
+		if (made[i] != have[i]) {
+			snprintf(text, size, "code differs from byte %#x on", i);
+			return text;
+		}
 	}
 	return NULL;
 }
@@ -229,21 +308,86 @@ static const char *compare_records(const struct store *store, const struct tcach
 /* NULL: it is what it should be. Else what differs, with `text` as memory. */
 static const char *compare_unit(struct work *w, const struct tcache_unit_view *view, char *text, size_t size)
 {
-	const u8 *code = w->store.code_rw + view->unit->code_offset;
+	const struct layout layout = unit_layout(view->unit);
 	const char *what = make_again(w, view);
 
 	if (!what)
-		what = compare_layout(&w->units[1], view->unit);
+		what = compare_layout(&w->units[1], &layout);
 	if (!what)
 		what = compare_records(&w->store, view);
-	for (u32 i = 0; !what && i < view->unit->code_length; i++) {
-		if (code[i] != view->code[i]) {
-			snprintf(text, size, "code differs from byte %#x on", i);
-			what = text;
-		}
-	}
+	if (!what)
+		what = compare_code(w->store.code_rw + view->unit->code_offset, view->code, view->unit->code_length,
+				    text, size);
 	return what;
 }
+
+/* --- templates --------------------------------------------------------------------------------------------------- */
+
+static const char *make_template(struct work *w, const struct tcache_template_view *view)
+{
+	struct store *forms = &w->forms;
+	const struct tcache_template *t = view->record;
+	struct scan *scan = translation_scan(w->translation);
+
+	if (!plan_scan(forms, scan, TCACHE_TEMPLATE_BASE + t->offset, t->mode, view->guest, t->guest_length))
+		return "guest bytes are not those of one unit";
+	if (translate_mode_mask(scan) != t->mode_mask)
+		return "mode mask differs";
+	forms->unit_count = 1;
+	forms->pc_count = forms->entry_count = 1;
+	forms->link_count = forms->fixup_count = forms->goal_count = 0;
+	forms->insn_count = t->insn_first;
+	forms->used = 0;
+	if (translate_unit(w->translation, forms, t->mode) == UNIT_NONE)
+		return "it takes more instructions or code now";
+	return NULL;
+}
+
+static const char *compare_jumps(struct work *w, const struct tcache_template_view *view)
+{
+	const struct store *forms = &w->forms;
+	const struct unit *made = &forms->units[1];
+	u16 counts[FIXUP_KINDS];
+
+	if (made->goals_count != view->record->goal_count)
+		return "number of goals differs";
+	if (!fixup_sort(forms, made, w->fixups, counts) ||
+	    !equal(counts, view->record->fixup_count, sizeof(counts)) ||
+	    !equal(w->fixups, view->fixups, made->fixups_count * sizeof(*w->fixups)))
+		return "fix-ups differ";
+	for (u32 i = 0; i < made->links_count; i++) {
+		struct tcache_template_link link = template_link_record(forms, made, i), have = view->links[i];
+
+		have.flags &= (u16)~TCACHE_TEMPLATE_LINK_TAKEN; /* a hint from the recording */
+		if (!equal(&link, &have, sizeof(link)))
+			return "link differs";
+	}
+	for (u32 i = 0; i < made->goals_count; i++) {
+		struct tcache_goal goal = template_goal_record(forms, i);
+
+		if (!equal(&goal, &view->goals[i], sizeof(goal)))
+			return "goal differs";
+	}
+	return NULL;
+}
+
+static const char *compare_template(struct work *w, const struct tcache_template_view *view, char *text, size_t size)
+{
+	const struct layout layout = template_layout(view->record);
+	const char *what = make_template(w, view);
+
+	if (!what)
+		what = compare_layout(&w->units[1], &layout);
+	if (!what)
+		what = compare_common(&w->forms, view->pcs, view->entries, view->insns);
+	if (!what)
+		what = compare_jumps(w, view);
+	if (!what)
+		what = compare_code(w->forms.code_rw, view->code, view->record->code_length, text, size);
+	return what;
+}
+
+/* --- all --------------------------------------------------------------------------------------------------------- */
 
 /* What lies before this unit will not be looked at any more: units are visited in the order of code. */
 static void give_back(struct work *w, u64 offset)
@@ -256,8 +400,19 @@ static void give_back(struct work *w, u64 offset)
 	w->kept = end;
 }
 
-static int compare_all(struct work *w, retranslate_report *report, void *opaque, struct retranslation *result,
-		       struct err *err)
+static void conclude(retranslate_report *report, void *opaque, struct retranslation *result,
+		     const struct retranslated *found)
+{
+	if (found->what) {
+		result->different++;
+		report(opaque, found);
+	} else {
+		result->equal++;
+	}
+}
+
+static int compare_units(struct work *w, retranslate_report *report, void *opaque, struct retranslation *result,
+			 struct err *err)
 {
 	u64 count = tcache_by_code_count(w->cache);
 	const u32 *by_code = tcache_by_code(w->cache, 0, count);
@@ -266,8 +421,8 @@ static int compare_all(struct work *w, retranslate_report *report, void *opaque,
 		return err_set(err, "%s", tcache_error(w->cache));
 	for (u64 i = 0; i < count; i++) {
 		struct tcache_unit_view view;
+		struct retranslated found = {.number = by_code[i]};
 		char text[64];
-		const char *what;
 
 		if (tcache_unit_view(w->cache, by_code[i], &view) != TCACHE_OK)
 			return err_set(err, "%s", tcache_error(w->cache));
@@ -276,13 +431,32 @@ static int compare_all(struct work *w, retranslate_report *report, void *opaque,
 			continue;
 		}
 		give_back(w, view.unit->code_offset);
-		what = compare_unit(w, &view, text, sizeof(text));
-		if (what) {
-			result->different++;
-			report(opaque, by_code[i], view.unit, what);
-		} else {
-			result->equal++;
+		found.pc = view.unit->pc;
+		found.what = compare_unit(w, &view, text, sizeof(text));
+		conclude(report, opaque, result, &found);
+	}
+	return 0;
+}
+
+static int compare_templates(struct work *w, retranslate_report *report, void *opaque, struct retranslation *result,
+			     struct err *err)
+{
+	u64 count = tcache_templates_count(w->cache);
+
+	for (u32 i = 0; i < count; i++) {
+		struct tcache_template_view view;
+		struct retranslated found = {.is_template = true, .number = i};
+		char text[64];
+
+		if (tcache_template_view(w->cache, i, &view) != TCACHE_OK)
+			return err_set(err, "%s", tcache_error(w->cache));
+		if (view.record->flags & TCACHE_UNIT_LIFTED) {
+			result->lifted++;
+			continue;
 		}
+		found.pc = view.record->offset;
+		found.what = compare_template(w, &view, text, sizeof(text));
+		conclude(report, opaque, result, &found);
 	}
 	return 0;
 }
@@ -294,8 +468,9 @@ int retranslate(struct tcache *cache, retranslate_report *report, void *opaque, 
 	int status = -1;
 
 	*result = (struct retranslation){0};
-	if (check_fingerprint(&w, err) == 0 && prepare_store(&w, err) == 0)
-		status = compare_all(&w, report, opaque, result, err);
+	if (check_fingerprint(&w, err) == 0 && prepare_store(&w, err) == 0 && prepare_forms(&w, err) == 0 &&
+	    compare_units(&w, report, opaque, result, err) == 0)
+		status = compare_templates(&w, report, opaque, result, err);
 	release(&w);
 	return status;
 }

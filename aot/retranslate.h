@@ -9,15 +9,20 @@
 #include "util/types.h"
 
 struct tcache;
-struct tcache_unit;
 
 struct retranslation {
-	u64 equal, different; /* copied units */
+	u64 equal, different; /* copied units and templates */
 	u64 lifted;           /* skipped: another tool makes them */
 };
 
-/* `what` about unit `number` is not as it should be. */
-typedef void retranslate_report(void *opaque, u32 number, const struct tcache_unit *unit, const char *what);
+/* `what` about a unit, or a template, is not as it should be. */
+struct retranslated {
+	bool is_template;
+	u32 number;
+	u64 pc; /* of a template: its offset in the page */
+	const char *what;
+};
+typedef void retranslate_report(void *opaque, const struct retranslated *found);
 
 /*
  * The cache has passed tcache_verify_all(). Uses the addresses that the cache was linked to; a VM in the same process

@@ -11,7 +11,8 @@ struct recording {
 	struct tcache_executed *records;
 	u8 *bytes;
 	u64 *counts;
-	u64 record_count, byte_count, count_count;
+	struct tcache_recorded_page *pages;
+	u64 record_count, byte_count, count_count, page_count;
 };
 
 /* Room for everything that is planned. -1: out of memory, or of what the file's numbers can say. */
@@ -29,7 +30,8 @@ static int recording_init(struct recording *recording, const struct plan *plan)
 	recording->records = calloc(count + 1, sizeof(*recording->records));
 	recording->bytes = malloc(bytes + 1);
 	recording->counts = calloc(counts + 1, sizeof(*recording->counts));
-	return recording->records && recording->bytes && recording->counts ? 0 : -1;
+	recording->pages = calloc(count + 1, sizeof(*recording->pages));
+	return recording->records && recording->bytes && recording->counts && recording->pages ? 0 : -1;
 }
 
 static void recording_release(struct recording *recording)
@@ -37,6 +39,19 @@ static void recording_release(struct recording *recording)
 	free(recording->records);
 	free(recording->bytes);
 	free(recording->counts);
+	free(recording->pages);
+}
+
+/* 1 + number of the want's page, 0 if it is no template. Those of one page come together, more or less. */
+static u32 add_page(struct recording *recording, const struct want *want)
+{
+	const struct tcache_recorded_page page = {{want->page[0], want->page[1]}};
+
+	if (!want_is_template(want))
+		return 0;
+	if (!recording->page_count || memcmp(&recording->pages[recording->page_count - 1], &page, sizeof(page)) != 0)
+		recording->pages[recording->page_count++] = page;
+	return (u32)recording->page_count;
 }
 
 static void add(struct recording *recording, const struct want *want)
@@ -48,6 +63,7 @@ static void add(struct recording *recording, const struct want *want)
 		.bytes_first = (u32)recording->byte_count,
 		.count_first = (u32)recording->count_count,
 		.count_count = want->count_count,
+		.page = add_page(recording, want),
 	};
 	memcpy(recording->bytes + recording->byte_count, want->bytes, want->length);
 	memcpy(recording->counts + recording->count_count, want->counts, want->count_count * sizeof(u64));
@@ -70,6 +86,8 @@ static int write_file(const struct recording *recording, const struct store *sto
 	tcache_writer_chunk(writer, TCACHE_TYPE_guest, recording->bytes, recording->byte_count);
 	tcache_writer_chunk(writer, TCACHE_TYPE_counts, recording->counts,
 			    recording->count_count * sizeof(*recording->counts));
+	tcache_writer_chunk(writer, TCACHE_TYPE_recorded_pages, recording->pages,
+			    recording->page_count * sizeof(*recording->pages));
 	if (tcache_writer_finish(writer, error, sizeof(error)) != TCACHE_OK)
 		return err_set(err, "%s", error);
 	return 0;

@@ -18,7 +18,7 @@ int plan_add_image(struct plan *plan, const struct image *image, struct err *err
 		const u8 *bytes = image_at(image, scan->pc, scan->bytes);
 
 		if (bytes)
-			result = plan_add(plan, scan, mode, bytes, err);
+			result = plan_add(plan, scan, mode, bytes, NULL, err);
 	}
 	units_free(units);
 	return result;

@@ -30,3 +30,20 @@ struct tcache_insn unit_insn_record(const struct store *store, u32 i)
 	memcpy(insn.bytes, store->insns[i].bytes, insn.length);
 	return insn;
 }
+
+struct tcache_template_link template_link_record(const struct store *store, const struct unit *unit, u32 i)
+{
+	return (struct tcache_template_link){.patch = store->links[i].patch - unit->code,
+					     .target = (u16)PAGE_OFFSET(store->links[i].target),
+					     .flags = store->links[i].saved ? TCACHE_LINK_SAVED : 0};
+}
+
+struct tcache_goal template_goal_record(const struct store *store, u32 i)
+{
+	const struct goal *goal = &store->goals[i];
+
+	return (struct tcache_goal){.number = goal->number,
+				    .entry = goal->entry,
+				    .target = goal->target,
+				    .flags = goal->saved ? TCACHE_LINK_SAVED : 0};
+}

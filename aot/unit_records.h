@@ -11,5 +11,8 @@ struct tcache_pc unit_pc_record(const struct store *store, const struct unit *un
 struct tcache_entry unit_entry_record(const struct store *store, const struct unit *unit, u32 i);
 struct tcache_link unit_link_record(const struct store *store, const struct unit *unit, u32 i);
 struct tcache_insn unit_insn_record(const struct store *store, u32 i);
+/* The same of templates. */
+struct tcache_template_link template_link_record(const struct store *store, const struct unit *unit, u32 i);
+struct tcache_goal template_goal_record(const struct store *store, u32 i);
 
 #endif

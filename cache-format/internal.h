@@ -101,6 +101,15 @@ bool tcache_zero(const void *data, size_t size);
 
 /* units.c: all records of units against FORMAT.md and each other. */
 enum tcache_status tcache_check_units(struct tcache *cache);
+/* units.c: parts that templates have as well. */
+enum tcache_status tcache_check_pcs(struct tcache *cache, const struct tcache_pc *pcs, uint32_t count,
+				    uint32_t code_length, uint32_t guest_length, const char *what, uint32_t number);
+enum tcache_status tcache_check_entries(struct tcache *cache, const struct tcache_entry *entries, uint32_t count,
+					uint32_t code_length, uint32_t guest_length, const char *what, uint32_t number);
+enum tcache_status tcache_check_insns(struct tcache *cache, const struct tcache_insn *insns, uint64_t first,
+				      uint64_t count);
+/* templates.c: the same for templates and pages. */
+enum tcache_status tcache_check_templates(struct tcache *cache);
 /* placement.c: the placement, if there is one or must be one. */
 enum tcache_status tcache_check_placement(struct tcache *cache);
 

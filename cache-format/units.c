@@ -40,26 +40,28 @@ static enum tcache_status check_unit(struct tcache *cache, const struct tcache_u
 	return TCACHE_OK;
 }
 
-static enum tcache_status check_pcs(struct tcache *cache, const struct tcache_unit_view *v, uint32_t number)
+enum tcache_status tcache_check_pcs(struct tcache *cache, const struct tcache_pc *pcs, uint32_t count,
+				    uint32_t code_length, uint32_t guest_length, const char *what, uint32_t number)
 {
-	for (uint32_t i = 0; i < v->unit->pc_count; i++) {
-		const struct tcache_pc *pc = &v->pcs[i];
+	for (uint32_t i = 0; i < count; i++) {
+		const struct tcache_pc *pc = &pcs[i];
 
-		if (pc->code >= v->unit->code_length || pc->guest >= v->unit->guest_length || pc->reserved ||
+		if (pc->code >= code_length || pc->guest >= guest_length || pc->reserved ||
 		    (i && pc->code <= pc[-1].code))
-			return FAIL_RECORD(cache, "pc record %u of unit %u is out of bounds or out of order", i,
+			return FAIL_RECORD(cache, "pc record %u of %s %u is out of bounds or out of order", i, what,
 					   number);
 	}
 	return TCACHE_OK;
 }
 
-static enum tcache_status check_entries(struct tcache *cache, const struct tcache_unit_view *v, uint32_t number)
+enum tcache_status tcache_check_entries(struct tcache *cache, const struct tcache_entry *entries, uint32_t count,
+					uint32_t code_length, uint32_t guest_length, const char *what, uint32_t number)
 {
-	for (uint32_t i = 0; i < v->unit->entry_count; i++) {
-		const struct tcache_entry *entry = &v->entries[i];
+	for (uint32_t i = 0; i < count; i++) {
+		const struct tcache_entry *entry = &entries[i];
 
-		if (entry->code >= v->unit->code_length || entry->guest >= v->unit->guest_length || entry->reserved)
-			return FAIL_RECORD(cache, "entry %u of unit %u is out of bounds", i, number);
+		if (entry->code >= code_length || entry->guest >= guest_length || entry->reserved)
+			return FAIL_RECORD(cache, "entry %u of %s %u is out of bounds", i, what, number);
 	}
 	return TCACHE_OK;
 }
@@ -80,7 +82,7 @@ static enum tcache_status check_links(struct tcache *cache, const struct tcache_
 	return TCACHE_OK;
 }
 
-static enum tcache_status check_insns(struct tcache *cache, const struct tcache_insn *insns, uint64_t first,
+enum tcache_status tcache_check_insns(struct tcache *cache, const struct tcache_insn *insns, uint64_t first,
 				      uint64_t count)
 {
 	for (uint64_t i = 0; i < count; i++) {
@@ -140,9 +142,11 @@ enum tcache_status tcache_unit_run_view(struct tcache *cache, uint32_t number, s
 		return status;
 	if (!view_chunks(cache, view))
 		return cache->last;
-	status = check_pcs(cache, view, number);
+	status = tcache_check_pcs(cache, view->pcs, unit->pc_count, unit->code_length, unit->guest_length, "unit",
+				  number);
 	if (!status)
-		status = check_entries(cache, view, number);
+		status = tcache_check_entries(cache, view->entries, unit->entry_count, unit->code_length,
+					      unit->guest_length, "unit", number);
 	if (!status)
 		status = check_links(cache, view, number);
 	return status;
@@ -156,7 +160,7 @@ enum tcache_status tcache_unit_view(struct tcache *cache, uint32_t number, struc
 		return status;
 	if (!view_descriptions(cache, view))
 		return cache->last;
-	return check_insns(cache, view->insns, view->unit->insn_first, view->unit->insn_count);
+	return tcache_check_insns(cache, view->insns, view->unit->insn_first, view->unit->insn_count);
 }
 
 /* ---- finding units ---- */
@@ -291,7 +295,7 @@ static enum tcache_status check_all_insns(struct tcache *cache)
 	uint64_t count = tcache_insns_count(cache);
 	const struct tcache_insn *insns = tcache_insns(cache, 0, count);
 
-	return insns ? check_insns(cache, insns, 0, count) : cache->last;
+	return insns ? tcache_check_insns(cache, insns, 0, count) : cache->last;
 }
 
 static int compare_pcs(const void *a, const void *b)

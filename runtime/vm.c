@@ -98,6 +98,7 @@ static int open_caches(struct vm *vm, struct err *err)
 		warn("%s; its code is translated at run time instead", why.text);
 	}
 	vm->stats.aot_units = aot_units(vm->live);
+	vm->stats.aot_templates = aot_template_count(vm->live);
 	live_flush(vm->live);
 	return 0;
 }

@@ -63,7 +63,7 @@ void auto_run_end(struct auto_run *automatic, struct vm *vm, int (*keep)(struct 
 
 	if (!automatic->on)
 		return;
-	if (made < WORTH_TRANSLATING && vm->stats.aot_units) {
+	if (made < WORTH_TRANSLATING && vm->stats.aot_units + vm->stats.aot_templates) {
 		fprintf(stderr, "avant run: the cache has served all but %llu units\n", (unsigned long long)made);
 	} else if (keep(vm, opaque, &err) < 0) {
 		warn("what was new in this run is not kept: %s", err.text);

@@ -22,16 +22,18 @@ struct verdict {
 	json_t *differences; /* or NULL: they are printed */
 };
 
-static void report(void *opaque, u32 number, const struct tcache_unit *unit, const char *what)
+static void report(void *opaque, const struct retranslated *found)
 {
 	struct verdict *verdict = opaque;
+	const char *kind = found->is_template ? "template" : "unit";
 
 	if (verdict->differences)
 		json_array_append_new(verdict->differences,
-				      json_pack("{s:o, s:o, s:s}", "unit", json_count(number), "address",
-						json_address(unit->pc), "difference", what));
+				      json_pack("{s:o, s:o, s:s}", kind, json_count(found->number), "address",
+						json_address(found->pc), "difference", found->what));
 	else
-		printf("unit %" PRIu32 " at 0x%016" PRIx64 ": %s\n", number, unit->pc, what);
+		printf("%s %" PRIu32 " at 0x%0*" PRIx64 ": %s\n", kind, found->number, found->is_template ? 3 : 16,
+		       found->pc, found->what);
 }
 
 static void compare(struct tcache *cache, struct verdict *verdict)

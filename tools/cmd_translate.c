@@ -178,10 +178,15 @@ static int scan_programs(struct job *job, struct err *err)
 }
 
 /* The name of code, by whichever image has it. */
-static const char *name_of(void *opaque, u64 pc, u64 *offset)
+static const char *name_of(void *opaque, const struct want *want, u64 *offset)
 {
 	const struct job *job = opaque;
-	const char *name = image_symbol(&job->patched, pc, offset);
+	u64 pc = want->pc;
+	const char *name;
+
+	if (want_is_template(want))
+		return NULL;
+	name = image_symbol(&job->patched, pc, offset);
 
 	for (u32 i = 0; !name && i < job->programs.count; i++) {
 		if (job->programs.program[i].verdict == PROGRAM_FIXED)
@@ -224,14 +229,12 @@ static enum build_result translate_one(struct job *job, size_t number)
 
 static void translate_heat(struct job *job, enum heat heat, u64 limit)
 {
-	const struct store *store = build_store(job->build);
-
 	for (size_t i = 0; i < plan_count(job->plan); i++) {
 		const struct want *want = plan_at(job->plan, i);
 
 		if (want_heat(want) != heat)
 			continue;
-		if (store->used >= limit) {
+		if (build_code(job->build) >= limit) {
 			job->left_out++;
 			continue;
 		}
@@ -253,13 +256,11 @@ static void translate_heat(struct job *job, enum heat heat, u64 limit)
 static void translate_all(struct job *job)
 {
 	const struct translate_options *o = job->options;
-	const struct store *store = build_store(job->build);
-	u64 unseen = o->unseen ? o->unseen : o->profile_count ? UNSEEN_DEFAULT : store->size;
 
 	for (enum heat heat = HOT; heat < HEATS; heat++) {
-		u64 limit = heat == UNSEEN && unseen < store->size - store->used ? store->used + unseen : store->size;
+		u64 unseen = o->unseen ? o->unseen : o->profile_count ? UNSEEN_DEFAULT : UINT64_MAX / 2;
 
-		translate_heat(job, heat, limit);
+		translate_heat(job, heat, heat == UNSEEN ? build_code(job->build) + unseen : UINT64_MAX);
 	}
 }
 

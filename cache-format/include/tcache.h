@@ -169,6 +169,32 @@ static inline bool tcache_unit_straddles(const struct tcache_unit *unit)
 {
 	return unit->pc % TCACHE_PAGE + unit->guest_length > TCACHE_PAGE;
 }
+/* A template with all that belongs to it, verified and in bounds. */
+struct tcache_template_view {
+	const struct tcache_template *record;
+	const uint8_t *code;
+	const struct tcache_pc *pcs;
+	const struct tcache_entry *entries;
+	const struct tcache_insn *insns;
+	const struct tcache_template_link *links;
+	const struct tcache_goal *goals;
+	const uint32_t *fixups;
+	const uint8_t *guest;
+};
+
+enum tcache_status tcache_template_view(struct tcache *cache, uint32_t number, struct tcache_template_view *view);
+/* The page with this hash: *number; TCACHE_ERR_RANGE if there is none. */
+enum tcache_status tcache_page_find(struct tcache *cache, const uint64_t hash[2], uint32_t *number);
+/*
+ * The numbers of a page's templates, which may name any template or none: *members, *count. The page must exist.
+ */
+enum tcache_status tcache_page_members(struct tcache *cache, uint32_t page, const uint32_t **members, uint32_t *count);
+/* Some template for these guest bytes, of which `length` are there: *number; TCACHE_ERR_RANGE if there is none. */
+enum tcache_status tcache_template_find(struct tcache *cache, uint32_t offset, uint32_t mode, const uint8_t *bytes,
+					size_t length, uint32_t *number);
+/* The order of templates in a file, and of pages (qsort). */
+int tcache_template_compare(const void *a, const void *b);
+int tcache_page_compare(const void *a, const void *b);
 /* The order of units in a file (qsort). */
 int tcache_unit_compare(const void *a, const void *b);
 /*

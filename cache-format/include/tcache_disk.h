@@ -207,6 +207,73 @@ struct tcache_insn {
 
 #define TCACHE_INSN_MIN 16u /* bytes of a decoded one, at least */
 
+/*
+ * A translation of user code that is good wherever the guest maps its page: it is copied from TCOD and adapted to an
+ * address, as the fix-ups say. Made for a page at TCACHE_TEMPLATE_BASE. Sorted by tcache_template_compare(): offset,
+ * first, length, mode, hash, page.
+ */
+struct tcache_template {
+	uint64_t hash[2];    /* tcache_hash() of the guest bytes */
+	uint64_t first;      /* the first eight guest bytes, the lowest first; zeros beyond the end */
+	uint64_t executions; /* in the training run; 0: unknown */
+	uint32_t mode;
+	uint32_t mode_mask;
+	uint16_t offset;       /* of the first guest byte in its page */
+	uint16_t guest_length; /* within the page */
+	uint16_t instruction_count;
+	uint16_t flags; /* TCACHE_UNIT_… */
+	uint32_t page;  /* number in TPAG */
+	uint32_t code_offset, code_length; /* in TCOD */
+	uint32_t body_offset, saved_offset;
+	uint32_t pc_first, pc_count; /* in PCTB, ENTR, INSN as units */
+	uint32_t entry_first, entry_count;
+	uint32_t insn_first, insn_count;
+	uint32_t link_first, link_count; /* in TLNK */
+	uint32_t goal_first, goal_count; /* in GOAL */
+	uint32_t fixup_first;            /* in FIXU: fixup_count[0] of the first kind, then … */
+	uint16_t fixup_count[8];         /* by kind; the last is reserved */
+	uint32_t guest_offset;           /* 1 + offset of the guest bytes in GBYT; never 0 */
+	uint32_t image;                  /* 1 + number of the image, or 0 */
+	uint32_t name, name_offset;
+};
+
+#define TCACHE_TEMPLATE_BASE 0x7f0000000000ULL
+
+/* Kinds of fix-ups, and the bytes that each changes. */
+enum tcache_fixup {
+	TCACHE_FIXUP_ADDRESS, /* 8: a guest address */
+	TCACHE_FIXUP_MINUS,   /* 8: minus a guest address */
+	TCACHE_FIXUP_READ,    /* 4: displacements in the runtime's view, by page */
+	TCACHE_FIXUP_WRITE,
+	TCACHE_FIXUP_ADDEND,
+	TCACHE_FIXUP_LINK, /* 4: the number of a link, from 0 */
+	TCACHE_FIXUP_INSN, /* 4: the address of an instruction record */
+	TCACHE_FIXUP_KINDS
+};
+
+/* A page of guest code. Ascending by hash (high, low). */
+struct tcache_page {
+	uint64_t hash[2];      /* tcache_hash() of its 4096 bytes */
+	uint32_t first, count; /* its templates: records of TMEM */
+};
+
+#define TCACHE_TEMPLATE_LINK_TAKEN (1u << 1) /* besides TCACHE_LINK_SAVED: both ends were executed */
+
+/* A jump within the page. */
+struct tcache_template_link {
+	uint32_t patch;  /* offset of its displacement, 4 bytes, from the template's code */
+	uint16_t target; /* offset in the page */
+	uint16_t flags;
+};
+
+/* A jump to another page. */
+struct tcache_goal {
+	uint32_t number, entry; /* offsets from the template's code: 4 bytes for its number, and for its displacement */
+	int64_t target;         /* from the beginning of the page */
+	uint32_t flags;         /* TCACHE_LINK_SAVED */
+	uint32_t reserved;
+};
+
 /* What is known of a page of code. Sorted by image, then page. */
 struct tcache_verdict {
 	uint64_t hash[2]; /* tcache_hash() of its 4096 bytes */
@@ -236,7 +303,12 @@ struct tcache_executed {
 	uint32_t bytes_first; /* offset of the guest bytes in GBYT */
 	uint32_t count_first; /* in CNTS: how often each basic block was entered */
 	uint32_t count_count;
-	uint32_t reserved;
+	uint32_t page; /* 1 + number in RPAG, or 0: this code was translated for its address */
+};
+
+/* Recorded run: a page of code that may be anywhere. */
+struct tcache_recorded_page {
+	uint64_t hash[2]; /* as in struct tcache_page */
 };
 
 /*
@@ -265,10 +337,24 @@ struct tcache_executed {
 	X(guest, TCACHE_FOURCC('G', 'B', 'Y', 'T'), uint8_t, 1, TCACHE_OPTIONAL, 1, "guest bytes")                     \
 	X(log, TCACHE_FOURCC('B', 'L', 'O', 'G'), char, 1, TCACHE_OPTIONAL, 1, "build log")                            \
 	X(kernel, TCACHE_FOURCC('K', 'E', 'R', 'N'), uint8_t, 0, TCACHE_OPTIONAL, 1, "unpacked kernel")                \
-	X(executed, TCACHE_FOURCC('R', 'E', 'C', 'D'), struct tcache_executed, 1, TCACHE_OPTIONAL, 1,                  \
+	X(executed, TCACHE_FOURCC('R', 'E', 'C', 'D'), struct tcache_executed, 1, TCACHE_OPTIONAL, 2,                  \
 	  "code that was executed")                                                                                    \
 	X(counts, TCACHE_FOURCC('C', 'N', 'T', 'S'), uint64_t, 1, TCACHE_OPTIONAL, 1, "executions of basic blocks")    \
-	X(strings, TCACHE_FOURCC('S', 'T', 'R', 'S'), char, 1, TCACHE_CRITICAL, 1, "strings")
+	X(strings, TCACHE_FOURCC('S', 'T', 'R', 'S'), char, 1, TCACHE_CRITICAL, 1, "strings")                          \
+	X(templates, TCACHE_FOURCC('T', 'M', 'P', 'L'), struct tcache_template, 1, TCACHE_OPTIONAL, 1,                 \
+	  "code that may be anywhere")                                                                                 \
+	X(pages, TCACHE_FOURCC('T', 'P', 'A', 'G'), struct tcache_page, 1, TCACHE_OPTIONAL, 1, "pages of templates")   \
+	X(members, TCACHE_FOURCC('T', 'M', 'E', 'M'), uint32_t, 1, TCACHE_OPTIONAL, 1, "templates by page")            \
+	X(template_code, TCACHE_FOURCC('T', 'C', 'O', 'D'), uint8_t, 1, TCACHE_OPTIONAL, 1,                            \
+	  "machine code of templates")                                                                                 \
+	X(template_links, TCACHE_FOURCC('T', 'L', 'N', 'K'), struct tcache_template_link, 1, TCACHE_OPTIONAL, 1,       \
+	  "jumps within pages of templates")                                                                           \
+	X(goals, TCACHE_FOURCC('G', 'O', 'A', 'L'), struct tcache_goal, 1, TCACHE_OPTIONAL, 1,                         \
+	  "jumps of templates to other pages")                                                                         \
+	X(fixups, TCACHE_FOURCC('F', 'I', 'X', 'U'), uint32_t, 1, TCACHE_OPTIONAL, 1,                                  \
+	  "places in templates that depend on their address")                                                          \
+	X(recorded_pages, TCACHE_FOURCC('R', 'P', 'A', 'G'), struct tcache_recorded_page, 1, TCACHE_OPTIONAL, 1,       \
+	  "pages of code that was executed")
 
 /* TCACHE_TYPE_images, TCACHE_TYPE_units, …: the FourCCs by the names of the table. */
 enum tcache_type {
@@ -323,6 +409,10 @@ _Static_assert(sizeof(struct tcache_toc_entry) == 64, "size of a table of conten
 _Static_assert(sizeof(struct tcache_footer) == 192, "size of the footer");
 _Static_assert(sizeof(struct tcache_image) == 64, "size of an image record");
 _Static_assert(sizeof(struct tcache_unit) == 128, "size of a unit record");
+_Static_assert(sizeof(struct tcache_template) == 144, "size of a template record");
+_Static_assert(sizeof(struct tcache_page) == 24, "size of a page record");
+_Static_assert(sizeof(struct tcache_template_link) == 8, "size of a template's link record");
+_Static_assert(sizeof(struct tcache_goal) == 24, "size of a goal record");
 _Static_assert(sizeof(struct tcache_pc) == 12, "size of a pc record");
 _Static_assert(sizeof(struct tcache_placement) == 64, "size of a placement record");
 _Static_assert(sizeof(struct tcache_entry) == 8, "size of an entry record");

@@ -9,6 +9,7 @@
 
 #include "cpu/cpu.h"
 #include "live/aot_index.h"
+#include "live/aot_template.h"
 #include "translate/fingerprint.h"
 #include "vm.h"
 
@@ -161,10 +162,10 @@ static int map_all(struct live *live, struct aot *aot, struct err *err)
 		return -1;
 	if (take_numbers(live, aot, err) < 0 || map_decoded(aot, err) < 0)
 		return -1;
-	if (tcache_map_code(file, 0) != TCACHE_OK)
+	if (aot->unit_count && tcache_map_code(file, 0) != TCACHE_OK)
 		return err_set(err, "%s", tcache_error(file));
 	aot->code = (u32)(aot->place->code_address - LIVE_CODE_ADDRESS);
-	aot->code_size = tcache_code_size(file);
+	aot->code_size = aot->unit_count ? tcache_code_size(file) : 0;
 	if (tcache_map_cells(file, 0) != TCACHE_OK)
 		return err_set(err, "%s", tcache_error(file));
 	aot->cells = (u64 *)aot->place->cells_address;
@@ -192,6 +193,7 @@ int aot_open(struct live *live, const char *path, bool trust, struct err *err)
 		return -1;
 	}
 	aot->id = (u8)live->aot_count;
+	live->aot_templates[aot->id] = aot_templates_create(aot->file);
 	live->aot[live->aot_count++] = aot;
 	return 0;
 }
@@ -220,6 +222,15 @@ u64 aot_units(const struct live *live)
 
 	for (unsigned i = 0; i < live->aot_count; i++)
 		count += live->aot[i]->unit_count;
+	return count;
+}
+
+u64 aot_template_count(const struct live *live)
+{
+	u64 count = 0;
+
+	for (unsigned i = 0; i < live->aot_count; i++)
+		count += aot_templates_count(live->aot_templates[i]);
 	return count;
 }
 

@@ -19,6 +19,8 @@ int aot_open(struct live *live, const char *path, bool trust, struct err *err);
 void aot_close(struct aot *aot);
 /* Number of units of all caches. */
 u64 aot_units(const struct live *live);
+/* Number of their templates. */
+u64 aot_template_count(const struct live *live);
 /* Gives the numbered targets of all caches back to the live tables, which have been emptied. */
 void aot_number_targets(struct live *live);
 

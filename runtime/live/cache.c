@@ -1,5 +1,6 @@
 /* Memory of the code cache, its tables, and the life of units that needs more than general registers. */
 #include "live/aot.h"
+#include "live/aot_template.h"
 #include "live/clone.h"
 #include "live/guest_bytes.h"
 #include "live/live.h"
@@ -222,8 +223,10 @@ void live_destroy(struct live *live)
 	if (live->meta_size)
 		munmap((void *)LIVE_META_ADDRESS, live->meta_size);
 	munmap((void *)PREDICTION_ADDRESS, 2 * PREDICTION_SIZE);
-	for (unsigned i = 0; i < live->aot_count; i++)
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		aot_templates_destroy(live->aot_templates[i]);
 		aot_close(live->aot[i]);
+	}
 	recorder_destroy(live->recorder);
 	translation_destroy(live->translation);
 	free(live);
@@ -366,7 +369,7 @@ static bool may_clone(const struct vcpu *v, u64 gpa, u32 mode)
 {
 	const struct live *live = v->vm->live;
 
-	return clones_serve(v->rip, mode) && ram_at(&v->vm->ram, gpa) && !live->lift &&
+	return fixup_moves(v->rip, mode) && ram_at(&v->vm->ram, gpa) && !live->lift &&
 	       live_frame_drops(live, frame_number(live, gpa)) <= DROPS_MAX;
 }
 
@@ -448,7 +451,7 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 		u8 joined[GUEST_BYTES_MAX];
 
 		recorder_add(live->recorder, unit, live->store.counters + unit->counters,
-			     guest_bytes(v, gpa, unit->guest_bytes, joined, &next), false);
+			     guest_bytes(v, gpa, unit->guest_bytes, joined, &next), NULL);
 	}
 	return number;
 }

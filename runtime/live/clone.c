@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "debug/perf_map.h"
+#include "live/aot_template.h"
 #include "live/record.h"
 #include "translate/translate.h"
 #include "vm.h"
@@ -207,6 +208,10 @@ static void forget_templates(struct live *live)
 	if (live->recorder)
 		recorder_harvest(live->recorder, true);
 	templates_clear(live->clones->templates);
+	for (unsigned i = 0; i < live->aot_count; i++) {
+		if (live->aot_templates[i])
+			aot_templates_forget(live->aot_templates[i]);
+	}
 	live->clones->forms.insn_count = 0;
 	live->clones->forms.counter_count = 0;
 }
@@ -426,37 +431,53 @@ static struct template *make_template(struct vcpu *v, const u8 *bytes, u32 mode,
 		return NULL;
 	if (live->recorder)
 		recorder_add(live->recorder, &clones->forms.units[form],
-			     clones->forms.counters + clones->forms.units[form].counters, bytes, true);
+			     clones->forms.counters + clones->forms.units[form].counters, bytes, bytes - t->offset);
 	stats->units_translated++;
 	stats->instructions_translated += t->instructions;
 	stats->code_bytes += t->code_length;
 	return t;
 }
 
+/* The record of a page frame that has none yet, if some group, live or of a cache, has its code at this offset. */
+static struct clone_page *recognize(struct live *live, u64 gpa, u32 mode)
+{
+	struct templates *templates = live->clones->templates;
+	u32 offset = (u32)PAGE_OFFSET(gpa);
+	const u8 *page = ram_at(&live->vm->ram, PAGE_BASE(gpa));
+	struct group *group = NULL;
+
+	for (unsigned i = 0; i < live->aot_count && !group; i++) {
+		if (live->aot_templates[i])
+			group = aot_templates_find(live->aot_templates[i], templates, page, offset, mode);
+	}
+	if (!group) {
+		const struct template *t =
+			templates_find(templates, offset, mode, page + offset, (u32)PAGE_SIZE - offset);
+
+		group = t ? t->group : NULL;
+	}
+	return group ? add_page(live, gpa, group) : NULL;
+}
+
 /* The template for v->rip at gpa, and the record of its page frame. NULL: there is none. */
 static struct template *template_for(struct vcpu *v, u64 gpa, u32 mode, struct clone_page **page)
 {
 	struct live *live = v->vm->live;
-	struct templates *templates = live->clones->templates;
-	const u8 *bytes = ram_at(&v->vm->ram, gpa);
-	u32 offset = (u32)PAGE_OFFSET(gpa), in_page = (u32)PAGE_SIZE - offset;
-	struct template *t;
+	struct template *t = NULL;
 
 	*page = page_at(live, gpa);
-	if (*page) {
-		t = known(live, *page, offset, mode);
-		if (!t)
-			t = make_template(v, bytes, mode, (*page)->group);
-	} else {
-		t = templates_find(templates, offset, mode, bytes, in_page);
-		if (!t)
-			t = make_template(v, bytes, mode, NULL);
-	}
-	if (!t)
-		return NULL;
 	if (!*page)
-		*page = add_page(live, gpa, t->group);
-	set_verified(*page, t);
+		*page = recognize(live, gpa, mode);
+	if (*page)
+		t = known(live, *page, (u32)PAGE_OFFSET(gpa), mode);
+	if (!t) {
+		t = make_template(v, ram_at(&v->vm->ram, gpa), mode, *page ? (*page)->group : NULL);
+		if (!t)
+			return NULL;
+		if (!*page)
+			*page = add_page(live, gpa, t->group);
+		set_verified(*page, t);
+	}
 	return t;
 }
 
@@ -600,6 +621,7 @@ static u32 copy(struct live *live, struct instance *instance, const struct templ
 	segment->used += (u32)room_of(t);
 	segment->links += t->link_count;
 	live->vm->stats.units_cloned++;
+	live->vm->stats.aot_cloned += t->origin != ORIGIN_LIVE;
 	perf_map_add(live->vm, (u64)live->store.code + code, t->code_length, instance->base + t->offset);
 	return number;
 }

@@ -94,12 +94,6 @@ static inline u32 instance_hash(u64 base, u64 gpa)
 		     (64 - INSTANCE_HASH_BITS));
 }
 
-/* Is code at this address cloned? */
-static inline bool clones_serve(u64 pc, u32 mode)
-{
-	return (mode & MODE_USER) && pc - BIT(32) < BIT(47) - BIT(32);
-}
-
 static inline bool clones_own(const struct live *live, u32 offset)
 {
 	const struct clones *clones = live->clones;

@@ -17,6 +17,7 @@ struct translation;
 struct translate_parts;
 struct scan;
 struct aot;
+struct aot_templates;
 struct recorder;
 struct clones;
 
@@ -74,6 +75,7 @@ struct live {
 	bool dropped_code;               /* translations were dropped since this was last cleared */
 	struct translation *translation; /* work area */
 	struct aot *aot[AOT_MAX];        /* caches in use */
+	struct aot_templates *aot_templates[AOT_MAX]; /* of each, or NULL */
 	unsigned aot_count;
 	u64 code_size;           /* bytes of the code cache, of which the store may use store.size */
 	struct clones *clones;   /* … and these the rest */

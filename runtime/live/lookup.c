@@ -58,7 +58,7 @@ static struct found find(struct vcpu *v, bool whole, u32 mode)
 
 	if (mmu_fetch(v, v->rip, &gpa) != EXEC_OK)
 		return found;
-	if (clones_serve(v->rip, mode)) {
+	if (fixup_moves(v->rip, mode)) {
 		found = clones_find(v, gpa, whole, mode, 0);
 		if (found.unit != UNIT_NONE)
 			return found;
@@ -323,7 +323,7 @@ void live_drop_frame(struct vcpu *v, u64 gpa)
 			unhash(live, unit);
 			drop_jumps(v, unit);
 			/* clones' numbers of targets are not found by address */
-			if (clones_serve(unit->pc, unit->mode) && PAGE_BASE(unit->pc) != page)
+			if (fixup_moves(unit->pc, unit->mode) && PAGE_BASE(unit->pc) != page)
 				mmu_drop_page_jumps(v, page = PAGE_BASE(unit->pc));
 		}
 		number = unit->next_frame[second];

@@ -2,8 +2,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <tcache.h>
 
 #include "x86/mode.h"
+
+_Static_assert(sizeof(struct pc_entry) == sizeof(struct tcache_pc), "pc records of caches are used as they are");
+_Static_assert((int)FIXUP_KINDS == (int)TCACHE_FIXUP_KINDS, "and fix-ups");
 
 #define HASH_BITS 14
 #define KEY_BYTES 8
@@ -232,22 +236,29 @@ static bool keep_fixups(struct templates *templates, struct template *t, const s
 }
 
 /* Makes it known to its group. */
-static bool join(struct group *group, struct template *t, const struct store *store, const struct unit *unit)
+static bool join(struct templates *templates, struct group *group, struct template *t)
 {
-	u32 places = group->place_count;
-
 	if (group->template_count == GROUP_TEMPLATES_MAX ||
 	    !reserve(&group->templates, group->template_count, &group->template_room, sizeof(t)))
 		return false;
+	group->templates[group->template_count++] = t;
+
+	struct template **head = &templates->hash[hash_of(t->offset, t->guest, t->guest_length)];
+
+	t->next = *head;
+	*head = t;
+	return true;
+}
+
+static bool add_places(struct template *t, const struct store *store, const struct unit *unit)
+{
 	for (u32 i = unit->entries; i < unit->entries + unit->entries_count; i++) {
 		const struct entry *entry = &store->entries[i];
 
-		if (!add_place(group, (u32)PAGE_OFFSET(entry->pc), t, entry->code - unit->code))
-			break;
-		places++;
+		if (!add_place(t->group, (u32)PAGE_OFFSET(entry->pc), t, entry->code - unit->code))
+			return false;
 	}
-	group->templates[group->template_count++] = t; /* also if some place is missing: it names the template */
-	return places == group->place_count;
+	return true;
 }
 
 struct template *template_add(struct templates *templates, struct group *group, const struct store *store, u32 number,
@@ -274,13 +285,92 @@ struct template *template_add(struct templates *templates, struct group *group, 
 	t->guest = keep(templates, bytes, unit->guest_bytes);
 	if (!t->code || !t->guest || !keep_pcs(templates, t, store, unit) || !keep_links(templates, t, store, unit) ||
 	    !keep_goals(templates, t, store, unit) || !keep_fixups(templates, t, store, unit) ||
-	    !join(group, t, store, unit))
+	    !join(templates, group, t))
 		return NULL;
-	struct template **head = &templates->hash[hash_of(t->offset, bytes, t->guest_length)];
+	return add_places(t, store, unit) ? t : NULL;
+}
 
-	t->next = *head;
-	*head = t;
-	return t;
+static bool import_jumps(struct templates *templates, struct template *t, const struct tcache_template_view *view)
+{
+	struct template_link *links = keep(templates, NULL, t->link_count * sizeof(*links));
+	struct template_goal *goals = keep(templates, NULL, t->goal_count * sizeof(*goals));
+
+	if (!links || !goals)
+		return false;
+	for (u32 i = 0; i < t->link_count; i++)
+		links[i] = (struct template_link){.patch = view->links[i].patch,
+						  .target = view->links[i].target,
+						  .saved = view->links[i].flags & TCACHE_LINK_SAVED,
+						  .taken = view->links[i].flags & TCACHE_TEMPLATE_LINK_TAKEN};
+	for (u32 i = 0; i < t->goal_count; i++) {
+		const struct tcache_goal *goal = &view->goals[i];
+		u32 slot = slot_of(t->group, goal->target, goal->flags & TCACHE_LINK_SAVED);
+
+		if (slot == t->group->slot_count)
+			return false;
+		goals[i] = (struct template_goal){.number = goal->number, .entry = goal->entry, .slot = slot};
+	}
+	t->links = links;
+	t->goals = goals;
+	return true;
+}
+
+bool template_import(struct templates *templates, struct group *group, const struct tcache_template_view *view)
+{
+	const struct tcache_template *from = view->record;
+	struct template *t = keep(templates, NULL, sizeof(*t));
+
+	if (!t)
+		return false;
+	*t = (struct template){.group = group,
+			       .base = TCACHE_TEMPLATE_BASE,
+			       .mode = from->mode,
+			       .mode_mask = from->mode_mask,
+			       .offset = from->offset,
+			       .guest_length = from->guest_length,
+			       .instructions = from->instruction_count,
+			       .index = (u16)group->template_count,
+			       .code_length = from->code_length,
+			       .body = from->body_offset,
+			       .saved = from->saved_offset,
+			       .pc_count = from->pc_count,
+			       .link_count = from->link_count,
+			       .goal_count = from->goal_count,
+			       .origin = ORIGIN_AOT_COPIED,
+			       .fixups.at = view->fixups,
+			       .code = view->code,
+			       .guest = view->guest,
+			       .pcs = (const struct pc_entry *)view->pcs};
+	memcpy(t->fixups.count, from->fixup_count, sizeof(t->fixups.count));
+	if (!import_jumps(templates, t, view) || !join(templates, group, t))
+		return false;
+	for (u32 i = 0; i < from->entry_count; i++) {
+		if (!add_place(group, from->offset + (u32)view->entries[i].guest, t, view->entries[i].code))
+			return false;
+	}
+	return true;
+}
+
+/* The group's first template that begins at this offset and is not for one access only: 1 + its index, or 0. */
+static u16 template_at(const struct group *group, u32 offset)
+{
+	for (u32 i = group_place(group, offset); i < group->place_count && group->places[i].offset == offset; i++) {
+		if (!group->places[i].code && !group->places[i].careful)
+			return (u16)(group->places[i].template + 1);
+	}
+	return 0;
+}
+
+void group_resolve_links(struct group *group)
+{
+	for (u32 i = 0; i < group->template_count; i++) {
+		struct template *t = group->templates[i];
+
+		for (u32 n = 0; n < t->link_count; n++) {
+			if (t->links[n].taken)
+				t->links[n].to = template_at(group, t->links[n].target);
+		}
+	}
 }
 
 /* Those that were wanted in more than half of the instances that learned. */

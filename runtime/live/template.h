@@ -14,6 +14,7 @@
 #include "util/types.h"
 
 struct group;
+struct tcache_template_view;
 
 /* A jump within the page. */
 struct template_link {
@@ -109,6 +110,13 @@ struct group *group_create(struct templates *templates);
  */
 struct template *template_add(struct templates *templates, struct group *group, const struct store *store, u32 unit,
 			      u32 mode_mask, const u8 *bytes);
+
+/*
+ * Adds one of a cache, whose memory it goes on using. False if there is no memory, or if it cannot be.
+ */
+bool template_import(struct templates *templates, struct group *group, const struct tcache_template_view *view);
+/* Finds out for links of which it is known that they are taken where they lead. */
+void group_resolve_links(struct group *group);
 
 /* A new instance of the group: does it learn? */
 bool group_begin_instance(struct group *group);

@@ -6,6 +6,16 @@
 #define AVANT_TRANSLATE_FIXUP_H
 
 #include "translate/store.h"
+#include "x86/mode.h"
+
+/*
+ * Is code at this address translated in relocatable form? User code that is not linked to addresses below 4 GiB, as
+ * programs with fixed ones are: it is position-independent, and the kernel puts it anywhere.
+ */
+static inline bool fixup_moves(u64 pc, u32 mode)
+{
+	return (mode & MODE_USER) && pc - BIT(32) < BIT(47) - BIT(32);
+}
 
 /* A unit's fix-ups, by kind: offsets from its first byte, all of the first kind, then all of the second … */
 struct fixup_list {

@@ -40,7 +40,7 @@ static void add(struct plan *plan, u64 pc, u32 mode, const u8 *bytes, unsigned l
 	static struct scan scan;
 
 	assert_true(plan_scan(&store, &scan, pc, mode, bytes, length));
-	assert_int_equal(plan_add(plan, &scan, mode, bytes, &err), 0);
+	assert_int_equal(plan_add(plan, &scan, mode, bytes, NULL, &err), 0);
 }
 
 static void add_counted(struct plan *plan, const u8 *bytes, unsigned length, const u64 *counts, u32 count)
@@ -48,7 +48,7 @@ static void add_counted(struct plan *plan, const u8 *bytes, unsigned length, con
 	static struct scan scan;
 
 	assert_true(plan_scan(&store, &scan, PC, 0, bytes, length));
-	assert_int_equal(plan_add_counted(plan, &scan, 0, bytes, counts, count, &err), 0);
+	assert_int_equal(plan_add_counted(plan, &scan, 0, bytes, NULL, counts, count, &err), 0);
 }
 
 static void test_once(void **state)

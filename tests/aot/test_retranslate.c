@@ -35,7 +35,7 @@ static void plan_code(struct plan *plan, const struct store *store, u64 pc, u32 
 
 	/* without host returns a unit ends at a call */
 	assert_int_equal(scan_unit(&scan, pc, bytes, length, length, &options), 0);
-	assert_int_equal(plan_add(plan, &scan, mode, bytes, &err), 0);
+	assert_int_equal(plan_add(plan, &scan, mode, bytes, NULL, &err), 0);
 }
 
 /* Writes a cache of the three units to the path. */
@@ -62,17 +62,18 @@ static void make_cache(const struct build_options *options)
 struct found {
 	unsigned count;
 	u32 number;
+	bool is_template;
 	char what[80];
 };
 
-static void note(void *opaque, u32 number, const struct tcache_unit *unit, const char *what)
+static void note(void *opaque, const struct retranslated *difference)
 {
 	struct found *found = opaque;
 
-	assert_non_null(unit);
 	found->count++;
-	found->number = number;
-	snprintf(found->what, sizeof(found->what), "%s", what);
+	found->number = difference->number;
+	found->is_template = difference->is_template;
+	snprintf(found->what, sizeof(found->what), "%s", difference->what);
 }
 
 static int check(struct found *found, struct retranslation *result, struct err *err)

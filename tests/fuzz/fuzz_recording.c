@@ -6,7 +6,7 @@
  *
  *	clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Icache-format/include -Iruntime -Iaot \
  *		-Ibuild/runtime tests/fuzz/fuzz_recording.c aot/build.c aot/plan.c aot/plan_scan.c aot/retranslate.c \
- *		aot/unit_records.c runtime/translate/[a-z]*.c runtime/x86/[a-z]*.c runtime/util/[a-z]*.c \
+ *		aot/template_set.c aot/unit_records.c runtime/translate/[a-z]*.c runtime/x86/[a-z]*.c runtime/util/[a-z]*.c \
  *		cache-format/[a-z]*.c -lZydis -lsodium -lxxhash -o fuzz_recording
  *
  * A corpus to start from: recordings of the small guests (avant run --record), each behind a byte of 1.
@@ -29,10 +29,11 @@ void lift_parts_init(struct lift_parts *parts, const struct lifted *lifted, bool
 	abort();
 }
 
-static void complain(void *opaque, u32 number, const struct tcache_unit *unit, const char *what)
+static void complain(void *opaque, const struct retranslated *found)
 {
 	(void)opaque;
-	fprintf(stderr, "unit %u at %#llx: %s\n", number, (unsigned long long)unit->pc, what);
+	fprintf(stderr, "%s %u at %#llx: %s\n", found->is_template ? "template" : "unit", found->number,
+		(unsigned long long)found->pc, found->what);
 	abort();
 }
 
@@ -55,7 +56,7 @@ static void check_cache(struct build *build)
 		fprintf(stderr, "%s%s\n", error, error[0] ? "" : tcache_error(cache));
 		abort();
 	}
-	if (tcache_units_count(cache) && retranslate(cache, complain, NULL, &result, &err) < 0) {
+	if (tcache_units_count(cache) + tcache_templates_count(cache) && retranslate(cache, complain, NULL, &result, &err) < 0) {
 		fprintf(stderr, "%s\n", err.text);
 		abort();
 	}

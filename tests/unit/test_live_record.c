@@ -25,7 +25,7 @@ static struct unit unit_at(u64 pc, u16 bytes, u32 first_counter, u32 counter_cou
 
 static void add(struct recorder *recorder, const struct unit *unit, const u8 *bytes)
 {
-	recorder_add(recorder, unit, counters + unit->counters, bytes, false);
+	recorder_add(recorder, unit, counters + unit->counters, bytes, NULL);
 }
 
 /* Writes what was recorded and opens it. */
@@ -104,11 +104,15 @@ static void test_lasting(void **state)
 	struct live live = {.vm = vm};
 	struct err err = ERR_INIT;
 	struct recorder *recorder = recorder_create(&err);
+	static u8 page[PAGE_SIZE];
 	struct unit lasting = unit_at(0x1000, 3, 0, 1), other = unit_at(0x2000, 3, 1, 1);
 
 	(void)state;
 	assert_non_null(recorder);
-	recorder_add(recorder, &lasting, counters, (const u8 *)"abc", true);
+	recorder_add(recorder, &lasting, counters, (const u8 *)"abc", page);
+	/* the same code in another page is another record */
+	page[0] = 1;
+	recorder_add(recorder, &lasting, counters, (const u8 *)"abc", page);
 	add(recorder, &other, (const u8 *)"abc");
 	counters[0] = 1;
 	counters[1] = 2;
@@ -120,9 +124,14 @@ static void test_lasting(void **state)
 
 	struct tcache *file = written(recorder, &live);
 
-	assert_int_equal(tcache_executed_count(file), 2);
+	assert_int_equal(tcache_executed_count(file), 3);
+	assert_int_equal(tcache_recorded_pages_count(file), 2);
+	assert_int_equal(tcache_executed(file, 0, 1)->page, 1);
 	assert_int_equal(*tcache_counts(file, tcache_executed(file, 0, 1)->count_first, 1), 5);
-	assert_int_equal(*tcache_counts(file, tcache_executed(file, 1, 1)->count_first, 1), 2);
+	assert_int_equal(tcache_executed(file, 1, 1)->page, 2);
+	assert_int_equal(*tcache_counts(file, tcache_executed(file, 1, 1)->count_first, 1), 5);
+	assert_int_equal(tcache_executed(file, 2, 1)->page, 0);
+	assert_int_equal(*tcache_counts(file, tcache_executed(file, 2, 1)->count_first, 1), 2);
 	tcache_close(file);
 	recorder_destroy(recorder);
 	free(vm);

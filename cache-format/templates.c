@@ -1,0 +1,315 @@
+/* Templates: finding them, and what FORMAT.md demands of all that belongs to one. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+int tcache_template_compare(const void *a, const void *b)
+{
+	const struct tcache_template *x = a, *y = b;
+
+	COMPARE(x->offset, y->offset);
+	COMPARE(x->first, y->first);
+	COMPARE(x->guest_length, y->guest_length);
+	COMPARE(x->mode, y->mode);
+	COMPARE(x->hash[1], y->hash[1]);
+	COMPARE(x->hash[0], y->hash[0]);
+	COMPARE(x->page, y->page);
+	return 0;
+}
+
+int tcache_page_compare(const void *a, const void *b)
+{
+	const struct tcache_page *x = a, *y = b;
+
+	COMPARE(x->hash[1], y->hash[1]);
+	COMPARE(x->hash[0], y->hash[0]);
+	return 0;
+}
+
+/* The first eight of these bytes as a number. */
+static uint64_t first_bytes(const uint8_t *bytes, size_t length)
+{
+	uint64_t first = 0;
+
+	for (size_t i = 0; i < 8 && i < length; i++)
+		first |= (uint64_t)bytes[i] << 8 * i;
+	return first;
+}
+
+/* ---- one template ---- */
+
+static enum tcache_status check_record(struct tcache *cache, const struct tcache_template *t, uint32_t number)
+{
+	uint32_t engine = t->flags & (TCACHE_UNIT_LIFTED | TCACHE_UNIT_COPIED);
+
+	if ((t->flags & ~TCACHE_UNIT_FLAGS) || !engine || engine == (TCACHE_UNIT_LIFTED | TCACHE_UNIT_COPIED))
+		return FAIL_RECORD(cache, "template %u has the flags 0x%x", number, t->flags);
+	if (!t->guest_length || t->offset >= TCACHE_PAGE || t->guest_length > TCACHE_PAGE - t->offset ||
+	    !t->instruction_count || t->instruction_count > t->guest_length)
+		return FAIL_RECORD(cache, "template %u has %u instructions in %u bytes at offset %u", number,
+				   t->instruction_count, t->guest_length, t->offset);
+	if (t->mode & ~t->mode_mask)
+		return FAIL_RECORD(cache, "template %u has a mode that its mask does not cover", number);
+	if (!t->code_length || t->body_offset >= t->code_length || t->saved_offset >= t->code_length)
+		return FAIL_RECORD(cache, "template %u has no code, or its second entry lies outside of it", number);
+	if (t->page >= tcache_pages_count(cache) || t->image > tcache_images_count(cache))
+		return FAIL_RECORD(cache, "template %u is of page %u or image %u, which does not exist", number,
+				   t->page, t->image - 1);
+	if (!t->guest_offset)
+		return FAIL_RECORD(cache, "template %u has no guest bytes", number);
+	if (t->fixup_count[TCACHE_FIXUP_KINDS])
+		return FAIL_RECORD(cache, "template %u has fix-ups of unknown kind", number);
+	return TCACHE_OK;
+}
+
+/* Are there so many bytes of code from this offset on? */
+static bool inside(const struct tcache_template *t, uint32_t offset, uint32_t size)
+{
+	return offset < t->code_length && size <= t->code_length - offset;
+}
+
+static enum tcache_status check_fixups(struct tcache *cache, const struct tcache_template_view *v, uint32_t number)
+{
+	const uint32_t *at = v->fixups;
+
+	for (unsigned kind = 0; kind < TCACHE_FIXUP_KINDS; kind++) {
+		uint32_t size = kind <= TCACHE_FIXUP_MINUS ? 8 : 4;
+
+		for (uint32_t i = 0; i < v->record->fixup_count[kind]; i++)
+			if (!inside(v->record, *at++, size))
+				return FAIL_RECORD(cache, "fix-up %u of kind %u of template %u is out of bounds", i,
+						   kind, number);
+	}
+	return TCACHE_OK;
+}
+
+static enum tcache_status check_jumps(struct tcache *cache, const struct tcache_template_view *v, uint32_t number)
+{
+	for (uint32_t i = 0; i < v->record->link_count; i++) {
+		const struct tcache_template_link *link = &v->links[i];
+
+		if ((link->flags & ~(TCACHE_LINK_SAVED | TCACHE_TEMPLATE_LINK_TAKEN)) || link->target >= TCACHE_PAGE ||
+		    !inside(v->record, link->patch, 4))
+			return FAIL_RECORD(cache, "link %u of template %u is out of bounds or has unknown flags", i,
+					   number);
+	}
+	for (uint32_t i = 0; i < v->record->goal_count; i++) {
+		const struct tcache_goal *goal = &v->goals[i];
+
+		if ((goal->flags & ~TCACHE_LINK_SAVED) || goal->reserved || !inside(v->record, goal->number, 4) ||
+		    !inside(v->record, goal->entry, 4))
+			return FAIL_RECORD(cache, "goal %u of template %u is out of bounds or has unknown flags", i,
+					   number);
+	}
+	return TCACHE_OK;
+}
+
+static uint32_t fixups_of(const struct tcache_template *t)
+{
+	uint32_t count = 0;
+
+	for (unsigned kind = 0; kind < TCACHE_FIXUP_KINDS; kind++)
+		count += t->fixup_count[kind];
+	return count;
+}
+
+static bool view_chunks(struct tcache *cache, struct tcache_template_view *v)
+{
+	const struct tcache_template *t = v->record;
+
+	return (v->code = tcache_template_code(cache, t->code_offset, t->code_length)) &&
+	       (v->pcs = tcache_pcs(cache, t->pc_first, t->pc_count)) &&
+	       (v->entries = tcache_entries(cache, t->entry_first, t->entry_count)) &&
+	       (v->insns = tcache_insns(cache, t->insn_first, t->insn_count)) &&
+	       (v->links = tcache_template_links(cache, t->link_first, t->link_count)) &&
+	       (v->goals = tcache_goals(cache, t->goal_first, t->goal_count)) &&
+	       (v->fixups = tcache_fixups(cache, t->fixup_first, fixups_of(t))) &&
+	       (v->guest = tcache_guest(cache, t->guest_offset - 1, t->guest_length));
+}
+
+enum tcache_status tcache_template_view(struct tcache *cache, uint32_t number, struct tcache_template_view *view)
+{
+	const struct tcache_template *t = tcache_templates(cache, number, 1);
+	enum tcache_status status;
+
+	*view = (struct tcache_template_view){.record = t};
+	if (!t)
+		return cache->last;
+	status = check_record(cache, t, number);
+	if (status)
+		return status;
+	if (!view_chunks(cache, view))
+		return cache->last;
+	status = tcache_check_pcs(cache, view->pcs, t->pc_count, t->code_length, t->guest_length, "template", number);
+	if (!status)
+		status = tcache_check_entries(cache, view->entries, t->entry_count, t->code_length, t->guest_length,
+					      "template", number);
+	if (!status)
+		status = tcache_check_insns(cache, view->insns, t->insn_first, t->insn_count);
+	if (!status)
+		status = check_fixups(cache, view, number);
+	return status ? status : check_jumps(cache, view, number);
+}
+
+/* ---- finding ---- */
+
+enum tcache_status tcache_page_find(struct tcache *cache, const uint64_t hash[2], uint32_t *number)
+{
+	const struct tcache_page wanted = {.hash = {hash[0], hash[1]}};
+	uint32_t low = 0, high = (uint32_t)tcache_pages_count(cache);
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		const struct tcache_page *page = tcache_pages(cache, middle, 1);
+		int order = page ? tcache_page_compare(page, &wanted) : 0;
+
+		if (!page)
+			return cache->last;
+		*number = middle;
+		if (!order)
+			return TCACHE_OK;
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return tcache_fail(&cache->report, TCACHE_ERR_RANGE, "has no such page");
+}
+
+enum tcache_status tcache_page_members(struct tcache *cache, uint32_t page, const uint32_t **members, uint32_t *count)
+{
+	const struct tcache_page *record = tcache_pages(cache, page, 1);
+
+	*count = 0;
+	*members = NULL;
+	if (!record)
+		return cache->last;
+	*members = tcache_members(cache, record->first, record->count);
+	if (!*members)
+		return cache->last;
+	*count = record->count;
+	return TCACHE_OK;
+}
+
+/* The first template that does not come before `wanted`. Fails on damage only. */
+static enum tcache_status lower_bound(struct tcache *cache, const struct tcache_template *wanted, uint32_t *result)
+{
+	uint32_t low = 0, high = (uint32_t)tcache_templates_count(cache);
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		const struct tcache_template *t = tcache_templates(cache, middle, 1);
+
+		if (!t)
+			return cache->last;
+		if (tcache_template_compare(t, wanted) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	*result = low;
+	return TCACHE_OK;
+}
+
+/* One of those with this offset and these first bytes. */
+static enum tcache_status find_with(struct tcache *cache, uint32_t offset, uint64_t first, uint32_t mode,
+				    const uint8_t *bytes, size_t length, uint32_t *number)
+{
+	const struct tcache_template wanted = {.offset = (uint16_t)offset, .first = first};
+	uint64_t count = tcache_templates_count(cache), hash[2];
+	enum tcache_status status = lower_bound(cache, &wanted, number);
+
+	for (; !status && *number < count; ++*number) {
+		const struct tcache_template *t = tcache_templates(cache, *number, 1);
+
+		if (!t)
+			return cache->last;
+		if (t->offset != offset || t->first != first)
+			break;
+		if (((t->mode ^ mode) & t->mode_mask) || t->guest_length > length)
+			continue;
+		tcache_hash(bytes, t->guest_length, hash);
+		if (hash[0] == t->hash[0] && hash[1] == t->hash[1])
+			return TCACHE_OK;
+	}
+	return status ? status : tcache_fail(&cache->report, TCACHE_ERR_RANGE, "has no such template");
+}
+
+enum tcache_status tcache_template_find(struct tcache *cache, uint32_t offset, uint32_t mode, const uint8_t *bytes,
+					size_t length, uint32_t *number)
+{
+	enum tcache_status status = TCACHE_ERR_RANGE;
+
+	/* those that are shorter than eight bytes have zeros where the guest has something else */
+	for (size_t known = length < 8 ? length : 8; known && status == TCACHE_ERR_RANGE; known--)
+		status = find_with(cache, offset, first_bytes(bytes, known), mode, bytes, length, number);
+	return status;
+}
+
+/* ---- all ---- */
+
+static enum tcache_status check_each(struct tcache *cache)
+{
+	uint32_t count = (uint32_t)tcache_templates_count(cache);
+	struct tcache_template_view view, previous = {0};
+
+	for (uint32_t i = 0; i < count; i++) {
+		enum tcache_status status = tcache_template_view(cache, i, &view);
+		uint64_t hash[2];
+
+		if (status)
+			return status;
+		if (!tcache_string(cache, view.record->name))
+			return cache->last;
+		if (i && tcache_template_compare(previous.record, view.record) >= 0)
+			return FAIL_RECORD(cache, "template %u is out of order, or there twice", i);
+		tcache_hash(view.guest, view.record->guest_length, hash);
+		if (memcmp(hash, view.record->hash, sizeof(hash)) ||
+		    view.record->first != first_bytes(view.guest, view.record->guest_length))
+			return FAIL_RECORD(cache, "guest bytes of template %u are not those of its key", i);
+		previous = view;
+	}
+	return TCACHE_OK;
+}
+
+/* As many members as templates, and each of a page's names that page: so each template is there once. */
+static enum tcache_status check_page(struct tcache *cache, uint32_t number, uint64_t *members)
+{
+	const uint32_t *member;
+	uint32_t count;
+	enum tcache_status status = tcache_page_members(cache, number, &member, &count);
+
+	if (status)
+		return status;
+	if (tcache_pages(cache, number, 1)->first != *members)
+		return FAIL_RECORD(cache, "templates of page %u are not where those of the page before end", number);
+	for (uint32_t i = 0; i < count; i++) {
+		const struct tcache_template *t = tcache_templates(cache, member[i], 1);
+
+		if (!t)
+			return cache->last;
+		if (t->page != number || (i && member[i] <= member[i - 1]))
+			return FAIL_RECORD(cache, "member %u of page %u is of another one, or out of order", i, number);
+	}
+	*members += count;
+	return TCACHE_OK;
+}
+
+enum tcache_status tcache_check_templates(struct tcache *cache)
+{
+	uint32_t count = (uint32_t)tcache_pages_count(cache);
+	uint64_t members = 0;
+	enum tcache_status status = check_each(cache);
+
+	for (uint32_t i = 0; !status && i < count; i++) {
+		if (i && tcache_page_compare(tcache_pages(cache, i - 1, 1), tcache_pages(cache, i, 1)) >= 0)
+			return FAIL_RECORD(cache, "page %u is out of order, or there twice", i);
+		status = check_page(cache, i, &members);
+	}
+	if (!status && (members != tcache_templates_count(cache) || members != tcache_members_count(cache)))
+		return FAIL_RECORD(cache, "has %" PRIu64 " templates, but %" PRIu64 " in pages",
+				   tcache_templates_count(cache), members);
+	return status;
+}

@@ -1,0 +1,112 @@
+#include "live/aot_template.h"
+
+#include <stdlib.h>
+#include <tcache.h>
+
+#include "live/template.h"
+#include "util/err.h"
+
+struct aot_templates {
+	struct tcache *cache;
+	u64 template_count, page_count;
+	struct group **groups; /* by page of the cache; NULL: not used yet */
+	bool damage_said;
+};
+
+struct aot_templates *aot_templates_create(struct tcache *cache)
+{
+	struct aot_templates *aot;
+	u64 count = tcache_templates_count(cache);
+
+	if (!count)
+		return NULL;
+	aot = calloc(1, sizeof(*aot));
+	if (!aot)
+		return NULL;
+	aot->cache = cache;
+	aot->template_count = count;
+	aot->page_count = tcache_pages_count(cache);
+	aot->groups = calloc(aot->page_count + 1, sizeof(struct group *));
+	if (aot->groups)
+		return aot;
+	free(aot);
+	return NULL;
+}
+
+void aot_templates_destroy(struct aot_templates *aot)
+{
+	if (!aot)
+		return;
+	free(aot->groups);
+	free(aot);
+}
+
+u64 aot_templates_count(const struct aot_templates *aot)
+{
+	return aot ? aot->template_count : 0;
+}
+
+static void complain(struct aot_templates *aot)
+{
+	if (!aot->damage_said)
+		warn("%s; what is damaged is translated at run time instead", tcache_error(aot->cache));
+	aot->damage_said = true;
+}
+
+static struct group *import(struct aot_templates *aot, struct templates *templates, u32 page)
+{
+	const u32 *members;
+	u32 count;
+	struct group *group = group_create(templates);
+
+	if (!group)
+		return NULL;
+	if (tcache_page_members(aot->cache, page, &members, &count) != TCACHE_OK)
+		complain(aot);
+	for (u32 i = 0; i < count; i++) {
+		struct tcache_template_view view;
+
+		if (tcache_template_view(aot->cache, members[i], &view) != TCACHE_OK)
+			complain(aot);
+		else
+			template_import(templates, group, &view);
+	}
+	group_resolve_links(group);
+	aot->groups[page] = group;
+	return group;
+}
+
+/* The number of the page in the cache; false if there is none. */
+static bool find_page(const struct aot_templates *aot, const u8 *page, u32 offset, u32 mode, u32 *number)
+{
+	const struct tcache_template *t;
+	u64 hash[2];
+	u32 found;
+
+	tcache_hash(page, PAGE_SIZE, hash);
+	if (tcache_page_find(aot->cache, hash, number) == TCACHE_OK)
+		return true;
+	if (tcache_template_find(aot->cache, offset, mode, page + offset, PAGE_SIZE - offset, &found) != TCACHE_OK)
+		return false;
+	t = tcache_templates(aot->cache, found, 1);
+	if (!t || t->page >= aot->page_count)
+		return false;
+	*number = t->page;
+	return true;
+}
+
+struct group *aot_templates_find(struct aot_templates *aot, struct templates *templates, const u8 *page, u32 offset,
+				 u32 mode)
+{
+	u32 number;
+
+	if (!find_page(aot, page, offset, mode, &number))
+		return NULL;
+	return aot->groups[number] ? aot->groups[number] : import(aot, templates, number);
+}
+
+void aot_templates_forget(struct aot_templates *aot)
+{
+	for (u64 i = 0; i < aot->page_count; i++)
+		aot->groups[i] = NULL;
+}
