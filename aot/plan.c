@@ -85,8 +85,8 @@ static u64 key_of(const struct want *want)
 
 static bool same(const struct want *a, const struct want *b)
 {
-	return a->pc == b->pc && a->page[0] == b->page[0] && a->page[1] == b->page[1] && a->mode == b->mode && a->length == b->length && a->hash[0] == b->hash[0] &&
-	       a->hash[1] == b->hash[1];
+	return a->pc == b->pc && a->page[0] == b->page[0] && a->page[1] == b->page[1] && a->mode == b->mode &&
+	       a->length == b->length && a->hash[0] == b->hash[0] && a->hash[1] == b->hash[1];
 }
 
 /* The place of the want in the table: taken by an equal one, or free. */

@@ -52,8 +52,7 @@ int plan_add_recording(struct plan *plan, const char *path, struct err *err);
  * Adds code that nobody has seen executed, `bytes` of what was scanned, unless it is there already. `page` as in struct
  * want, or NULL; with one it was scanned at its place in the page at TCACHE_TEMPLATE_BASE. -1: out of memory.
  */
-int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2],
-	     struct err *err);
+int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2], struct err *err);
 
 /*
  * Adds code that was executed so often, by basic block; unless it is there already with counts of its own. -1: out of

@@ -351,8 +351,7 @@ static const char *compare_jumps(struct work *w, const struct tcache_template_vi
 
 	if (made->goals_count != view->record->goal_count)
 		return "number of goals differs";
-	if (!fixup_sort(forms, made, w->fixups, counts) ||
-	    !equal(counts, view->record->fixup_count, sizeof(counts)) ||
+	if (!fixup_sort(forms, made, w->fixups, counts) || !equal(counts, view->record->fixup_count, sizeof(counts)) ||
 	    !equal(w->fixups, view->fixups, made->fixups_count * sizeof(*w->fixups)))
 		return "fix-ups differ";
 	for (u32 i = 0; i < made->links_count; i++) {

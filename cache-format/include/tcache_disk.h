@@ -221,8 +221,8 @@ struct tcache_template {
 	uint16_t offset;       /* of the first guest byte in its page */
 	uint16_t guest_length; /* within the page */
 	uint16_t instruction_count;
-	uint16_t flags; /* TCACHE_UNIT_… */
-	uint32_t page;  /* number in TPAG */
+	uint16_t flags;                    /* TCACHE_UNIT_… */
+	uint32_t page;                     /* number in TPAG */
 	uint32_t code_offset, code_length; /* in TCOD */
 	uint32_t body_offset, saved_offset;
 	uint32_t pc_first, pc_count; /* in PCTB, ENTR, INSN as units */

@@ -71,10 +71,10 @@ struct live {
 	u64 frame_count;
 	u32 mode; /* of the jump tables' content, without the CPL */
 	struct careful careful[CAREFULS];
-	struct missed missed;            /* good for the next live_find() */
-	bool dropped_code;               /* translations were dropped since this was last cleared */
-	struct translation *translation; /* work area */
-	struct aot *aot[AOT_MAX];        /* caches in use */
+	struct missed missed;                         /* good for the next live_find() */
+	bool dropped_code;                            /* translations were dropped since this was last cleared */
+	struct translation *translation;              /* work area */
+	struct aot *aot[AOT_MAX];                     /* caches in use */
 	struct aot_templates *aot_templates[AOT_MAX]; /* of each, or NULL */
 	unsigned aot_count;
 	u64 code_size;           /* bytes of the code cache, of which the store may use store.size */

@@ -92,8 +92,8 @@ static bool is_record_of(const struct recorder *recorder, u32 number, const stru
 {
 	const struct tcache_executed *record = &records_of(recorder)[number];
 
-	return record->pc == unit->pc && record->page == page && record->mode == unit->mode && record->guest_length == unit->guest_bytes &&
-	       record->count_count == unit->counters_count &&
+	return record->pc == unit->pc && record->page == page && record->mode == unit->mode &&
+	       record->guest_length == unit->guest_bytes && record->count_count == unit->counters_count &&
 	       !memcmp(recorder->bytes.data + record->bytes_first, bytes, unit->guest_bytes);
 }
 

@@ -29,8 +29,8 @@ void recorder_add(struct recorder *recorder, const struct unit *unit, u64 *count
 void recorder_harvest(struct recorder *recorder, bool lasting);
 
 /*
- * Writes all into the file `fd`: a container as cache-format/FORMAT.md describes, with the chunks RECD, GBYT, CNTS and RPAG.
- * `path` is its name in messages. -1 with a message in err; what is in the file then is nothing.
+ * Writes all into the file `fd`: a container as cache-format/FORMAT.md describes, with the chunks RECD, GBYT, CNTS and
+ * RPAG. `path` is its name in messages. -1 with a message in err; what is in the file then is nothing.
  */
 int recorder_write(struct recorder *recorder, const struct live *live, int fd, const char *path, struct err *err);
 

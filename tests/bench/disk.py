@@ -126,11 +126,12 @@ def tcg_command(options, work, port):
         info = json.loads(subprocess.run([options.avant, "image", "info", "--json", options.image], check=True,
                                          stdout=subprocess.PIPE).stdout)
         entry = info["boot"]
-        for field, name in (("kernel", "vmlinuz"), ("initrd", "initrd")):
+        for paths, name in (([entry["kernel"]], "vmlinuz"), (entry["initrd"], "initrd")):
             with open(part(name), "wb") as out:
-                subprocess.run([options.avant, "image", "cat", options.image, entry[field]], check=True, stdout=out)
+                for path in paths:
+                    subprocess.run([options.avant, "image", "cat", options.image, path], check=True, stdout=out)
         with open(part("append"), "w") as out:
-            out.write(entry["append"])
+            out.write(entry["command_line"])
     append = open(part("append")).read()
     return [options.qemu, "-accel", "tcg,thread=single", "-M", "q35", "-cpu", "max,-la57", "-m", options.memory, "-nographic",
             "-no-reboot", "-kernel", part("vmlinuz"), "-initrd", part("initrd"), "-append", append,

@@ -6,8 +6,8 @@
  *
  *	clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Icache-format/include -Iruntime -Iaot \
  *		-Ibuild/runtime tests/fuzz/fuzz_recording.c aot/build.c aot/plan.c aot/plan_scan.c aot/retranslate.c \
- *		aot/template_set.c aot/unit_records.c runtime/translate/[a-z]*.c runtime/x86/[a-z]*.c runtime/util/[a-z]*.c \
- *		cache-format/[a-z]*.c -lZydis -lsodium -lxxhash -o fuzz_recording
+ *		aot/template_set.c aot/unit_records.c runtime/translate/[a-z]*.c runtime/x86/[a-z]*.c
+ *runtime/util/[a-z]*.c \ cache-format/[a-z]*.c -lZydis -lsodium -lxxhash -o fuzz_recording
  *
  * A corpus to start from: recordings of the small guests (avant run --record), each behind a byte of 1.
  */
@@ -56,7 +56,8 @@ static void check_cache(struct build *build)
 		fprintf(stderr, "%s%s\n", error, error[0] ? "" : tcache_error(cache));
 		abort();
 	}
-	if (tcache_units_count(cache) + tcache_templates_count(cache) && retranslate(cache, complain, NULL, &result, &err) < 0) {
+	if (tcache_units_count(cache) + tcache_templates_count(cache) &&
+	    retranslate(cache, complain, NULL, &result, &err) < 0) {
 		fprintf(stderr, "%s\n", err.text);
 		abort();
 	}
