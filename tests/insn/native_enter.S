@@ -82,7 +82,9 @@ native_enter_legacy:
 	mov eax, LEGACY_GS
 	mov gs, eax
 	LOAD_CASE
-	jmp fword ptr [F_FAR]
+	.att_syntax /* as above */
+	ljmp *F_FAR
+	.intel_syntax noprefix
 	.size native_enter_legacy, . - native_enter_legacy
 
 /* From the signal handler, which has put FS and GS back and was entered with fresh vector state. */
