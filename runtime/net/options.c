@@ -194,7 +194,7 @@ static int parse_hostname(struct net_config *config, const char *text, struct er
 
 static int parse_mtu(struct net_config *config, const char *text, struct err *err)
 {
-	u64 mtu;
+	u64 mtu = 0;
 
 	if (parse_number(&mtu, text, NET_MTU_MIN, NET_MTU_MAX, "an MTU", err) < 0)
 		return -1;
