@@ -259,12 +259,10 @@ static u8 read_lsr(struct uart *u)
 {
 	u8 value;
 
-	if (u->lsr_reads < POLLING_READS)
-		u->lsr_reads++;
+	/* it waits for an answer: what it has asked must be seen, though the line be not ended; the loop flushes */
+	if (u->lsr_reads < POLLING_READS && ++u->lsr_reads == POLLING_READS)
+		vcpu_notify(u->vm->vcpu);
 	pull_input(u);
-	/* it waits for an answer: what it has asked must be seen, though the line be not ended */
-	if (u->lsr_reads == POLLING_READS && !u->count && u->vm->console)
-		u->vm->console->flush(u->vm->console);
 	value = (u->blocked ? 0 : LSR_EMPTY) | (u->count ? LSR_DATA : 0) | (u->overrun ? LSR_OVERRUN : 0);
 	u->overrun = false;
 	return value;

@@ -205,9 +205,13 @@ static void polled_input(void **state)
 	while (!(in8(LSR) & 1))
 		assert_true(++reads < 10);
 	assert_int_equal(in8(DATA), 'q');
-	console.flushes = 0;
-	assert_int_equal(in8(LSR), 0x60);
-	assert_int_equal(console.flushes, 1); /* who waits for input has asked for it */
+	out8(DATA, '?');
+	vm->vcpu->event = 0;
+	for (reads = 0; !vm->vcpu->event; reads++) { /* who waits for input has asked for it: the loop is to flush */
+		assert_int_equal(in8(LSR), 0x60);
+		assert_true(reads < 10);
+	}
+	assert_int_equal(console.flushes, 0); /* not here: the guest's vector registers are live */
 	console.in = "rs";
 	assert_int_equal(in8(LSR), 0x61);
 	assert_int_equal(in8(DATA), 'r');

@@ -56,10 +56,11 @@ static void disconnect(struct channel *channel)
 	vcpu_notify(channel->vm->vcpu);
 }
 
-/* Sends what is in the ring, without waiting. */
+/* Sends what is in the ring, without waiting. A device that found no room looks again only when it is told. */
 static void send_output(struct channel *channel)
 {
 	struct channel_ring *ring = &channel->output;
+	const bool was_full = console_channel_full(&channel->console);
 
 	while (used(ring)) {
 		const u32 at = ring->tail % CHANNEL_RING;
@@ -74,6 +75,8 @@ static void send_output(struct channel *channel)
 		else
 			break; /* full, or gone: the poller tells */
 	}
+	if (was_full && !console_channel_full(&channel->console))
+		vcpu_notify(channel->vm->vcpu);
 }
 
 /* Takes input while there is room; false: there will be no more from this client. */
@@ -100,7 +103,6 @@ static bool receive_input(struct channel *channel)
 static void data_ready(struct poller_source *source, u32 events)
 {
 	struct channel *channel = source->opaque;
-	const bool was_full = console_channel_full(&channel->console);
 
 	if (events & (EPOLLHUP | EPOLLERR))
 		channel->hung_up = true;
@@ -108,8 +110,6 @@ static void data_ready(struct poller_source *source, u32 events)
 		send_output(channel);
 	if (((events & EPOLLIN) || channel->hung_up) && !channel->input_ended)
 		channel->input_ended = !receive_input(channel);
-	if (was_full && !console_channel_full(&channel->console))
-		vcpu_notify(channel->vm->vcpu);
 	/* a client of a socket may have ended its own half alone; what came before the end is for the guest in any case
 	 */
 	if (channel->input_ended && (channel->hung_up || !is_socket(channel)))
