@@ -545,7 +545,7 @@ static int run_vm(struct running *running)
 static int start_processes(struct running *running, struct err *err)
 {
 	struct run_options *run = running->options;
-	const char *const *sockets = running->consoles.sockets;
+	const struct socket_name *sockets = running->consoles.sockets;
 
 	if (run->auto_cache && auto_run_begin(&running->automatic, &run->config, err) < 0) {
 		warn("no automatic cache is used: %s", err->text);
@@ -553,7 +553,7 @@ static int start_processes(struct running *running, struct err *err)
 	}
 	running->outputs[OUTPUT_STATS] = run->stats_path;
 	running->outputs[OUTPUT_RECORDING] = run->config.record_path;
-	if (!run->stats_path && !run->config.record_path && !sockets[0] && !sockets[1])
+	if (!run->stats_path && !run->config.record_path && !sockets[0].path && !sockets[1].path)
 		return 0;
 	return clerk_start(&running->clerk, running->outputs, OUTPUTS, sockets, err);
 }
