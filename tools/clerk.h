@@ -1,7 +1,7 @@
 /*
  * A process that writes files for the run when that ends: by then the run itself may not. And the names of its sockets
- * are this process's from the beginning, so that there is none without somebody to remove it. It is told beforehand which
- * files and names, and touches no others; it ends with the run, however that ends.
+ * are this process's from the beginning, so that there is none without somebody to remove it. It is told beforehand
+ * which files and names, and touches no others; it ends with the run, however that ends.
  */
 #ifndef AVANT_TOOLS_CLERK_H
 #define AVANT_TOOLS_CLERK_H
@@ -20,8 +20,8 @@ struct clerk {
 
 /*
  * `paths`: what may be written, `count` of them, NULL ones are left out; they must stay. `sockets`: CLERK_SOCKETS of
- * them, which are bound when it returns, and whose names are removed at the end. Call before there are threads. 0, or -1
- * with a message in err.
+ * them, which are bound when it returns, and whose names are removed at the end. Call before there are threads. 0, or
+ * -1 with a message in err.
  */
 int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, const struct socket_name *sockets,
 		struct err *err);

@@ -70,6 +70,7 @@ void socket_name_remove(const struct socket_name *name)
 {
 	struct stat now;
 
-	if (name->path && name->ino && lstat(name->path, &now) == 0 && now.st_dev == name->dev && now.st_ino == name->ino)
+	if (name->path && name->ino && lstat(name->path, &now) == 0 && now.st_dev == name->dev &&
+	    now.st_ino == name->ino)
 		unlink(name->path);
 }

@@ -22,8 +22,8 @@ struct socket_name {
 int socket_name_check(const char *path, struct err *err);
 
 /*
- * Binds the socket to its name and listens. What is left of a run that was killed is replaced; what somebody listens at,
- * or is no socket, is not. 0, or -1 with a message in err that names the path.
+ * Binds the socket to its name and listens. What is left of a run that was killed is replaced; what somebody listens
+ * at, or is no socket, is not. 0, or -1 with a message in err that names the path.
  */
 int socket_name_bind(struct socket_name *name, struct err *err);
 

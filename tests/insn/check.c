@@ -193,11 +193,13 @@ static void compare_vectors(struct text *t, const struct outcome *native, const 
 			say(t, "  st%u differs\n", i);
 	}
 	for (unsigned i = 0; i < 16; i++) {
-		const u64 *w = (const u64 *)want->ymm[i], *g = (const u64 *)got->ymm[i];
+		u64 w[4], g[4];
 
+		memcpy(w, want->ymm[i], sizeof(w));
+		memcpy(g, got->ymm[i], sizeof(g));
 		bool same = native->vector == VEC_PF && insn_has_vsib(last)
 				    ? same_after_gather(last, i, want->ymm[i], got->ymm[i])
-				    : memcmp(w, g, 32) == 0;
+				    : memcmp(w, g, sizeof(w)) == 0;
 		if (!same)
 			say(t, "  ymm%u %016llx %016llx %016llx %016llx\n   want %016llx %016llx %016llx %016llx\n", i,
 			    (unsigned long long)g[3], (unsigned long long)g[2], (unsigned long long)g[1],
@@ -331,7 +333,7 @@ static s64 unlike_guest(const struct insn_case *c, const struct outcome *want)
 	struct insn insn;
 
 	if (!c->legacy || insn_decode_code(&insn, c->code, c->length, CODE_32) < 0 || insn.class != INSN_HELPER ||
-	    insn.helper != HELP_push_seg || want->vector != VEC_BP || !host_pushes_all_bytes())
+	    insn.helper != HELP_push_seg || insn.opsize != 4 || want->vector != VEC_BP || !host_pushes_all_bytes())
 		return -1;
 	return image_offset((u32)want->gpr[RSP] + 2);
 }
