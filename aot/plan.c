@@ -166,8 +166,10 @@ static struct want make_want(const struct scan *scan, u32 mode, const u8 *bytes,
 	struct want want = {
 		.pc = scan->pc, .mode = mode & mask, .mode_mask = mask, .bytes = bytes, .length = (u16)scan->bytes};
 
-	if (page)
+	if (page) {
+		want.pc = TCACHE_TEMPLATE_BASE + PAGE_OFFSET(scan->pc);
 		memcpy(want.page, page, sizeof(want.page));
+	}
 	return want;
 }
 

@@ -12,7 +12,7 @@
 #include "util/types.h"
 
 struct want {
-	u64 pc;            /* of a template: its offset in the page at TCACHE_TEMPLATE_BASE */
+	u64 pc;            /* of a template: its place in the page at TCACHE_TEMPLATE_BASE */
 	u64 hash[2];       /* of the bytes */
 	u64 page[2];       /* hash of the page of which this is to be a template; zero: a unit for its address */
 	const u8 *bytes;   /* owned by the plan */
@@ -50,7 +50,8 @@ int plan_add_recording(struct plan *plan, const char *path, struct err *err);
 
 /*
  * Adds code that nobody has seen executed, `bytes` of what was scanned, unless it is there already. `page` as in struct
- * want, or NULL; with one it was scanned at its place in the page at TCACHE_TEMPLATE_BASE. -1: out of memory.
+ * want, or NULL; with one, of the address that it was scanned at only the offset in the page matters. -1: out of
+ * memory.
  */
 int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2], struct err *err);
 

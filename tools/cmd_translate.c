@@ -63,7 +63,7 @@ static const struct option_spec option_specs[] = {
 	{"place", "N", "0 or 1: caches that are to be used together must\nhave different places", "0", parse_place,
 	 FIELD(place)},
 	{.help = "Input"},
-	{"kernel", "FILE", "bzImage or ELF vmlinux; not needed with recordings", NULL, option_text, FIELD(kernel_path)},
+	{"kernel", "FILE", "bzImage or ELF vmlinux", NULL, option_text, FIELD(kernel_path)},
 	{"initrd", "FILE", "initial RAM file system: its programs are scanned", NULL, option_text, FIELD(initrd_path)},
 	{"profile", "FILE", "recording of avant run --record; may be given\nseveral times", NULL, parse_profile, 0},
 	{"save-profile", "FILE", "write what all recordings hold together as one\nrecording", NULL, option_text,
@@ -169,9 +169,7 @@ static int scan_programs(struct job *job, struct err *err)
 	if (discover_archive(o->initrd_path, &job->programs, err) < 0) /* for names, if nothing else */
 		return -1;
 	for (u32 i = 0; i < job->programs.count && !o->only_recorded; i++) {
-		const struct archive_program *program = &job->programs.program[i];
-
-		if (program->verdict == PROGRAM_FIXED && plan_add_image(job->plan, &program->image, err) < 0)
+		if (plan_add_image(job->plan, &job->programs.program[i].image, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -365,8 +363,8 @@ static int translate_main(const struct command *command, void *parsed)
 	int status = STATUS_OK;
 
 	catch_interrupts();
-	if (!options->kernel_path && !options->profile_count)
-		return command_usage_error(command, "--kernel or --profile is needed");
+	if (!options->kernel_path && !options->initrd_path && !options->profile_count)
+		return command_usage_error(command, "--kernel, --initrd or --profile is needed");
 	if (options->save_profile && !options->profile_count)
 		return command_usage_error(command, "--save-profile needs --profile");
 	if (!options->output)

@@ -73,11 +73,9 @@ static int add_program(struct reader *reader, const u8 *data, u64 size, const ch
 		return 0;
 	}
 	programs->count++;
-	if (program->verdict == PROGRAM_INDEPENDENT)
-		report_line(&programs->report, "not translated: '%s' is position independent: not translated yet",
-			    name);
-	else
-		report_line(&programs->report, "'%s': fixed addresses, %u entries", name, program->image.entry_count);
+	report_line(&programs->report, "'%s': %s, %u entries", name,
+		    program->verdict == PROGRAM_FIXED ? "fixed addresses" : "position independent",
+		    program->image.entry_count);
 	return 0;
 }
 

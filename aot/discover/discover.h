@@ -40,7 +40,10 @@ struct image_entry {
 	const char *name; /* owned by the image, or NULL */
 };
 
-/* Bytes of the image, as loaded (and, in a kernel, patched). What lies beyond the file's bytes (.bss) is left out. */
+/*
+ * Bytes of the image, as loaded (and, in a kernel, patched). What lies beyond the file's bytes (.bss) is left out. Code
+ * of programs comes in whole pages, with what the file has around it.
+ */
 struct image_segment {
 	u64 address; /* guest virtual */
 	u64 size;    /* bytes */
@@ -63,6 +66,7 @@ struct report {
 struct image {
 	char *name; /* owned: path within an archive, or "kernel" */
 	bool kernel;
+	bool moves;                    /* position independent: may be loaded anywhere, a multiple of 4096 bytes away */
 	struct image_segment *segment; /* sorted by address, not overlapping */
 	u32 segment_count;
 	struct code_range *code; /* sorted by address, not overlapping */
@@ -92,7 +96,7 @@ int discover_kernel(const struct kernel_image *kernel, const struct kernel_optio
 /* What became of a file that is an ELF file for x86-64. */
 enum program_verdict {
 	PROGRAM_FIXED,       /* ET_EXEC: translated at its addresses */
-	PROGRAM_INDEPENDENT, /* ET_DYN: read, but a cache holds absolute addresses; ask again when that changes */
+	PROGRAM_INDEPENDENT, /* ET_DYN: translated as templates, for any address */
 };
 
 /*
@@ -103,7 +107,7 @@ int discover_program(const u8 *data, u64 size, const char *name, struct image *i
 		     struct err *err);
 
 struct archive_program {
-	struct image image; /* with PROGRAM_INDEPENDENT too */
+	struct image image;
 	enum program_verdict verdict;
 };
 

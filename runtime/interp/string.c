@@ -101,7 +101,9 @@ static u64 flags_of_compare(unsigned size, u64 a, u64 b)
 /* A processor takes longer to begin with REP than to store so many words. */
 #define WORDS_WITHOUT_REP 16
 
-static void move_words(u64 *to, const u64 *from, u64 words)
+typedef u64 guest_word __attribute__((aligned(1))); /* lies where the guest wants it */
+
+static void move_words(guest_word *to, const guest_word *from, u64 words)
 {
 	for (u64 i = 0; i < words; i++) {
 		__asm__ volatile("" : : : "memory"); /* one after the other: they may overlap */
@@ -109,7 +111,7 @@ static void move_words(u64 *to, const u64 *from, u64 words)
 	}
 }
 
-static void fill_words(u64 *to, u64 value, u64 words)
+static void fill_words(guest_word *to, u64 value, u64 words)
 {
 	for (u64 i = 0; i < words; i++) {
 		__asm__ volatile("" : : : "memory"); /* not made a call of memset() */

@@ -62,12 +62,13 @@ struct careful {
 
 struct live {
 	struct vm *vm;
-	struct store store; /* code cache and tables, which bound units of caches are in as well */
-	u64 generation;     /* counts flushes: unit and link numbers are good for one */
-	u64 meta_size;      /* bytes of the tables' region */
-	u32 *hash;          /* [1 << ENTRY_HASH_BITS], first entry of each chain */
-	u32 *frame_head;    /* by page of RAM: first unit */
-	u32 *frame_drops;   /* by page of RAM: translations of it have been dropped so often, and when last */
+	struct store store;        /* code cache and tables, which bound units of caches are in as well */
+	u64 generation;            /* counts flushes: unit and link numbers are good for one */
+	void *named, *meta;        /* the regions of tables: what generated code names, and the others */
+	u64 named_size, meta_size; /* bytes */
+	u32 *hash;                 /* [1 << ENTRY_HASH_BITS], first entry of each chain */
+	u32 *frame_head;           /* by page of RAM: first unit */
+	u32 *frame_drops;          /* by page of RAM: translations of it have been dropped so often, and when last */
 	u64 frame_count;
 	u32 mode; /* of the jump tables' content, without the CPL */
 	struct careful careful[CAREFULS];

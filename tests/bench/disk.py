@@ -265,11 +265,9 @@ def main():
     parser.add_argument("--megabytes", type=int, default=100, help="size of the file that is copied")
     parser.add_argument("--patience", type=int, default=600, help="seconds until a launch counts as hung")
     parser.add_argument("--logs", help="folder for what the guests print")
-    parser.add_argument("--packages", action="store_true", help="print what mkimage.sh --include needs, and leave")
+    parser.add_argument("--packages", action="version", version=PACKAGES,
+                        help="print what mkimage.sh --include needs, and leave")
     options = parser.parse_args()
-    if options.packages:
-        print(PACKAGES)
-        return 0
     wanted = options.engines.split(",")
     names = [name for name, key in ((TCG, "tcg"), (LIVE, "live"), (AOT, "aot"))
              if key in wanted and (key != "aot" or options.cache) and (key != "tcg" or options.qemu)]

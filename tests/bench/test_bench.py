@@ -240,5 +240,19 @@ exec {out}/bench --rows fib,stat --ms 1"""
             self.assertEqual(done.returncode, 2)
 
 
+class DiskCommandTest(unittest.TestCase):
+    def command(self, *arguments):
+        return subprocess.run([sys.executable, os.path.join(HERE, "disk.py"), *arguments], capture_output=True, text=True,
+                              check=False)
+
+    def test_packages_need_no_image(self):
+        done = self.command("--packages")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"^[a-z0-9.+-]+(,[a-z0-9.+-]+)+\n$")
+
+    def test_measuring_needs_an_image(self):
+        self.assertEqual(self.command().returncode, 2)
+
+
 if __name__ == "__main__":
     unittest.main()

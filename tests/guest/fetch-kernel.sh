@@ -43,9 +43,16 @@ fail() {
 	exit 1
 }
 
+has_vmlinuz() {
+	for file in "$1"/boot/vmlinuz-*; do
+		[ -f "$file" ] && return
+	done
+	return 1
+}
+
 # The link of a name that was resolved before, if its kernel is complete.
 known() {
-	[ -e "$guests/$package/complete" ] || return 1
+	[ -e "$guests/$package/complete" ] && has_vmlinuz "$guests/$package" || return 1
 	[ "$modules" = no ] || [ -e "$guests/$package/complete-modules" ]
 }
 
@@ -76,15 +83,23 @@ find_lists() {
 	apt_cache show "$package" >/dev/null 2>&1 || fail "no package '$package' is known"
 }
 
-# A metapackage such as linux-image-cloud-amd64 depends on the package that holds the kernel.
+# The kernel that a package depends on, if any: the first of alternatives.
+kernel_dependency() {
+	apt_cache show --no-all-versions "$1" | sed -n 's/^Depends: *//p;s/^Pre-Depends: *//p' | tr ',' '\n' |
+		sed 's/^ *//; s/[ (:[|].*//' | grep '^linux-image-[0-9]' | head -n 1
+}
+
+# Metapackages such as linux-image-cloud-amd64 or linux-image-6.12-amd64 depend on the package that holds the kernel, or on
+# another metapackage. Their names do not tell which they are: a kernel is what depends on no kernel.
 resolve() {
-	case $package in
-	linux-image-[0-9]*) echo "$package" ;;
-	*)
-		apt_cache show --no-all-versions "$package" |
-			sed -n 's/^Depends: *//p' | tr ',' '\n' | sed 's/ *(.*//; s/^ *//' |
-			grep '^linux-image-[0-9]' | head -n 1
-		;;
+	name=$package
+	for _ in 1 2 3 4 5; do
+		next=$(kernel_dependency "$name")
+		[ -n "$next" ] || break
+		name=$next
+	done
+	case $name in
+	linux-image-[0-9]*) echo "$name" ;;
 	esac
 }
 
@@ -112,8 +127,10 @@ if [ ! -e "$target/complete" ] || { [ "$modules" = yes ] && [ ! -e "$target/comp
 		dpkg-deb -x "$work"/*.deb "$work/root"
 		touch "$work/root/complete-modules"
 	else
-		dpkg-deb --fsys-tarfile "$work"/*.deb | tar -xf - -C "$work/root" ./boot
+		dpkg-deb --fsys-tarfile "$work"/*.deb | tar -xf - -C "$work/root" ./boot ||
+			fail "cannot unpack /boot of $real"
 	fi
+	has_vmlinuz "$work/root" || fail "$real holds no vmlinuz"
 	touch "$work/root/complete"
 	chmod 755 "$work/root"
 	rm -rf "$target"

@@ -158,15 +158,14 @@ static void directories(void **state)
 
 int main(void)
 {
-#ifdef AVANT_SANITIZE
-	return 0; /* the sanitizers need calls of their own: nothing is filtered */
-#else
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(calls_that_kill),
 		cmocka_unit_test(calls_that_go_on),
 		cmocka_unit_test(directories),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+#ifdef AVANT_SANITIZE
+	return 77; /* the sanitizers need calls of their own: nothing is filtered */
 #endif
+	return cmocka_run_group_tests(tests, NULL, NULL);
 }

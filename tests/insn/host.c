@@ -5,11 +5,13 @@
 #include "native.h"
 
 /* Runs `code`, which ends with int3. */
-static void try(const u8 *code, unsigned length, struct outcome *out)
+static void try_as(const u8 *code, unsigned length, bool legacy, struct outcome *out)
 {
 	static struct insn_case c;
 
 	memset(&c, 0, sizeof(c));
+	c.legacy = legacy;
+	c.gpr[RSP] = STACK + PAGE_SIZE / 2;
 	memcpy(c.code, code, length);
 	c.length = length;
 	c.start = CODE;
@@ -18,6 +20,25 @@ static void try(const u8 *code, unsigned length, struct outcome *out)
 	c.gpr[RDI] = DATA + 1;
 	vectors_default(c.vectors);
 	native_run(&c, out);
+}
+
+static void try(const u8 *code, unsigned length, struct outcome *out)
+{
+	try_as(code, length, false, out);
+}
+
+bool host_pushes_all_bytes(void)
+{
+	static const u8 push[] = {0x68, 0xff, 0xff, 0xff, 0xff /* push -1 */, 0x58 /* pop eax */, 0x1e /* push ds */,
+				  0x58, 0xcc};
+	static struct outcome out;
+	static int all = -1;
+
+	if (all < 0) {
+		try_as(push, sizeof(push), true, &out);
+		all = out.gpr[RAX] >> 16 == 0;
+	}
+	return all;
 }
 
 const struct host *host(void)

@@ -10,6 +10,9 @@ struct host {
 	bool keeps_high_rcx;  /* a string instruction with 67, REP and ecx 0 leaves rcx alone (AMD) */
 };
 
+/* Of 32-bit code, with native_init_legacy(): push with a segment register writes four bytes (AMD), not two. */
+bool host_pushes_all_bytes(void);
+
 /* Needs native_init() and the signal handlers; finds out on the first call. */
 const struct host *host(void);
 
