@@ -253,8 +253,10 @@ static int write_fixups(struct writing *w, struct err *err)
 	for (u32 n = 1; result == 0 && n < store->unit_count; n++) {
 		const struct unit *unit = &store->units[n];
 
-		if (!fixup_sort(store, unit, at, w->records[n - 1].fixup_count))
-			result = err_set(err, "code of %u bytes has too many fix-ups", unit->code_end - unit->code);
+		if (unit->code_end - unit->code > TCACHE_MAX_TEMPLATE_CODE ||
+		    !fixup_sort(store, unit, at, w->records[n - 1].fixup_count))
+			result = err_set(err, "code of %u bytes is too long, or has too many fix-ups",
+					 unit->code_end - unit->code);
 		tcache_writer_append(w->writer, at, unit->fixups_count * sizeof(*at));
 	}
 	tcache_writer_end(w->writer);
