@@ -383,8 +383,12 @@ static void bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 first)
 	u32 numbers[BIND_TOGETHER] = {first};
 	unsigned count = 1 + aot_bind_page(v, gpa, mode, numbers + 1, BIND_TOGETHER - 1);
 
-	for (unsigned i = 1; i < count; i++)
+	for (unsigned i = 1; i < count; i++) {
+		const struct unit *unit = &live->store.units[numbers[i]];
+
 		publish(live, numbers[i]);
+		perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
+	}
 	aot_link_page(live, numbers, count);
 }
 
