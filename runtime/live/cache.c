@@ -41,6 +41,13 @@ void live_stub_fill_write4(void);
 void live_stub_fill_write8(void);
 void live_stub_fill_write16(void);
 void live_stub_fill_write32(void);
+void live_stub_movs1(void);
+void live_stub_movs4(void);
+void live_stub_movs8(void);
+void live_stub_stos1(void);
+void live_stub_stos4(void);
+void live_stub_stos8(void);
+void live_stub_pushf(void);
 
 /* Unless the user wants another size. */
 #define CODE_SIZE_LEAST 0x4000000u
@@ -177,6 +184,13 @@ static void set_stubs(struct vcpu *v)
 	v->stub[STUB_FILL_WRITE + 3] = (void *)live_stub_fill_write8;
 	v->stub[STUB_FILL_WRITE + 4] = (void *)live_stub_fill_write16;
 	v->stub[STUB_FILL_WRITE + 5] = (void *)live_stub_fill_write32;
+	v->stub[STUB_MOVS1] = (void *)live_stub_movs1;
+	v->stub[STUB_MOVS4] = (void *)live_stub_movs4;
+	v->stub[STUB_MOVS8] = (void *)live_stub_movs8;
+	v->stub[STUB_STOS1] = (void *)live_stub_stos1;
+	v->stub[STUB_STOS4] = (void *)live_stub_stos4;
+	v->stub[STUB_STOS8] = (void *)live_stub_stos8;
+	v->stub[STUB_PUSHF] = (void *)live_stub_pushf;
 }
 
 /* Two stacks with an unmapped page below each; the top word of each is the sentinel. */
@@ -383,8 +397,12 @@ static void bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 first)
 	u32 numbers[BIND_TOGETHER] = {first};
 	unsigned count = 1 + aot_bind_page(v, gpa, mode, numbers + 1, BIND_TOGETHER - 1);
 
-	for (unsigned i = 1; i < count; i++)
+	for (unsigned i = 1; i < count; i++) {
+		const struct unit *unit = &live->store.units[numbers[i]];
+
 		publish(live, numbers[i]);
+		perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
+	}
 	aot_link_page(live, numbers, count);
 }
 

@@ -39,7 +39,15 @@ enum stub {
 	 */
 	STUB_FILL_READ,                       /* + log2 of the size */
 	STUB_FILL_WRITE = STUB_FILL_READ + 6, /* likewise */
-	STUB_COUNT = STUB_FILL_WRITE + 6
+	/* like STUB_HELPER, for what is in live/quick.S */
+	STUB_MOVS1 = STUB_FILL_WRITE + 6,
+	STUB_MOVS4,
+	STUB_MOVS8,
+	STUB_STOS1,
+	STUB_STOS4,
+	STUB_STOS8,
+	STUB_PUSHF,
+	STUB_COUNT
 };
 
 /* Who made a translation: what --count tells apart. */
