@@ -78,11 +78,11 @@ void tcache_join_ahead(struct tcache *cache, uint32_t chunk)
 	cache->ahead = NULL;
 }
 
-void tcache_stop_ahead(struct tcache *cache)
+void tcache_stop_ahead(struct tcache *cache, uint32_t chunk)
 {
 	struct ahead *ahead = cache->ahead;
 
-	if (!ahead)
+	if (!ahead || (chunk != TCACHE_NO_CHUNK && chunk != ahead->chunk))
 		return;
 	__atomic_store_n(&ahead->next, ahead->count, __ATOMIC_RELAXED);
 	pthread_join(ahead->thread, NULL);

@@ -102,6 +102,7 @@ void tcache_forget(struct tcache *cache, uint32_t chunk)
 {
 	const struct tcache_toc_entry *entry = tcache_toc(cache, chunk);
 
+	tcache_stop_ahead(cache, chunk);
 	if (entry && entry->length)
 		madvise((void *)(cache->map + entry->offset), pages_up(entry->length), MADV_DONTNEED);
 }

@@ -113,9 +113,10 @@ enum tcache_status tcache_check_templates(struct tcache *cache);
 /* placement.c: the placement, if there is one or must be one. */
 enum tcache_status tcache_check_placement(struct tcache *cache);
 
-/* ahead.c: ends tcache_verify_ahead()'s thread when the chunk, or none, is wanted. */
+/* ahead.c: ends tcache_verify_ahead()'s thread when this chunk is wanted. */
 void tcache_join_ahead(struct tcache *cache, uint32_t chunk);
-void tcache_stop_ahead(struct tcache *cache);
+/* The same when this chunk, or with TCACHE_NO_CHUNK any, is not wanted. */
+void tcache_stop_ahead(struct tcache *cache, uint32_t chunk);
 
 /* layout.c: the fixed parts, in memory. Pure functions: no file, no state. */
 

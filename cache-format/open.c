@@ -152,7 +152,7 @@ void tcache_close(struct tcache *cache)
 {
 	if (!cache)
 		return;
-	tcache_stop_ahead(cache);
+	tcache_stop_ahead(cache, TCACHE_NO_CHUNK);
 	if (cache->map)
 		munmap((void *)cache->map, cache->header->tail);
 	if (cache->fd >= 0)

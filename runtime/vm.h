@@ -52,7 +52,7 @@ struct vm_config {
 	enum returns returns;
 	enum clock_source clock;
 	bool rtc;            /* the guest is told of the CMOS clock */
-	u64 code_cache_size; /* bytes */
+	u64 code_cache_size; /* bytes; 0: a quarter of the memory, 64 to 256 MiB */
 	const char *caches[VM_CACHES_MAX];
 	unsigned cache_count;
 	bool trust_cache;        /* whoever owns the caches */

@@ -76,32 +76,10 @@ static int carry_out(const struct order *order, const char *path, int socket, st
 	return result;
 }
 
-/* What the names stand for now: whatever is there later under the same name is not ours. */
-static void note_sockets(const char *const *sockets, struct stat *noted)
-{
-	for (unsigned i = 0; i < CLERK_SOCKETS; i++)
-		if (!sockets[i] || lstat(sockets[i], &noted[i]) < 0)
-			noted[i].st_ino = 0;
-}
-
-static void remove_sockets(const char *const *sockets, const struct stat *noted)
-{
-	struct stat now;
-
-	for (unsigned i = 0; i < CLERK_SOCKETS; i++)
-		if (noted[i].st_ino && lstat(sockets[i], &now) == 0 && now.st_dev == noted[i].st_dev &&
-		    now.st_ino == noted[i].st_ino)
-			unlink(sockets[i]);
-}
-
 static int serve(int socket, const char *const *paths, unsigned count)
 {
-	static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGPIPE};
 	struct order order;
 
-	/* they are for the run; this process ends with it anyway */
-	for (unsigned i = 0; i < ARRAY_SIZE(ignored); i++)
-		signal(ignored[i], SIG_IGN);
 	while (receive_all(socket, &order, sizeof(order))) {
 		struct answer answer = {0};
 
@@ -114,18 +92,45 @@ static int serve(int socket, const char *const *paths, unsigned count)
 	return 0;
 }
 
-static int work(int socket, const char *const *paths, unsigned count, const char *const *sockets)
+static void bind_sockets(struct socket_name *sockets, struct answer *answer)
 {
-	struct stat noted[CLERK_SOCKETS];
-	int status;
+	for (unsigned i = 0; i < CLERK_SOCKETS && answer->result == 0; i++)
+		if (sockets[i].path)
+			answer->result = socket_name_bind(&sockets[i], &answer->err);
+}
 
-	note_sockets(sockets, noted);
-	status = serve(descriptors_keep(socket), paths, count);
-	remove_sockets(sockets, noted);
+/* Its first answer, to no order, says whether it has begun. */
+static int work(int socket, const char *const *paths, unsigned count, const struct socket_name *given)
+{
+	static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGPIPE};
+	struct socket_name sockets[CLERK_SOCKETS];
+	struct answer answer = {0};
+	int status = 1;
+
+	/* they are for the run; this process ends with it anyway */
+	for (unsigned i = 0; i < ARRAY_SIZE(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+	memcpy(sockets, given, sizeof(sockets));
+	bind_sockets(sockets, &answer);
+	socket = descriptors_keep(socket);
+	if (send_all(socket, &answer, sizeof(answer)) && answer.result == 0)
+		status = serve(socket, paths, count);
+	for (unsigned i = 0; i < CLERK_SOCKETS; i++)
+		socket_name_remove(&sockets[i]);
 	return status;
 }
 
-int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, const char *const *sockets,
+static int receive_answer(int socket, const char *what, struct err *err)
+{
+	struct answer answer;
+
+	if (!receive_all(socket, &answer, sizeof(answer)))
+		return err_set(err, "%s: the process that does so has gone", what);
+	answer.err.text[sizeof(answer.err.text) - 1] = '\0';
+	return answer.result < 0 ? err_set(err, "%s", answer.err.text) : 0;
+}
+
+int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, const struct socket_name *sockets,
 		struct err *err)
 {
 	int ends[2];
@@ -133,7 +138,9 @@ int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, c
 
 	clerk->socket = -1;
 	clerk->paths = paths;
-	clerk->removes = sockets[0] || sockets[1];
+	clerk->removes = false;
+	for (unsigned i = 0; i < CLERK_SOCKETS; i++)
+		clerk->removes |= sockets[i].path != NULL;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		return err_set(err, "cannot create a socket: %s", strerror(errno));
 	fflush(NULL);
@@ -150,7 +157,7 @@ int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, c
 	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
 		;
 	clerk->socket = ends[1];
-	return 0;
+	return receive_answer(clerk->socket, "cannot prepare what is written at the end", err);
 }
 
 void clerk_release(struct clerk *clerk)
@@ -168,13 +175,12 @@ void clerk_release(struct clerk *clerk)
 int clerk_write(const struct clerk *clerk, unsigned number, const void *data, u64 size, struct err *err)
 {
 	struct order order = {.number = number, .size = size};
-	struct answer answer;
+	char what[512];
 
-	if (!send_all(clerk->socket, &order, sizeof(order)) || !send_all(clerk->socket, data, size) ||
-	    !receive_all(clerk->socket, &answer, sizeof(answer)))
-		return err_set(err, "cannot write '%s': the process that writes it has gone", clerk->paths[number]);
-	answer.err.text[sizeof(answer.err.text) - 1] = '\0';
-	return answer.result < 0 ? err_set(err, "%s", answer.err.text) : 0;
+	snprintf(what, sizeof(what), "cannot write '%s'", clerk->paths[number]);
+	if (!send_all(clerk->socket, &order, sizeof(order)) || !send_all(clerk->socket, data, size))
+		return err_set(err, "%s: the process that does so has gone", what);
+	return receive_answer(clerk->socket, what, err);
 }
 
 int clerk_write_fd(const struct clerk *clerk, unsigned number, int fd, struct err *err)

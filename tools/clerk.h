@@ -1,10 +1,12 @@
 /*
- * A process that writes files for the run when that ends, and removes the names of its sockets: by then the run itself
- * may do neither. It is told beforehand which, and touches no others; it ends with the run, however that ends.
+ * A process that writes files for the run when that ends: by then the run itself may not. And the names of its sockets
+ * are this process's from the beginning, so that there is none without somebody to remove it. It is told beforehand
+ * which files and names, and touches no others; it ends with the run, however that ends.
  */
 #ifndef AVANT_TOOLS_CLERK_H
 #define AVANT_TOOLS_CLERK_H
 
+#include "socket_name.h"
 #include "util/err.h"
 #include "util/types.h"
 
@@ -17,10 +19,11 @@ struct clerk {
 };
 
 /*
- * `paths`: what may be written, `count` of them; `sockets`: CLERK_SOCKETS names to remove at the end. NULL ones are
- * left out; they must stay. Call before there are threads. 0, or -1 with a message in err.
+ * `paths`: what may be written, `count` of them, NULL ones are left out; they must stay. `sockets`: CLERK_SOCKETS of
+ * them, which are bound when it returns, and whose names are removed at the end. Call before there are threads. 0, or
+ * -1 with a message in err.
  */
-int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, const char *const *sockets,
+int clerk_start(struct clerk *clerk, const char *const *paths, unsigned count, const struct socket_name *sockets,
 		struct err *err);
 /* Waits until names are removed. Calls shutdown() if there are any. */
 void clerk_release(struct clerk *clerk);

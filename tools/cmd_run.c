@@ -310,8 +310,9 @@ static const struct option_spec options[] = {
 	 "live", parse_engine, FIELD(engine)},
 	{"returns", "HOW", "returns of translated code: host (the processor's\npredictor) or table", "host",
 	 parse_returns, FIELD(returns)},
-	{"code-cache", "SIZE", "memory for live translations, 2M to 256M", "64M", parse_code_cache,
-	 FIELD(code_cache_size)},
+	{"code-cache", "SIZE",
+	 "memory for live translations, 2M to 384M; default: a\nquarter of the guest's memory, 64M to 256M", NULL,
+	 parse_code_cache, FIELD(code_cache_size)},
 	{.help = "Finding errors"},
 	{"clock", "SOURCE", "guest time: host, or instructions (a function of\nexecuted instructions, repeatable)",
 	 "host", parse_clock, FIELD(clock)},
@@ -544,7 +545,7 @@ static int run_vm(struct running *running)
 static int start_processes(struct running *running, struct err *err)
 {
 	struct run_options *run = running->options;
-	const char *const *sockets = running->consoles.sockets;
+	const struct socket_name *sockets = running->consoles.sockets;
 
 	if (run->auto_cache && auto_run_begin(&running->automatic, &run->config, err) < 0) {
 		warn("no automatic cache is used: %s", err->text);
@@ -552,7 +553,7 @@ static int start_processes(struct running *running, struct err *err)
 	}
 	running->outputs[OUTPUT_STATS] = run->stats_path;
 	running->outputs[OUTPUT_RECORDING] = run->config.record_path;
-	if (!run->stats_path && !run->config.record_path && !sockets[0] && !sockets[1])
+	if (!run->stats_path && !run->config.record_path && !sockets[0].path && !sockets[1].path)
 		return 0;
 	return clerk_start(&running->clerk, running->outputs, OUTPUTS, sockets, err);
 }

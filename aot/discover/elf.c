@@ -76,6 +76,7 @@ static int read_segments(struct elf_file *elf, const Elf64_Ehdr *header, const c
 			.address = ph.p_vaddr,
 			.offset = ph.p_offset,
 			.size = ph.p_filesz,
+			.memory_size = ph.p_memsz,
 		};
 		note_end(elf, ph.p_offset + ph.p_filesz);
 	}

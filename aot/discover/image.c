@@ -137,11 +137,11 @@ void image_report_entries(struct image *image)
 
 /* --- loading ----------------------------------------------------------------------------------------------------- */
 
-static int compare_segments(const void *left, const void *right)
+static int compare_parts(const void *left, const void *right)
 {
-	const struct image_segment *a = left, *b = right;
+	const struct elf_part *const *a = left, *const *b = right;
 
-	return a->address < b->address ? -1 : a->address > b->address;
+	return (*a)->address < (*b)->address ? -1 : (*a)->address > (*b)->address;
 }
 
 static int compare_ranges(const void *left, const void *right)
@@ -157,37 +157,84 @@ static bool is_loaded(const struct image *image, const struct elf_part *part)
 	return part->type == PT_LOAD && part->size && (!image->kernel || part->address >= KERNEL_LOW);
 }
 
-static int copy_segments(struct image *image, const struct elf_file *elf, const char *name, struct err *err)
+/* The file's bytes from `offset` on; zeros behind its end. */
+static void copy_file(u8 *to, const struct elf_file *elf, u64 offset, u64 size)
+{
+	u64 there = offset < elf->size ? elf->size - offset : 0;
+
+	if (there > size)
+		there = size;
+	memcpy(to, elf->data + offset, there);
+	memset(to + there, 0, size - there);
+}
+
+/*
+ * Code of programs is mapped in whole pages: what the file has before and behind it in these is there too, unless it is
+ * made zero to be variables. `low` and `high`: the neighbours' bounds.
+ */
+static int copy_segment(struct image *image, const struct elf_file *elf, const struct elf_part *part, u64 low, u64 high)
+{
+	struct image_segment *segment = &image->segment[image->segment_count];
+	u64 begin = part->address, end = part->address + part->size;
+
+	if (!image->kernel && part->flags & PF_X && PAGE_OFFSET(part->address) == PAGE_OFFSET(part->offset)) {
+		begin = PAGE_BASE(begin) > low ? PAGE_BASE(begin) : low;
+		if (align_up(end, PAGE_SIZE) > end)
+			end = align_up(end, PAGE_SIZE) < high ? align_up(end, PAGE_SIZE) : high;
+	}
+	segment->bytes = malloc(end - begin);
+	if (!segment->bytes)
+		return -1;
+	copy_file(segment->bytes, elf, part->offset - (part->address - begin), end - begin);
+	if (part->memory_size > part->size)
+		memset(segment->bytes + (part->address + part->size - begin), 0, end - (part->address + part->size));
+	segment->address = begin;
+	segment->size = end - begin;
+	segment->executable = part->flags & PF_X;
+	segment->writable = part->flags & PF_W;
+	image->segment_count++;
+	return 0;
+}
+
+static int copy_parts(struct image *image, const struct elf_file *elf, const struct elf_part **part, u32 count,
+		      const char *name, struct err *err)
 {
 	u64 total = 0;
 
-	image->segment = calloc(elf->segment_count + 1u, sizeof(*image->segment));
-	if (!image->segment)
-		return err_set(err, "not enough memory to read '%s'", name);
-	for (u32 i = 0; i < elf->segment_count; i++) {
-		const struct elf_part *part = &elf->segment[i];
-		struct image_segment *segment = &image->segment[image->segment_count];
+	qsort(part, count, sizeof(*part), compare_parts);
+	for (u32 i = 0; i < count; i++) {
+		u64 low = i ? part[i - 1]->address + part[i - 1]->size : 0;
+		u64 high = i + 1 < count ? part[i + 1]->address : UINT64_MAX;
 
-		if (!is_loaded(image, part))
-			continue;
-		total += part->size;
+		total += part[i]->size;
 		if (total > MAX_IMAGE)
 			return err_set(err, "'%s' is too large: its segments overlap or exceed 1 GiB", name);
-		segment->bytes = malloc(part->size);
-		if (!segment->bytes)
-			return err_set(err, "not enough memory to read '%s'", name);
-		memcpy(segment->bytes, elf->data + part->offset, part->size);
-		segment->address = part->address;
-		segment->size = part->size;
-		segment->executable = part->flags & PF_X;
-		segment->writable = part->flags & PF_W;
-		image->segment_count++;
-	}
-	qsort(image->segment, image->segment_count, sizeof(*image->segment), compare_segments);
-	for (u32 i = 1; i < image->segment_count; i++)
-		if (image->segment[i - 1].address + image->segment[i - 1].size > image->segment[i].address)
+		if (low > part[i]->address)
 			return err_set(err, "'%s' is damaged: two of its segments overlap", name);
+		if (copy_segment(image, elf, part[i], low, high) < 0)
+			return err_set(err, "not enough memory to read '%s'", name);
+	}
 	return 0;
+}
+
+static int copy_segments(struct image *image, const struct elf_file *elf, const char *name, struct err *err)
+{
+	const struct elf_part **part = malloc((elf->segment_count + 1ULL) * sizeof(*part));
+	u32 count = 0;
+	int result;
+
+	image->segment = calloc(elf->segment_count + 1u, sizeof(*image->segment));
+	if (!image->segment || !part) {
+		free(part);
+		return err_set(err, "not enough memory to read '%s'", name);
+	}
+	for (u32 i = 0; i < elf->segment_count; i++) {
+		if (is_loaded(image, &elf->segment[i]))
+			part[count++] = &elf->segment[i];
+	}
+	result = copy_parts(image, elf, part, count, name, err);
+	free(part);
+	return result;
 }
 
 static bool is_init_section(const char *name)
@@ -200,7 +247,7 @@ static int find_code(struct image *image, const struct elf_file *elf, const char
 {
 	u32 count = 0;
 
-	image->code = calloc((u64)elf->section_count + image->segment_count + 1, sizeof(*image->code));
+	image->code = calloc((u64)elf->section_count + elf->segment_count + 1, sizeof(*image->code));
 	if (!image->code)
 		return err_set(err, "not enough memory to read '%s'", name);
 	for (u32 i = 0; i < elf->section_count; i++) {
@@ -219,11 +266,12 @@ static int find_code(struct image *image, const struct elf_file *elf, const char
 			.init = image->kernel && is_init_section(part->name),
 		};
 	}
-	if (!count)
-		for (u32 i = 0; i < image->segment_count; i++)
-			if (image->segment[i].executable)
-				image->code[count++] = (struct code_range){.address = image->segment[i].address,
-									   .size = image->segment[i].size};
+	for (u32 i = 0, sections = count; i < elf->segment_count && !sections; i++) {
+		const struct elf_part *part = &elf->segment[i];
+
+		if (is_loaded(image, part) && part->flags & PF_X)
+			image->code[count++] = (struct code_range){.address = part->address, .size = part->size};
+	}
 	qsort(image->code, count, sizeof(*image->code), compare_ranges);
 	/* sections may overlap in a hostile file: the first wins */
 	for (u32 i = 0; i < count; i++) {

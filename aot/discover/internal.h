@@ -49,7 +49,8 @@ struct elf_part {
 	u32 type;
 	u64 flags;
 	u64 address, offset;
-	u64 size; /* bytes in the file: 0 for SHT_NOBITS; within the file, else the part does not exist */
+	u64 size;        /* bytes in the file: 0 for SHT_NOBITS; within the file, else the part does not exist */
+	u64 memory_size; /* of a segment, in memory */
 	u64 entry_size;
 	u32 link;
 };

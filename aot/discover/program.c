@@ -272,7 +272,8 @@ int discover_program(const u8 *data, u64 size, const char *name, struct image *i
 	else if (elf.type != ET_EXEC && elf.type != ET_DYN)
 		err_set(err, "'%s' is an ELF file of type %u, no program", name, elf.type);
 	else if (discover(&scan, name, err) == 0) {
-		*verdict = elf.type == ET_EXEC ? PROGRAM_FIXED : PROGRAM_INDEPENDENT;
+		image->moves = elf.type == ET_DYN;
+		*verdict = image->moves ? PROGRAM_INDEPENDENT : PROGRAM_FIXED;
 		elf_close(&elf);
 		return 0;
 	}

@@ -228,7 +228,8 @@ static void add_taken(struct units *units, const struct scan *scan, unsigned i)
 		return;
 	if (insn->has_mem && insn->base == INSN_RIP && !insn->mem_size)
 		units_add(units, scan->pc + scan->item[i].offset + insn->length + (u64)insn->disp);
-	else if (!units->image->kernel && insn->length - insn->imm_at == 4u && insn->op[1].kind == OPERAND_IMM)
+	else if (!units->image->kernel && !units->image->moves && insn->length - insn->imm_at == 4u &&
+		 insn->op[1].kind == OPERAND_IMM)
 		units_add(units, (u64)insn->imm);
 }
 

@@ -105,7 +105,8 @@ const char *tcache_type_text(uint32_t type);
 enum tcache_status tcache_verify_range(struct tcache *cache, uint32_t chunk, uint64_t offset, uint64_t length);
 /*
  * Begins to check the digests of the first chunk of this type in a thread, if it is large: whoever uses the chunk later
- * waits less. Nothing else changes by it, and it may fail silently.
+ * waits less. Nothing else changes by it, and it may fail silently. The thread ends at that use, in tcache_forget() or
+ * in tcache_close(); it takes no signals.
  */
 void tcache_verify_ahead(struct tcache *cache, uint32_t type);
 /* Checks all digests, and all records against FORMAT.md and each other. */
@@ -118,7 +119,10 @@ enum tcache_status tcache_verify_all(struct tcache *cache);
 const void *tcache_range(struct tcache *cache, uint32_t chunk, uint64_t offset, uint64_t length);
 /* A whole chunk. */
 const void *tcache_chunk(struct tcache *cache, uint32_t chunk, uint64_t *length);
-/* Tells the kernel that the chunk's pages are not needed soon: they leave the process' resident set. */
+/*
+ * Tells the kernel that the chunk's pages are not needed soon: they leave the process' resident set. Also ends the
+ * thread that tcache_verify_ahead() has started for it, if nobody has used the chunk.
+ */
 void tcache_forget(struct tcache *cache, uint32_t chunk);
 
 /* ---- records ---- */

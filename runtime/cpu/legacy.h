@@ -21,6 +21,9 @@ void legacy_set_sp(struct vcpu *v, u32 value);
 /* The stack at so many bytes above its top; a push of 2 or 4 bytes. The pointer moves only on success. */
 enum exec legacy_peek(struct vcpu *v, u32 above, void *value, unsigned size);
 enum exec legacy_push(struct vcpu *v, u32 value, unsigned size);
+/* As push does it with a segment register: of a slot of four bytes Intel's processors write the lower two (SDM vol. 2B,
+ * PUSH). */
+enum exec legacy_push_selector(struct vcpu *v, u16 selector, unsigned size);
 
 /* Where a near branch with this operand size leads: #GP(0) beyond the code segment's limit. */
 enum exec legacy_jump(struct vcpu *v, const struct insn *insn, u64 target);

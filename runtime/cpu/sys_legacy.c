@@ -43,14 +43,25 @@ enum exec legacy_peek(struct vcpu *v, u32 above, void *value, unsigned size)
 	return legacy_read(v, SEG_SS, (legacy_sp(v) + above) & stack_mask(v), value, size);
 }
 
-enum exec legacy_push(struct vcpu *v, u32 value, unsigned size)
+/* A slot of the stack, of which `written` bytes are written. */
+static enum exec push(struct vcpu *v, const void *value, unsigned written, unsigned size)
 {
 	const u32 to = (legacy_sp(v) - size) & stack_mask(v);
 
-	if (legacy_write(v, SEG_SS, to, &value, size) != EXEC_OK)
+	if (legacy_write(v, SEG_SS, to, value, written) != EXEC_OK)
 		return EXEC_FAULT;
 	legacy_set_sp(v, to);
 	return EXEC_OK;
+}
+
+enum exec legacy_push(struct vcpu *v, u32 value, unsigned size)
+{
+	return push(v, &value, size, size);
+}
+
+enum exec legacy_push_selector(struct vcpu *v, u16 selector, unsigned size)
+{
+	return push(v, &selector, sizeof(selector), size);
 }
 
 /* --- transfers ------------------------------------------------------------------------------------------------- */

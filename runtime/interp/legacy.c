@@ -412,7 +412,7 @@ static enum exec execute_helper(struct vcpu *v, const struct insn *insn)
 	case HELP_popf:
 		return pop_flags(v, insn);
 	case HELP_push_seg:
-		return legacy_push(v, v->seg[stacked_segment(insn)].selector, stack_size(insn));
+		return legacy_push_selector(v, v->seg[stacked_segment(insn)].selector, stack_size(insn));
 	case HELP_pop_seg:
 		return pop_segment(v, insn);
 	case HELP_jmp_far:

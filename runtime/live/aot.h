@@ -36,7 +36,10 @@ const u8 *aot_unpacked(const struct live *live, const u8 *file, u64 size, u64 *u
  */
 u64 aot_map_unpacked(const struct live *live, const u8 *data, u64 size, u8 *to);
 
-/* What aot_unpacked() gave has been used: it need not stay in memory. */
+/*
+ * What aot_unpacked() gave has been used, or it was not asked: it need not stay in memory. No thread of a cache's is
+ * left then, which sandboxes rely on.
+ */
 void aot_forget_unpacked(const struct live *live);
 
 /*

@@ -41,11 +41,61 @@ void live_stub_fill_write4(void);
 void live_stub_fill_write8(void);
 void live_stub_fill_write16(void);
 void live_stub_fill_write32(void);
+void live_stub_movs1(void);
+void live_stub_movs4(void);
+void live_stub_movs8(void);
+void live_stub_stos1(void);
+void live_stub_stos4(void);
+void live_stub_stos8(void);
+void live_stub_pushf(void);
+
+/* Unless the user wants another size. */
+#define CODE_SIZE_LEAST 0x4000000u
+#define CODE_SIZE_MOST  0x10000000u
+
+#define LARGE_PAGE 0x200000UL
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 /* Bound at a time; more have the tables emptied. */
 #define AOT_UNITS_MAX 65536u
 
-/* Splits the metadata region into tables; how many elements a byte of code needs at most is measured. */
+struct table {
+	void **at;
+	u64 bytes;
+};
+
+static u64 tables_size(const struct table *tables, unsigned count)
+{
+	u64 size = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		size += align_up(tables[i].bytes, PAGE_SIZE);
+	return size;
+}
+
+/* One mapping for tables, at `address` or where the kernel likes. NULL with a message in err. */
+static void *map_tables(void *address, struct table *tables, unsigned count, u64 *size, struct err *err)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (address ? MAP_FIXED_NOREPLACE : 0);
+	u8 *memory, *at;
+
+	*size = tables_size(tables, count);
+	memory = at = mmap(address, *size, PROT_READ | PROT_WRITE, flags, -1, 0);
+	if (memory == MAP_FAILED) {
+		err_set(err, "cannot map the translation tables: %s", strerror(errno));
+		return NULL;
+	}
+	for (unsigned i = 0; i < count; i++) {
+		*tables[i].at = at;
+		at += align_up(tables[i].bytes, PAGE_SIZE);
+	}
+	return memory;
+}
+
+/* Splits the metadata regions into tables; how many elements a byte of code needs at most is measured.
+ * Generated code names those of the first region by abs32. */
 static int carve_tables(struct live *live, struct err *err)
 {
 	struct store *store = &live->store;
@@ -63,43 +113,32 @@ static int carve_tables(struct live *live, struct err *err)
 	store->bound_first = store->unit_max;
 	live->form_insn_max = (u32)(live->code_size / 320);
 	live->form_counter_max = store->recording ? (u32)(live->code_size / 64) : 0;
-	struct {
-		void **table;
-		u64 bytes;
-	} tables[] = {
+	struct table named[] = {
+		{(void **)&store->counters, store->counter_max * sizeof(u64)},
+		{(void **)&store->insns, store->insn_max * sizeof(struct insn)},
+		{(void **)&live->form_insns, live->form_insn_max * sizeof(struct insn)},
+		{(void **)&live->form_counters, live->form_counter_max * sizeof(u64)},
+	};
+	struct table others[] = {
 		{(void **)&store->units, (store->unit_max + clones_unit_max(live->code_size)) * sizeof(struct unit)},
 		{(void **)&store->pcs, store->pc_max * sizeof(struct pc_entry)},
 		{(void **)&store->entries, store->entry_max * sizeof(struct entry)},
-		{(void **)&store->counters, store->counter_max * sizeof(u64)},
 		{(void **)&store->landings, store->landing_max * sizeof(u32)},
 		{(void **)&store->links, store->link_max * sizeof(struct link)},
-		{(void **)&store->insns, store->insn_max * sizeof(struct insn)},
 		{(void **)&store->targets, TARGET_SIZE * sizeof(struct target)},
 		{(void **)&store->target_hash, sizeof(u32) << TARGET_HASH_BITS},
 		{(void **)&live->hash, sizeof(u32) << ENTRY_HASH_BITS},
 		{(void **)&live->frame_head, live->frame_count * sizeof(u32)},
 		{(void **)&live->frame_drops, live->frame_count * sizeof(u32)},
-		{(void **)&live->form_insns, live->form_insn_max * sizeof(struct insn)},
-		{(void **)&live->form_counters, live->form_counter_max * sizeof(u64)},
 	};
-	u64 total = 0;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++)
-		total += align_up(tables[i].bytes, PAGE_SIZE);
-	if (total > LIVE_META_MAX)
+	if (tables_size(named, ARRAY_SIZE(named)) > LIVE_META_MAX)
 		return err_set(err, "a code cache of %llu MiB is too large", (unsigned long long)live->code_size >> 20);
-	u8 *at = mmap((void *)LIVE_META_ADDRESS, total, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-
-	if (at == MAP_FAILED)
-		return err_set(err, "cannot map the translation tables at %#lx: %s", LIVE_META_ADDRESS,
-			       strerror(errno));
-	live->meta_size = total;
-	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++) {
-		*tables[i].table = at;
-		at += align_up(tables[i].bytes, PAGE_SIZE);
-	}
-	return 0;
+	live->named = map_tables((void *)LIVE_META_ADDRESS, named, ARRAY_SIZE(named), &live->named_size, err);
+	if (!live->named)
+		return -1;
+	live->meta = map_tables(NULL, others, ARRAY_SIZE(others), &live->meta_size, err);
+	return live->meta ? 0 : -1;
 }
 
 /*
@@ -150,6 +189,13 @@ static void set_stubs(struct vcpu *v)
 	v->stub[STUB_FILL_WRITE + 3] = (void *)live_stub_fill_write8;
 	v->stub[STUB_FILL_WRITE + 4] = (void *)live_stub_fill_write16;
 	v->stub[STUB_FILL_WRITE + 5] = (void *)live_stub_fill_write32;
+	v->stub[STUB_MOVS1] = (void *)live_stub_movs1;
+	v->stub[STUB_MOVS4] = (void *)live_stub_movs4;
+	v->stub[STUB_MOVS8] = (void *)live_stub_movs8;
+	v->stub[STUB_STOS1] = (void *)live_stub_stos1;
+	v->stub[STUB_STOS4] = (void *)live_stub_stos4;
+	v->stub[STUB_STOS8] = (void *)live_stub_stos8;
+	v->stub[STUB_PUSHF] = (void *)live_stub_pushf;
 }
 
 /* Two stacks with an unmapped page below each; the top word of each is the sentinel. */
@@ -172,6 +218,17 @@ static int map_predictions(struct err *err)
 	return 0;
 }
 
+/*
+ * Code takes some twenty times the guest's bytes. What a desktop's compiler executes is 5 MB; in a code cache that is
+ * too small for what goes round and round everything is made again each time.
+ */
+static u64 default_code_size(u64 memory)
+{
+	u64 size = memory / 4 / PAGE_SIZE * PAGE_SIZE;
+
+	return size < CODE_SIZE_LEAST ? CODE_SIZE_LEAST : size > CODE_SIZE_MOST ? CODE_SIZE_MOST : size;
+}
+
 struct live *live_create(struct vm *vm, struct err *err)
 {
 	struct live *live = calloc(1, sizeof(*live));
@@ -184,7 +241,8 @@ struct live *live_create(struct vm *vm, struct err *err)
 		return NULL;
 	}
 	live->vm = vm;
-	live->code_size = vm->config.code_cache_size;
+	live->code_size =
+		vm->config.code_cache_size ? vm->config.code_cache_size : default_code_size(vm->config.memory);
 	live->frame_count = vm->ram.size >> PAGE_SHIFT;
 	live->store.bmi2 = __builtin_cpu_supports("bmi2");
 	live->store.counted = vm->clock.source == CLOCK_SOURCE_INSTRUCTIONS || vm->config.count;
@@ -220,8 +278,10 @@ void live_destroy(struct live *live)
 	if (live->store.code != MAP_FAILED)
 		munmap(live->store.code, live->code_size);
 	clones_destroy(live);
-	if (live->meta_size)
-		munmap((void *)LIVE_META_ADDRESS, live->meta_size);
+	if (live->named)
+		munmap(live->named, live->named_size);
+	if (live->meta)
+		munmap(live->meta, live->meta_size);
 	munmap((void *)PREDICTION_ADDRESS, 2 * PREDICTION_SIZE);
 	for (unsigned i = 0; i < live->aot_count; i++) {
 		aot_templates_destroy(live->aot_templates[i]);
@@ -342,8 +402,12 @@ static void bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 first)
 	u32 numbers[BIND_TOGETHER] = {first};
 	unsigned count = 1 + aot_bind_page(v, gpa, mode, numbers + 1, BIND_TOGETHER - 1);
 
-	for (unsigned i = 1; i < count; i++)
+	for (unsigned i = 1; i < count; i++) {
+		const struct unit *unit = &live->store.units[numbers[i]];
+
 		publish(live, numbers[i]);
+		perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
+	}
 	aot_link_page(live, numbers, count);
 }
 
@@ -408,6 +472,19 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 	return number;
 }
 
+/*
+ * Code is executed from large pages: that of a compiler takes twenty times its guest's bytes, more small pages than the
+ * processor keeps translations of. Done once a block has been written, by copying it; kernels that cannot (before 6.1)
+ * say so, and all that is lost is speed.
+ */
+void live_collapse_code(struct live *live, u64 begin, u64 end)
+{
+	begin = align_up(begin, LARGE_PAGE);
+	end &= ~(LARGE_PAGE - 1);
+	if (begin < end)
+		madvise(live->store.code + begin, end - begin, MADV_COLLAPSE);
+}
+
 /* One attempt; UNIT_NONE if something is full. */
 static u32 translate_once(struct live *live, u32 mode)
 {
@@ -427,6 +504,7 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 
 	if (!scan_here(v, translation_scan(live->translation), gpa, mode, &next, fault))
 		return UNIT_NONE;
+	u64 block = live->store.used & ~(LARGE_PAGE - 1);
 	u32 number = translate_once(live, mode);
 
 	while (number == UNIT_NONE && clones_yield(live))
@@ -437,6 +515,8 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 	}
 	if (number == UNIT_NONE)
 		return UNIT_NONE;
+	if (live->store.used >= block + LARGE_PAGE)
+		live_collapse_code(live, block, live->store.used);
 	struct unit *unit = &live->store.units[number];
 
 	unit->gpa = gpa;

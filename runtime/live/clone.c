@@ -290,7 +290,10 @@ static void empty_segment(struct live *live, u32 number)
 static void next_segment(struct live *live)
 {
 	struct clones *clones = live->clones;
+	u64 begin = (u64)clones->current * clones->segment_size;
 
+	if (clones->segments[clones->current].age)
+		live_collapse_code(live, begin, begin + clones->segment_size);
 	if (++clones->current >= clones->segment_count)
 		clones->current = clones->first;
 	empty_segment(live, clones->current);

@@ -62,12 +62,13 @@ struct careful {
 
 struct live {
 	struct vm *vm;
-	struct store store; /* code cache and tables, which bound units of caches are in as well */
-	u64 generation;     /* counts flushes: unit and link numbers are good for one */
-	u64 meta_size;      /* bytes of the tables' region */
-	u32 *hash;          /* [1 << ENTRY_HASH_BITS], first entry of each chain */
-	u32 *frame_head;    /* by page of RAM: first unit */
-	u32 *frame_drops;   /* by page of RAM: translations of it have been dropped so often, and when last */
+	struct store store;        /* code cache and tables, which bound units of caches are in as well */
+	u64 generation;            /* counts flushes: unit and link numbers are good for one */
+	void *named, *meta;        /* the regions of tables: what generated code names, and the others */
+	u64 named_size, meta_size; /* bytes */
+	u32 *hash;                 /* [1 << ENTRY_HASH_BITS], first entry of each chain */
+	u32 *frame_head;           /* by page of RAM: first unit */
+	u32 *frame_drops;          /* by page of RAM: translations of it have been dropped so often, and when last */
 	u64 frame_count;
 	u32 mode; /* of the jump tables' content, without the CPL */
 	struct careful careful[CAREFULS];
@@ -135,6 +136,8 @@ void live_release_frame(struct live *live, u64 gpa);
 unsigned live_frame_drops(const struct live *live, u64 frame);
 /* Forgets all translations. */
 void live_flush(struct live *live);
+/* Whole large pages of the code cache from offset `begin` to `end` have been written, and become such. Ordinary C. */
+void live_collapse_code(struct live *live, u64 begin, u64 end);
 /* Empties the prediction stack of user (cpl 3) or kernel code. General registers only. */
 void live_reset_predictions(struct vcpu *v, bool user);
 /* Empties those that a change of mappings made doubtful (v->forget_user, _kernel). General registers only. */

@@ -9,6 +9,8 @@
 #define V_GPR(n)        VA((n)*8)
 #define V_RIP           VA(128)
 #define V_ARITH         VA(136)
+#define V_RFLAGS        VA(144)
+#define V_SHADOW        VA(155)
 #define V_CPL           VA(156)
 #define V_HOST_SP       VA(160)
 #define V_SCRATCH       VA(168)

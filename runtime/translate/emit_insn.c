@@ -897,7 +897,7 @@ void emit_stub_call(struct translation *t, enum stub stub)
 	translate_need_flags(t, HOST_R10);
 	translate_unspill(t);
 	translate_store_rip(t, t->scan->pc + t->item->offset);
-	if (stub == STUB_HELPER) {
+	if (stub != STUB_INTERP) {
 		struct insn *record = store_add_insn(t->store);
 
 		if (!record) {
@@ -913,6 +913,33 @@ void emit_stub_call(struct translation *t, enum stub stub)
 	translate_spill(t);
 	if (scan_ends_flow(&t->item->insn))
 		t->ended = false;
+}
+
+/* The stub for an instruction that C executes: those of live/quick.S do without, most often. */
+static enum stub helper_stub(const struct translation *t, const struct insn *insn)
+{
+	const u8 opcode = insn->bytes[insn->opcode_at];
+
+	if (t->store->counted)
+		return STUB_HELPER;
+	if (insn->class == INSN_HELPER)
+		return insn->helper == HELP_pushf && !insn->prefix_66 ? STUB_PUSHF : STUB_HELPER;
+	if (insn->class != INSN_STRING || !insn->rep || insn->addrsize != 8 || insn->seg != SEG_DS ||
+	    ((opcode & 0xfe) != 0xa4 && (opcode & 0xfe) != 0xaa))
+		return STUB_HELPER;
+
+	const bool moves = opcode < 0xaa;
+
+	switch (insn->opsize) {
+	case 1:
+		return moves ? STUB_MOVS1 : STUB_STOS1;
+	case 4:
+		return moves ? STUB_MOVS4 : STUB_STOS4;
+	case 8:
+		return moves ? STUB_MOVS8 : STUB_STOS8;
+	default:
+		return STUB_HELPER;
+	}
 }
 
 void translate_close_windows(struct translation *t, unsigned here)
@@ -1068,7 +1095,7 @@ bool emit_insn(struct translation *t)
 		/* fall through */
 	case INSN_STRING:
 	case INSN_BITSTRING:
-		emit_stub_call(t, STUB_HELPER);
+		emit_stub_call(t, helper_stub(t, insn));
 		return true;
 	case INSN_GATHER:
 	case INSN_LEGACY:

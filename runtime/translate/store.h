@@ -16,9 +16,9 @@
 
 /* Fixed places in the low 2 GiB, so that generated code reaches all of them by rel32 and abs32. */
 #define LIVE_CODE_ADDRESS 0x20000000UL /* read-execute view of the live engine's code cache */
-#define LIVE_CODE_MAX     0x10000000UL
-#define LIVE_META_ADDRESS 0x30000000UL /* its tables */
-#define LIVE_META_MAX     0x20000000UL
+#define LIVE_CODE_MAX     0x18000000UL
+#define LIVE_META_ADDRESS 0x38000000UL /* those of its tables that generated code names */
+#define LIVE_META_MAX     0x18000000UL
 #define AOT_ADDRESS       0x50000000UL /* caches: code, cells, decoded instructions */
 #define AOT_END           0x7f000000UL
 
@@ -39,7 +39,15 @@ enum stub {
 	 */
 	STUB_FILL_READ,                       /* + log2 of the size */
 	STUB_FILL_WRITE = STUB_FILL_READ + 6, /* likewise */
-	STUB_COUNT = STUB_FILL_WRITE + 6
+	/* like STUB_HELPER, for what is in live/quick.S */
+	STUB_MOVS1 = STUB_FILL_WRITE + 6,
+	STUB_MOVS4,
+	STUB_MOVS8,
+	STUB_STOS1,
+	STUB_STOS4,
+	STUB_STOS8,
+	STUB_PUSHF,
+	STUB_COUNT
 };
 
 /* Who made a translation: what --count tells apart. */

@@ -65,7 +65,8 @@ static void test_fixed(void **state)
 	assert_int_equal(image_find(&image, "first"), PROGRAM_CODE + 0x40);
 	assert_int_equal(image_find(&image, "third"), 0);
 	assert_non_null(image_at(&image, PROGRAM_CODE, 0x200));
-	assert_null(image_at(&image, PROGRAM_CODE, 0x201));
+	assert_false(image_is_code(&image, PROGRAM_CODE + 0x200));
+	assert_null(image_at(&image, PROGRAM_DATA, 0x201));
 	assert_null(image_at(&image, PROGRAM_CODE + 0x1ff, UINT64_MAX));
 	image_release(&image);
 }
@@ -81,6 +82,55 @@ static void test_independent(void **state)
 	assert_int_equal(read_copy(PROGRAM_SIZE, &image, &verdict, &err), 0);
 	assert_int_equal(verdict, PROGRAM_INDEPENDENT);
 	expect_entry(&image, PROGRAM_CODE + 0x90, ENTRY_INIT, NULL);
+	image_release(&image);
+}
+
+/* Code comes in pages, as it will be in memory. */
+static void test_pages(void **state)
+{
+	Elf64_Phdr *segments = (Elf64_Phdr *)((Elf64_Ehdr *)file + 1);
+	enum program_verdict verdict;
+	struct err err = ERR_INIT;
+	struct image image;
+
+	(void)state;
+	synth_program(file, ET_DYN);
+	file[0x1fff] = 'x';
+	assert_int_equal(read_copy(PROGRAM_SIZE, &image, &verdict, &err), 0);
+	assert_memory_equal(image_at(&image, PROGRAM_CODE, PAGE_SIZE), file + 0x1000, PAGE_SIZE);
+	image_release(&image);
+
+	/* it begins within a page */
+	segments[0].p_offset += 0x100;
+	segments[0].p_vaddr += 0x100;
+	segments[0].p_filesz = segments[0].p_memsz = 0x100;
+	assert_int_equal(read_copy(PROGRAM_SIZE, &image, &verdict, &err), 0);
+	assert_memory_equal(image_at(&image, PROGRAM_CODE, PAGE_SIZE), file + 0x1000, PAGE_SIZE);
+	image_release(&image);
+
+	/* variables behind it */
+	segments[0].p_memsz = 0x200;
+	assert_int_equal(read_copy(PROGRAM_SIZE, &image, &verdict, &err), 0);
+	assert_memory_equal(image_at(&image, PROGRAM_CODE, 0x200), file + 0x1000, 0x200);
+	assert_int_equal(image_at(&image, PROGRAM_CODE, PAGE_SIZE)[0xfff], 0);
+	image_release(&image);
+
+	/* another segment in the same page, and the file's end */
+	synth_program(file, ET_DYN);
+	segments[0].p_vaddr += PAGE_SIZE - 0x200;
+	segments[0].p_offset = PROGRAM_SIZE - 0x200;
+	segments[1].p_vaddr = PROGRAM_CODE;
+	assert_int_equal(read_copy(PROGRAM_SIZE, &image, &verdict, &err), 0);
+	assert_null(image_at(&image, PROGRAM_CODE, PAGE_SIZE));
+	assert_non_null(image_at(&image, PROGRAM_CODE + 0x200, PAGE_SIZE - 0x200));
+	image_release(&image);
+
+	/* no kernel maps a page of the file from anywhere else than the beginning of a page */
+	synth_program(file, ET_DYN);
+	segments[0].p_vaddr += 0x10;
+	segments[0].p_filesz = 0x1f0;
+	assert_int_equal(read_copy(PROGRAM_SIZE, &image, &verdict, &err), 0);
+	assert_null(image_at(&image, PROGRAM_CODE, PAGE_SIZE));
 	image_release(&image);
 }
 
@@ -178,8 +228,8 @@ static void test_damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fixed),  cmocka_unit_test(test_independent), cmocka_unit_test(test_no_sections),
-		cmocka_unit_test(test_errors), cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_fixed),       cmocka_unit_test(test_independent), cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_no_sections), cmocka_unit_test(test_errors),      cmocka_unit_test(test_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -99,7 +99,8 @@ def call_what_is_forbidden(avant, guest, folder):
         said = os.read(master, 65536).decode(errors="replace")
     except BlockingIOError:
         said = ""
-    if "Breakpoint 1, vm_run" not in result.stdout:
+    # gdb 13 cannot set registers where the vector state is larger than it knows (AMX)
+    if "Breakpoint 1, vm_run" not in result.stdout or "Couldn't write extended state" in result.stderr:
         print(f"sandbox-test: gdb cannot trace here: only threads were looked at\n{result.stdout}{result.stderr}")
         sys.exit(SKIPPED)
     if has_landlock() and "$1 = -1" not in result.stdout:

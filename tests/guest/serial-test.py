@@ -146,6 +146,17 @@ def test_killed():
     client.close()
 
 
+def test_killed_early():
+    """There is no moment at which the name would stay: one every 0.2 ms of a start."""
+    for number in range(75):
+        run = Run("--serial", f"unix:{PATH}")
+        time.sleep(number * 0.0002)
+        run.process.kill()
+        run.end(-signal.SIGKILL)
+        time.sleep(0.02)  # for whoever removes it
+        wait_for(lambda: not os.path.exists(PATH), "removing the name of a run that was killed early")
+
+
 def read_terminal(fd, size):
     data = b""
     while len(data) < size:

@@ -31,8 +31,8 @@ class Result:
 class Session:
     TAIL = 3000  # characters of output in an error message
 
-    def __init__(self, command, log=None, echo=False):
-        """`log`: a file that gets all output; `echo`: print it as well."""
+    def __init__(self, command, log=None, echo=False, environment=None, errors=subprocess.STDOUT):
+        """`log`: a file that gets all output; `echo`: print it as well; `environment`, `errors`: as of subprocess."""
         self.command, self.echo = command, echo
         self.log = open(log, "wb") if log else None
         self.text = ""  # all output so far
@@ -40,7 +40,7 @@ class Session:
         self.number = 0
         self.began = time.monotonic()
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, start_new_session=True)
+                                        stderr=errors, start_new_session=True, env=environment)
         os.set_blocking(self.process.stdout.fileno(), False)
 
     def __enter__(self):

@@ -208,8 +208,8 @@ static void compare_vectors(struct text *t, const struct outcome *native, const 
 	}
 }
 
-/* `unknown`: offset of two bytes that do not matter, or negative. */
-static void compare_memory(struct text *t, const struct image *want, const struct image *got, s64 unknown)
+/* Two bytes at offset `open` may be any; -1: none may. */
+static void compare_memory(struct text *t, const struct image *want, const struct image *got, s64 open)
 {
 	unsigned shown = 0;
 
@@ -219,7 +219,7 @@ static void compare_memory(struct text *t, const struct image *want, const struc
 		for (unsigned at = 0; at < regions[i].pages * PAGE_SIZE && shown < 4; at++) {
 			unsigned offset = regions[i].first * (unsigned)PAGE_SIZE + at;
 
-			if (want->bytes[offset] == got->bytes[offset] || (unknown >= 0 && offset - (u64)unknown < 2))
+			if (want->bytes[offset] == got->bytes[offset] || offset == open || offset == open + 1)
 				continue;
 			say(t, "  [%#llx] %02x, want %02x\n", (unsigned long long)regions[i].address + at,
 			    got->bytes[offset], want->bytes[offset]);
@@ -327,15 +327,15 @@ static u64 undefined_flags(const struct insn_case *c)
 	}
 }
 
-/* Where 32-bit code has pushed a segment register, and processors differ in the upper half; else negative. */
-static s64 undefined_bytes(const struct insn_case *c, const struct outcome *out)
+/* Where the host's push of a segment register wrote two bytes that the guest's does not write, or -1. */
+static s64 unlike_guest(const struct insn_case *c, const struct outcome *want)
 {
 	struct insn insn;
 
-	if (!host()->pushes_words || !c->legacy || insn_decode_code(&insn, c->code, c->length, CODE_32) < 0 ||
-	    insn.class != INSN_HELPER || insn.helper != HELP_push_seg || insn.opsize != 4 || out->vector != VEC_BP)
+	if (!c->legacy || insn_decode_code(&insn, c->code, c->length, CODE_32) < 0 || insn.class != INSN_HELPER ||
+	    insn.helper != HELP_push_seg || insn.opsize != 4 || want->vector != VEC_BP || !host_pushes_all_bytes())
 		return -1;
-	return image_offset(out->gpr[RSP] + 2);
+	return image_offset((u32)want->gpr[RSP] + 2);
 }
 
 /* Appends every difference to `text`. */
@@ -384,7 +384,7 @@ static void compare(struct text *t, const struct checked *k, const struct varian
 	compare_vectors(t, want, &got->vectors, &last);
 	/* the store of an 80-bit number that faults half-way may have stored the first half */
 	if (want->vector != VEC_PF || last.unit != UNIT_X87 || !last.mem_write)
-		compare_memory(t, &want->memory, &got->memory, undefined_bytes(&k->c, want));
+		compare_memory(t, &want->memory, &got->memory, unlike_guest(&k->c, want));
 	if (variant->counted && k->instructions[cpl != 0] != UNCOUNTED &&
 	    got->instructions != k->instructions[cpl != 0])
 		say(t, "  %llu instructions counted, interp %llu\n", (unsigned long long)got->instructions,

@@ -3,6 +3,7 @@
 #include "cpu/vcpu.h"
 #include "dev/console.h"
 #include "poller.h"
+#include "socket_name.h"
 #include "vm.h"
 
 #include <setjmp.h>
@@ -45,6 +46,7 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct console_choice choice = {.kind = CONSOLE_UNIX};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct socket_name name = {.path = f->path};
 	struct err err = ERR_INIT;
 
 	assert_non_null(f);
@@ -61,6 +63,8 @@ static int setup(void **state)
 	choice.path = f->path;
 	f->channel = console_channel_create(&choice, "test", NULL, &err);
 	assert_non_null(f->channel);
+	name.fd = console_channel_socket(f->channel);
+	assert_int_equal(socket_name_bind(&name, &err), 0);
 	f->console = console_channel_console(f->channel);
 	assert_int_equal(f->console->attach(f->console, f->vm, &err), 0);
 	strcpy(address.sun_path, f->path);

@@ -1,4 +1,5 @@
 /* Reading caches: records, lazy checks, mapped code, and who may have written the file. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -135,6 +136,47 @@ static void test_chunks(void **state)
 	assert_null(tcache_chunk(cache, SAMPLE_CHUNKS, &length));
 	assert_int_equal(tcache_verify_range(cache, SAMPLE_kernel, 1, UINT64_MAX), TCACHE_ERR_RANGE);
 	tcache_close(cache);
+}
+
+static unsigned threads(void)
+{
+	DIR *list = opendir("/proc/self/task");
+	unsigned count = 0;
+
+	for (struct dirent *entry; (entry = readdir(list));)
+		count += entry->d_name[0] != '.';
+	closedir(list);
+	return count;
+}
+
+/* The thread that checks a chunk ahead is gone when nobody wants that chunk any more. */
+static void test_ahead(void **state)
+{
+	const size_t size = 64 << 20;
+	struct tcache_write_options options = {.fingerprint = sample_fingerprint()};
+	uint8_t *kernel = malloc(size);
+	struct tcache_writer *w;
+	struct tcache *cache;
+
+	(void)state;
+	assert_non_null(kernel);
+	memset(kernel, 'k', size);
+	assert_int_equal(tcache_writer_create(path, &options, &w, error, sizeof(error)), TCACHE_OK);
+	tcache_writer_chunk(w, TCACHE_TYPE_kernel, kernel, size);
+	assert_int_equal(tcache_writer_finish(w, error, sizeof(error)), TCACHE_OK);
+	cache = must_open(0);
+	for (unsigned i = 0; i < 3; i++) {
+		tcache_verify_ahead(cache, TCACHE_TYPE_kernel);
+		if (i == 1)
+			assert_memory_equal(tcache_range(cache, 0, 0, size), kernel, size);
+		else
+			tcache_forget(cache, 0);
+		assert_int_equal(threads(), 1);
+	}
+	tcache_verify_ahead(cache, TCACHE_TYPE_kernel);
+	tcache_close(cache);
+	assert_int_equal(threads(), 1);
+	free(kernel);
 }
 
 static void test_units(void **state)
@@ -632,7 +674,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_records),   TEST(test_chunks),         TEST(test_units),         TEST(test_find),
+		TEST(test_records),   TEST(test_chunks), TEST(test_ahead),         TEST(test_units),         TEST(test_find),
 		TEST(test_templates), TEST(test_find_templates), TEST(test_strings),       TEST(test_long_strings),
 		TEST(test_unpacked),  TEST(test_no_chunks),      TEST(test_lazy),          TEST(test_place),
 		TEST(test_code),      TEST(test_cells),          TEST(test_permissions),   TEST(test_owner),

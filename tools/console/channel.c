@@ -238,6 +238,11 @@ struct channel *console_channel_create(const struct console_choice *choice, cons
 	return channel;
 }
 
+int console_channel_socket(const struct channel *channel)
+{
+	return is_socket(channel) ? channel->door.fd : -1;
+}
+
 struct console *console_channel_console(struct channel *channel)
 {
 	return &channel->console;

@@ -33,6 +33,9 @@ struct console_choice {
 struct channel *console_channel_create(const struct console_choice *choice, const char *what, struct mark *mark,
 				       struct err *err);
 
+/* The socket that clients come to, for socket_name_bind() before console->attach(); -1 if it is something else. */
+int console_channel_socket(const struct channel *channel);
+
 /* For vm_create(), which attaches the VM to it. */
 struct console *console_channel_console(struct channel *channel);
 

@@ -1,5 +1,6 @@
 /* Sockets, pseudoterminals and files by what the user called them. */
 #include "console/channel_internal.h"
+#include "socket_name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,8 +9,6 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -20,52 +19,13 @@ static int fail(const struct channel *channel, struct err *err)
 
 /* --- sockets ------------------------------------------------------------------------------------------------------ */
 
-/* What is left of a run that was killed may be replaced; what somebody listens at, or is no socket, may not. */
-static bool is_left_over(const struct sockaddr_un *address)
-{
-	struct stat status;
-	bool refused;
-	int fd;
-
-	if (lstat(address->sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
-		return false;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return false;
-	refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED;
-	close(fd);
-	return refused;
-}
-
-static int bind_socket(int fd, const struct sockaddr_un *address)
-{
-	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
-		return 0;
-	if (errno != EADDRINUSE || !is_left_over(address)) {
-		errno = EADDRINUSE;
-		return -1;
-	}
-	unlink(address->sun_path);
-	return bind(fd, (const struct sockaddr *)address, sizeof(*address));
-}
-
+/* It gets its name, and listens, when whoever is to remove that is there (console_channel_socket()). */
 static int open_socket(struct channel *channel, struct err *err)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	if (strlen(channel->choice.path) >= sizeof(address.sun_path))
-		return err_set(err, "the path of a socket has at most %zu bytes", sizeof(address.sun_path) - 1);
-	strcpy(address.sun_path, channel->choice.path);
-	channel->door.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (channel->door.fd < 0 || bind_socket(channel->door.fd, &address) < 0)
-		return fail(channel, err);
-	/* the next client waits until the one before has gone */
-	if (listen(channel->door.fd, 1) < 0) {
-		fail(channel, err);
-		unlink(address.sun_path);
+	if (socket_name_check(channel->choice.path, err) < 0)
 		return -1;
-	}
-	return 0;
+	channel->door.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	return channel->door.fd < 0 ? fail(channel, err) : 0;
 }
 
 /* --- pseudoterminals ---------------------------------------------------------------------------------------------- */

@@ -77,13 +77,13 @@ unsigned consoles_sandbox_parts(const struct consoles_options *options)
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
 static int open_channel(struct channel **channel, const struct console_choice *choice, const char *what,
-			struct mark *mark, const char **socket, struct err *err)
+			struct mark *mark, struct socket_name *name, struct err *err)
 {
 	if (choice->kind == CONSOLE_STDIO)
 		return 0;
 	*channel = console_channel_create(choice, what, mark, err);
 	if (*channel && choice->kind == CONSOLE_UNIX)
-		*socket = choice->path;
+		*name = (struct socket_name){.path = choice->path, .fd = console_channel_socket(*channel)};
 	return *channel ? 0 : -1;
 }
 

@@ -4,6 +4,7 @@
 
 #include "console/channel.h"
 #include "console/mark.h"
+#include "socket_name.h"
 #include "util/err.h"
 #include "util/types.h"
 
@@ -29,10 +30,10 @@ struct consoles {
 	struct channel *serial, *virtio;
 	struct console *serial_far, *virtio_far; /* for vm_create(); the second may be NULL */
 	struct mark marks[2];
-	const char *sockets[2]; /* names to remove at the end, or NULL */
+	struct socket_name sockets[2]; /* path NULL: none; to be bound between the two calls below */
 };
 
-/* First what has names: processes that are to be told of them start between the two. 0, or -1 with a message in err. */
+/* First what has names: processes that see to these start between the two. 0, or -1 with a message in err. */
 int consoles_open_channels(struct consoles *consoles, const struct consoles_options *options, const char *mark,
 			   struct err *err);
 /* As terminal_create(): before there are threads. `start_ns` and `timeout_s` as there. */
