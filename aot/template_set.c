@@ -174,7 +174,8 @@ struct writing {
 	struct tcache_writer *writer;
 	struct tcache_template *records; /* in the order of the file, when they have it */
 	struct tcache_page *pages;
-	u32 *members;
+	u32 *by_content; /* numbers of executed ones */
+	u32 executed;
 	u32 count, page_count;
 };
 
@@ -325,24 +326,32 @@ static int make_pages(struct writing *w)
 }
 
 /* The records are in their order: which of them are of which page? */
-static int make_members(struct writing *w)
+static void set_ranges(struct writing *w)
 {
-	u32 *next = calloc(w->page_count + 1, sizeof(*next)), sum = 0;
+	for (u32 i = 0; i < w->count; i++) {
+		struct tcache_page *page = &w->pages[w->records[i].page];
 
-	w->members = calloc(w->count + 1, sizeof(*w->members));
-	if (!w->members || !next) {
-		free(next);
+		if (!page->count++)
+			page->first = i;
+	}
+}
+
+static int compare_numbers(const void *a, const void *b, void *opaque)
+{
+	const struct tcache_template *records = opaque;
+
+	return tcache_template_compare_content(&records[*(const u32 *)a], &records[*(const u32 *)b]);
+}
+
+static int make_by_content(struct writing *w)
+{
+	w->by_content = calloc(w->count + 1, sizeof(*w->by_content));
+	if (!w->by_content)
 		return -1;
-	}
 	for (u32 i = 0; i < w->count; i++)
-		w->pages[w->records[i].page].count++;
-	for (u32 i = 0; i < w->page_count; i++) {
-		w->pages[i].first = next[i] = sum;
-		sum += w->pages[i].count;
-	}
-	for (u32 i = 0; i < w->count; i++)
-		w->members[next[w->records[i].page]++] = i;
-	free(next);
+		if (!(w->records[i].flags & TCACHE_UNIT_COLD))
+			w->by_content[w->executed++] = i;
+	qsort_r(w->by_content, w->executed, sizeof(*w->by_content), compare_numbers, w->records);
 	return 0;
 }
 
@@ -371,17 +380,18 @@ int template_set_write(const struct template_set *set, struct tcache_writer *wri
 		result = write_fixups(&w, err);
 	if (result == 0) {
 		qsort(w.records, w.count, sizeof(*w.records), tcache_template_compare);
-		if (make_members(&w) < 0 || write_links(&w) < 0)
+		set_ranges(&w);
+		if (make_by_content(&w) < 0 || write_links(&w) < 0)
 			result = err_set(err, "out of memory");
 	}
 	if (result == 0) {
 		tcache_writer_chunk(writer, TCACHE_TYPE_templates, w.records, w.count * sizeof(*w.records));
 		tcache_writer_chunk(writer, TCACHE_TYPE_pages, w.pages, w.page_count * sizeof(*w.pages));
-		tcache_writer_chunk(writer, TCACHE_TYPE_members, w.members, w.count * sizeof(*w.members));
+		tcache_writer_chunk(writer, TCACHE_TYPE_by_content, w.by_content, w.executed * sizeof(*w.by_content));
 		tcache_writer_chunk(writer, TCACHE_TYPE_template_code, set->store.code_rw, set->store.used);
 	}
 	free(w.records);
 	free(w.pages);
-	free(w.members);
+	free(w.by_content);
 	return result;
 }

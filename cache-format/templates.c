@@ -5,16 +5,38 @@
 
 #include "internal.h"
 
-int tcache_template_compare(const void *a, const void *b)
+static bool is_cold(const struct tcache_template *t)
 {
-	const struct tcache_template *x = a, *y = b;
+	return t->flags & TCACHE_UNIT_COLD;
+}
 
+static int compare_content(const struct tcache_template *x, const struct tcache_template *y)
+{
 	COMPARE(x->offset, y->offset);
 	COMPARE(x->first, y->first);
 	COMPARE(x->guest_length, y->guest_length);
 	COMPARE(x->mode, y->mode);
 	COMPARE(x->hash[1], y->hash[1]);
 	COMPARE(x->hash[0], y->hash[0]);
+	return 0;
+}
+
+int tcache_template_compare(const void *a, const void *b)
+{
+	const struct tcache_template *x = a, *y = b;
+
+	COMPARE(x->page, y->page);
+	COMPARE(is_cold(x), is_cold(y));
+	return compare_content(x, y);
+}
+
+int tcache_template_compare_content(const void *a, const void *b)
+{
+	const struct tcache_template *x = a, *y = b;
+	int order = compare_content(x, y);
+
+	if (order)
+		return order;
 	COMPARE(x->page, y->page);
 	return 0;
 }
@@ -270,33 +292,70 @@ enum tcache_status tcache_page_find(struct tcache *cache, const uint64_t hash[2]
 	return tcache_fail(&cache->report, TCACHE_ERR_RANGE, "has no such page");
 }
 
-enum tcache_status tcache_page_members(struct tcache *cache, uint32_t page, const uint32_t **members, uint32_t *count)
+enum tcache_status tcache_page_templates(struct tcache *cache, uint32_t page, struct tcache_page_range *range)
 {
 	const struct tcache_page *record = tcache_pages(cache, page, 1);
+	const struct tcache_template *t;
+	uint32_t low = 0, high;
 
-	*count = 0;
-	*members = NULL;
+	*range = (struct tcache_page_range){0};
 	if (!record)
 		return cache->last;
-	*members = tcache_members(cache, record->first, record->count);
-	if (!*members)
+	t = tcache_templates(cache, record->first, record->count);
+	if (!t)
 		return cache->last;
-	*count = record->count;
+	for (high = record->count; low < high;) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (is_cold(&t[middle]))
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	*range = (struct tcache_page_range){record->first, record->first + low, record->first + record->count};
 	return TCACHE_OK;
 }
 
-/* The first template that does not come before `wanted`. Fails on damage only. */
-static enum tcache_status lower_bound(struct tcache *cache, const struct tcache_template *wanted, uint32_t *result)
+enum tcache_status tcache_page_at(struct tcache *cache, uint32_t from, uint32_t end, uint32_t offset, uint32_t *number)
 {
-	uint32_t low = 0, high = (uint32_t)tcache_templates_count(cache);
-
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
+	while (from < end) {
+		uint32_t middle = from + (end - from) / 2;
 		const struct tcache_template *t = tcache_templates(cache, middle, 1);
 
 		if (!t)
 			return cache->last;
-		if (tcache_template_compare(t, wanted) < 0)
+		if (t->offset < offset)
+			from = middle + 1;
+		else
+			end = middle;
+	}
+	*number = from;
+	return TCACHE_OK;
+}
+
+/* The template that number `at` of TBYC names. NULL: damaged. */
+static const struct tcache_template *by_content(struct tcache *cache, uint32_t at, uint32_t *number)
+{
+	const uint32_t *record = tcache_by_content(cache, at, 1);
+
+	if (!record)
+		return NULL;
+	*number = *record;
+	return tcache_templates(cache, *record, 1);
+}
+
+/* The first record of TBYC whose template does not come before `wanted`. Fails on damage only. */
+static enum tcache_status lower_bound(struct tcache *cache, const struct tcache_template *wanted, uint32_t *result)
+{
+	uint32_t low = 0, high = (uint32_t)tcache_by_content_count(cache), number;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		const struct tcache_template *t = by_content(cache, middle, &number);
+
+		if (!t)
+			return cache->last;
+		if (tcache_template_compare_content(t, wanted) < 0)
 			low = middle + 1;
 		else
 			high = middle;
@@ -310,11 +369,12 @@ static enum tcache_status find_with(struct tcache *cache, uint32_t offset, uint6
 				    const uint8_t *bytes, size_t length, uint32_t *number)
 {
 	const struct tcache_template wanted = {.offset = (uint16_t)offset, .first = first};
-	uint64_t count = tcache_templates_count(cache), hash[2];
-	enum tcache_status status = lower_bound(cache, &wanted, number);
+	uint64_t count = tcache_by_content_count(cache), hash[2];
+	uint32_t at = 0;
+	enum tcache_status status = lower_bound(cache, &wanted, &at);
 
-	for (; !status && *number < count; ++*number) {
-		const struct tcache_template *t = tcache_templates(cache, *number, 1);
+	for (; !status && at < count; at++) {
+		const struct tcache_template *t = by_content(cache, at, number);
 
 		if (!t)
 			return cache->last;
@@ -342,7 +402,7 @@ enum tcache_status tcache_template_find(struct tcache *cache, uint32_t offset, u
 
 /* ---- all ---- */
 
-static enum tcache_status check_each(struct tcache *cache)
+static enum tcache_status check_each(struct tcache *cache, uint64_t *executed)
 {
 	uint32_t count = (uint32_t)tcache_templates_count(cache);
 	struct tcache_template_view view, previous = {0};
@@ -361,47 +421,70 @@ static enum tcache_status check_each(struct tcache *cache)
 		if (memcmp(hash, view.record->hash, sizeof(hash)) ||
 		    view.record->first != first_bytes(view.guest, view.record->guest_length))
 			return FAIL_RECORD(cache, "guest bytes of template %u are not those of its key", i);
+		*executed += !is_cold(view.record);
 		previous = view;
 	}
 	return TCACHE_OK;
 }
 
-/* As many members as templates, and each of a page's names that page: so each template is there once. */
-static enum tcache_status check_page(struct tcache *cache, uint32_t number, uint64_t *members)
+/* The pages' templates are all templates, one page after the other, and each names its page. */
+static enum tcache_status check_page(struct tcache *cache, uint32_t number, uint64_t *sum)
 {
-	const uint32_t *member;
-	uint32_t count;
-	enum tcache_status status = tcache_page_members(cache, number, &member, &count);
+	struct tcache_page_range range;
+	enum tcache_status status = tcache_page_templates(cache, number, &range);
 
 	if (status)
 		return status;
-	if (tcache_pages(cache, number, 1)->first != *members)
+	if (range.first != *sum)
 		return FAIL_RECORD(cache, "templates of page %u are not where those of the page before end", number);
-	for (uint32_t i = 0; i < count; i++) {
-		const struct tcache_template *t = tcache_templates(cache, member[i], 1);
+	for (uint32_t i = range.first; i < range.end; i++) {
+		const struct tcache_template *t = tcache_templates(cache, i, 1);
 
 		if (!t)
 			return cache->last;
-		if (t->page != number || (i && member[i] <= member[i - 1]))
-			return FAIL_RECORD(cache, "member %u of page %u is of another one, or out of order", i, number);
+		if (t->page != number)
+			return FAIL_RECORD(cache, "template %u is not of page %u, which holds it", i, number);
 	}
-	*members += count;
+	*sum = range.end;
+	return TCACHE_OK;
+}
+
+/* In order, none twice, as many as were executed: all of them. */
+static enum tcache_status check_by_content(struct tcache *cache, uint64_t executed)
+{
+	uint32_t count = (uint32_t)tcache_by_content_count(cache), number;
+	const struct tcache_template *previous = NULL;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const struct tcache_template *t = by_content(cache, i, &number);
+
+		if (!t)
+			return cache->last;
+		if (is_cold(t))
+			return FAIL_RECORD(cache, "template %u by content, %u, was not executed", i, number);
+		if (previous && tcache_template_compare_content(previous, t) >= 0)
+			return FAIL_RECORD(cache, "template %u by content, %u, is out of order, or there twice", i,
+					   number);
+		previous = t;
+	}
+	if (count != executed)
+		return FAIL_RECORD(cache, "has %" PRIu64 " executed templates, %u of them by content", executed, count);
 	return TCACHE_OK;
 }
 
 enum tcache_status tcache_check_templates(struct tcache *cache)
 {
 	uint32_t count = (uint32_t)tcache_pages_count(cache);
-	uint64_t members = 0;
-	enum tcache_status status = check_each(cache);
+	uint64_t sum = 0, executed = 0;
+	enum tcache_status status = check_each(cache, &executed);
 
 	for (uint32_t i = 0; !status && i < count; i++) {
 		if (i && tcache_page_compare(tcache_pages(cache, i - 1, 1), tcache_pages(cache, i, 1)) >= 0)
 			return FAIL_RECORD(cache, "page %u is out of order, or there twice", i);
-		status = check_page(cache, i, &members);
+		status = check_page(cache, i, &sum);
 	}
-	if (!status && (members != tcache_templates_count(cache) || members != tcache_members_count(cache)))
-		return FAIL_RECORD(cache, "has %" PRIu64 " templates, %" PRIu64 " in pages, and %" PRIu64 " members",
-				   tcache_templates_count(cache), members, tcache_members_count(cache));
-	return status;
+	if (!status && sum != tcache_templates_count(cache))
+		return FAIL_RECORD(cache, "has %" PRIu64 " templates, but %" PRIu64 " in pages",
+				   tcache_templates_count(cache), sum);
+	return status ? status : check_by_content(cache, executed);
 }

@@ -205,7 +205,7 @@ static const struct field recorded_pages[] = {
 
 static const struct field counts[] = {{"count", 0, 8, FIELD_COUNT}, {0}};
 static const struct field numbers[] = {{"unit", 0, 4, FIELD_COUNT}, {0}};
-static const struct field members[] = {{"template", 0, 4, FIELD_COUNT}, {0}};
+static const struct field by_content[] = {{"template", 0, 4, FIELD_COUNT}, {0}};
 static const struct field fixups[] = {{"code", 0, 4, FIELD_COUNT}, {0}};
 static const struct field addresses[] = {{"address", 0, 8, FIELD_ADDRESS}, {0}};
 
@@ -229,7 +229,7 @@ static const struct {
 	{TCACHE_TYPE_counts, counts},
 	{TCACHE_TYPE_templates, templates},
 	{TCACHE_TYPE_pages, pages},
-	{TCACHE_TYPE_members, members},
+	{TCACHE_TYPE_by_content, by_content},
 	{TCACHE_TYPE_template_links, template_links},
 	{TCACHE_TYPE_goals, goals},
 	{TCACHE_TYPE_fixups, fixups},

@@ -189,15 +189,24 @@ struct tcache_template_view {
 enum tcache_status tcache_template_view(struct tcache *cache, uint32_t number, struct tcache_template_view *view);
 /* The page with this hash: *number; TCACHE_ERR_RANGE if there is none. */
 enum tcache_status tcache_page_find(struct tcache *cache, const uint64_t hash[2], uint32_t *number);
+/* A page's templates: numbers from `first` on those that were executed, and from `cold` to before `end` the others. */
+struct tcache_page_range {
+	uint32_t first, cold, end;
+};
+
+/* The page must exist. Without damage all numbers in the range are those of templates. */
+enum tcache_status tcache_page_templates(struct tcache *cache, uint32_t page, struct tcache_page_range *range);
+/* The first template from number `from` to before `end`, in the order of offsets, that is not before this offset. */
+enum tcache_status tcache_page_at(struct tcache *cache, uint32_t from, uint32_t end, uint32_t offset, uint32_t *number);
 /*
- * The numbers of a page's templates, which may name any template or none: *members, *count. The page must exist.
+ * Some executed template for these guest bytes, of which `length` are there: *number; TCACHE_ERR_RANGE if there is
+ * none.
  */
-enum tcache_status tcache_page_members(struct tcache *cache, uint32_t page, const uint32_t **members, uint32_t *count);
-/* Some template for these guest bytes, of which `length` are there: *number; TCACHE_ERR_RANGE if there is none. */
 enum tcache_status tcache_template_find(struct tcache *cache, uint32_t offset, uint32_t mode, const uint8_t *bytes,
 					size_t length, uint32_t *number);
-/* The order of templates in a file, and of pages (qsort). */
+/* The order of templates in a file, of executed ones in TBYC, and of pages (qsort). */
 int tcache_template_compare(const void *a, const void *b);
+int tcache_template_compare_content(const void *a, const void *b);
 int tcache_page_compare(const void *a, const void *b);
 /* The order of units in a file (qsort). */
 int tcache_unit_compare(const void *a, const void *b);

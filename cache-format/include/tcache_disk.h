@@ -210,8 +210,8 @@ struct tcache_insn {
 
 /*
  * A translation of user code that is good wherever the guest maps its page: it is copied from TCOD and adapted to an
- * address, as the fix-ups say. Made for a page at TCACHE_TEMPLATE_BASE. Sorted by tcache_template_compare(): offset,
- * first, length, mode, hash, page.
+ * address, as the fix-ups say. Made for a page at TCACHE_TEMPLATE_BASE. Sorted by tcache_template_compare(): page;
+ * those that were executed, then cold ones; offset, first, length, mode, hash.
  */
 struct tcache_template {
 	uint64_t hash[2];    /* tcache_hash() of the guest bytes */
@@ -255,7 +255,7 @@ enum tcache_fixup {
 /* A page of guest code. Ascending by hash (high, low). */
 struct tcache_page {
 	uint64_t hash[2];      /* tcache_hash() of its 4096 bytes */
-	uint32_t first, count; /* its templates: records of TMEM */
+	uint32_t first, count; /* its templates */
 };
 
 #define TCACHE_TEMPLATE_LINK_TAKEN (1u << 1) /* besides TCACHE_LINK_SAVED: both ends were executed */
@@ -342,10 +342,11 @@ struct tcache_recorded_page {
 	  "code that was executed")                                                                                    \
 	X(counts, TCACHE_FOURCC('C', 'N', 'T', 'S'), uint64_t, 1, TCACHE_OPTIONAL, 1, "executions of basic blocks")    \
 	X(strings, TCACHE_FOURCC('S', 'T', 'R', 'S'), char, 1, TCACHE_CRITICAL, 1, "strings")                          \
-	X(templates, TCACHE_FOURCC('T', 'M', 'P', 'L'), struct tcache_template, 1, TCACHE_OPTIONAL, 1,                 \
+	X(templates, TCACHE_FOURCC('T', 'M', 'P', 'L'), struct tcache_template, 1, TCACHE_OPTIONAL, 2,                 \
 	  "code that may be anywhere")                                                                                 \
-	X(pages, TCACHE_FOURCC('T', 'P', 'A', 'G'), struct tcache_page, 1, TCACHE_OPTIONAL, 1, "pages of templates")   \
-	X(members, TCACHE_FOURCC('T', 'M', 'E', 'M'), uint32_t, 1, TCACHE_OPTIONAL, 1, "templates by page")            \
+	X(pages, TCACHE_FOURCC('T', 'P', 'A', 'G'), struct tcache_page, 1, TCACHE_OPTIONAL, 2, "pages of templates")   \
+	X(by_content, TCACHE_FOURCC('T', 'B', 'Y', 'C'), uint32_t, 1, TCACHE_OPTIONAL, 1,                              \
+	  "executed templates by content")                                                                             \
 	X(template_code, TCACHE_FOURCC('T', 'C', 'O', 'D'), uint8_t, 1, TCACHE_OPTIONAL, 1,                            \
 	  "machine code of templates")                                                                                 \
 	X(template_links, TCACHE_FOURCC('T', 'L', 'N', 'K'), struct tcache_template_link, 1, TCACHE_OPTIONAL, 1,       \

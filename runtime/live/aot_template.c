@@ -53,25 +53,32 @@ static void complain(struct aot_templates *aot)
 	aot->damage_said = true;
 }
 
-static struct group *import(struct aot_templates *aot, struct templates *templates, u32 page)
+/* NULL: damaged, or no memory. */
+static struct template *import(struct aot_templates *aot, struct templates *templates, struct group *group, u32 number)
 {
-	const u32 *members;
-	u32 count;
+	struct tcache_template_view view;
+
+	if (tcache_template_view(aot->cache, number, &view) == TCACHE_OK)
+		return template_import(templates, group, &view);
+	complain(aot);
+	return NULL;
+}
+
+/* With what was executed in the training run; the rest, which may be much, waits until it is wanted. */
+static struct group *import_page(struct aot_templates *aot, struct templates *templates, u32 page)
+{
+	struct tcache_page_range range;
 	struct group *group = group_create(templates);
 
 	if (!group)
 		return NULL;
-	if (tcache_page_members(aot->cache, page, &members, &count) != TCACHE_OK)
+	if (tcache_page_templates(aot->cache, page, &range) != TCACHE_OK)
 		complain(aot);
-	for (u32 i = 0; i < count; i++) {
-		struct tcache_template_view view;
-
-		if (tcache_template_view(aot->cache, members[i], &view) != TCACHE_OK)
-			complain(aot);
-		else
-			template_import(templates, group, &view);
-	}
+	for (u32 i = range.first; i < range.cold; i++)
+		import(aot, templates, group, i);
 	group_resolve_links(group);
+	group->aot = aot;
+	group->aot_page = page;
 	aot->groups[page] = group;
 	return group;
 }
@@ -110,7 +117,36 @@ struct group *aot_templates_find(struct aot_templates *aot, struct templates *te
 
 	if (!find_page(aot, page, offset, mode, &number))
 		return NULL;
-	return aot->groups[number] ? aot->groups[number] : import(aot, templates, number);
+	return aot->groups[number] ? aot->groups[number] : import_page(aot, templates, number);
+}
+
+struct template *aot_templates_more(struct templates *templates, struct group *group, u32 offset, u32 mode,
+				    const u8 *bytes, u32 length)
+{
+	struct aot_templates *aot = group->aot;
+	struct tcache_page_range range;
+	u32 number;
+
+	if (!aot)
+		return NULL;
+	if (tcache_page_templates(aot->cache, group->aot_page, &range) != TCACHE_OK ||
+	    tcache_page_at(aot->cache, range.cold, range.end, offset, &number) != TCACHE_OK) {
+		complain(aot);
+		return NULL;
+	}
+	for (; number < range.end; number++) {
+		const struct tcache_template *t = tcache_templates(aot->cache, number, 1);
+		u64 hash[2];
+
+		if (!t || t->offset != offset)
+			break;
+		if (((t->mode ^ mode) & t->mode_mask) || t->guest_length > length)
+			continue;
+		tcache_hash(bytes, t->guest_length, hash);
+		if (hash[0] == t->hash[0] && hash[1] == t->hash[1])
+			return import(aot, templates, group, number);
+	}
+	return NULL;
 }
 
 void aot_templates_forget(struct aot_templates *aot)

@@ -473,12 +473,19 @@ static struct template *template_for(struct vcpu *v, u64 gpa, u32 mode, struct c
 {
 	struct live *live = v->vm->live;
 	struct template *t = NULL;
+	u32 offset = (u32)PAGE_OFFSET(gpa);
 
 	*page = page_at(live, gpa);
 	if (!*page)
 		*page = recognize(live, gpa, mode);
 	if (*page)
-		t = known(live, *page, (u32)PAGE_OFFSET(gpa), mode);
+		t = known(live, *page, offset, mode);
+	if (!t && *page) {
+		t = aot_templates_more(live->clones->templates, (*page)->group, offset, mode, ram_at(&v->vm->ram, gpa),
+				       (u32)PAGE_SIZE - offset);
+		if (t)
+			set_verified(*page, t);
+	}
 	if (!t) {
 		t = make_template(v, ram_at(&v->vm->ram, gpa), mode, *page ? (*page)->group : NULL);
 		if (!t)

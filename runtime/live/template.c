@@ -315,13 +315,14 @@ static bool import_jumps(struct templates *templates, struct template *t, const 
 	return true;
 }
 
-bool template_import(struct templates *templates, struct group *group, const struct tcache_template_view *view)
+struct template *template_import(struct templates *templates, struct group *group,
+				 const struct tcache_template_view *view)
 {
 	const struct tcache_template *from = view->record;
 	struct template *t = keep(templates, NULL, sizeof(*t));
 
 	if (!t)
-		return false;
+		return NULL;
 	*t = (struct template){.group = group,
 			       .base = TCACHE_TEMPLATE_BASE,
 			       .mode = from->mode,
@@ -343,12 +344,12 @@ bool template_import(struct templates *templates, struct group *group, const str
 			       .pcs = (const struct pc_entry *)view->pcs};
 	memcpy(t->fixups.count, from->fixup_count, sizeof(t->fixups.count));
 	if (!import_jumps(templates, t, view) || !join(templates, group, t))
-		return false;
+		return NULL;
 	for (u32 i = 0; i < from->entry_count; i++) {
 		if (!add_place(group, from->offset + (u32)view->entries[i].guest, t, view->entries[i].code))
-			return false;
+			return NULL;
 	}
-	return true;
+	return t;
 }
 
 /* The group's first template that begins at this offset and is not for one access only: 1 + its index, or 0. */

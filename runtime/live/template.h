@@ -13,6 +13,7 @@
 #include "translate/store.h"
 #include "util/types.h"
 
+struct aot_templates;
 struct group;
 struct tcache_template_view;
 
@@ -78,6 +79,8 @@ struct number_set {
 
 struct group {
 	struct group *next;
+	struct aot_templates *aot; /* the cache that has more of them, in this page; or NULL */
+	u32 aot_page;
 	struct template **templates;
 	struct place *places; /* by offset */
 	struct slot_target *slots;
@@ -112,9 +115,10 @@ struct template *template_add(struct templates *templates, struct group *group, 
 			      u32 mode_mask, const u8 *bytes);
 
 /*
- * Adds one of a cache, whose memory it goes on using. False if there is no memory, or if it cannot be.
+ * Adds one of a cache, whose memory it goes on using. NULL if there is no memory, or if it cannot be.
  */
-bool template_import(struct templates *templates, struct group *group, const struct tcache_template_view *view);
+struct template *template_import(struct templates *templates, struct group *group,
+				 const struct tcache_template_view *view);
 /* Finds out for links of which it is known that they are taken where they lead. */
 void group_resolve_links(struct group *group);
 

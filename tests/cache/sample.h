@@ -35,7 +35,7 @@ struct sample {
 	char strings[48];
 	struct tcache_template templates[3];
 	struct tcache_page pages[2];
-	uint32_t members[3];
+	uint32_t by_content[2];
 	uint8_t template_code[160];
 	struct tcache_template_link template_links[1];
 	struct tcache_goal goals[1];
@@ -274,8 +274,7 @@ static inline void sample_templates(struct sample *s)
 		s->templates[i].fixup_count[TCACHE_FIXUP_INSN] = 1;
 	}
 	s->templates[2].flags |= TCACHE_UNIT_COLD;
-	s->members[1] = 1;
-	s->members[2] = 2;
+	s->by_content[1] = 1;
 	s->template_links[0] =
 		(struct tcache_template_link){.patch = 49, .target = 0x20, .flags = TCACHE_TEMPLATE_LINK_TAKEN};
 	s->goals[0] = (struct tcache_goal){.number = 60, .entry = 68, .target = 0x2000};
@@ -374,7 +373,7 @@ static inline void sample_chunks(struct tcache_writer *w, const struct sample *s
 	SAMPLE_DATA(strings, strings);
 	SAMPLE_DATA(templates, templates);
 	SAMPLE_DATA(pages, pages);
-	SAMPLE_DATA(members, members);
+	SAMPLE_DATA(by_content, by_content);
 	SAMPLE_DATA(template_code, template_code);
 	SAMPLE_DATA(template_links, template_links);
 	SAMPLE_DATA(goals, goals);

@@ -101,20 +101,24 @@ static void use_template(struct tcache *cache, uint32_t number)
 static void use_page(struct tcache *cache, uint32_t number)
 {
 	const struct tcache_page *page = tcache_pages(cache, number, 1);
-	const uint32_t *members;
-	uint32_t count, found;
+	struct tcache_page_range range;
+	uint32_t found;
 
 	if (!page)
 		return;
 	if (!tcache_page_find(cache, page->hash, &found) && found >= tcache_pages_count(cache))
 		abort();
-	if (tcache_page_members(cache, number, &members, &count)) {
-		if (count)
+	if (tcache_page_templates(cache, number, &range)) {
+		if (range.end)
 			abort();
 		return;
 	}
-	for (uint32_t i = 0; i < count && i < 64; i++)
-		use_template(cache, members[i]);
+	if (range.first > range.cold || range.cold > range.end || range.end > tcache_templates_count(cache))
+		abort();
+	for (uint32_t i = range.first; i < range.end && i < range.first + 64; i++)
+		use_template(cache, i);
+	if (!tcache_page_at(cache, range.first, range.end, 100, &found) && (found < range.first || found > range.end))
+		abort();
 }
 
 static bool area_valid(uint64_t start, uint64_t size)

@@ -97,7 +97,7 @@ static void test_records(void **state)
 	SAME(strings, strings);
 	SAME(templates, templates);
 	SAME(pages, pages);
-	SAME(members, members);
+	SAME(by_content, by_content);
 	SAME(template_code, template_code);
 	SAME(template_links, template_links);
 	SAME(goals, goals);
@@ -268,20 +268,30 @@ static void test_find_templates(void **state)
 	static const uint64_t none[2] = {9, 2};
 	const uint8_t *guest = sample.guest;
 	struct tcache *cache = must_open(0);
-	const uint32_t *members;
-	uint32_t number, count;
+	struct tcache_page_range range;
+	uint32_t number;
 
 	(void)state;
 	for (uint32_t i = 0; i < 2; i++) {
 		assert_int_equal(tcache_page_find(cache, sample.pages[i].hash, &number), TCACHE_OK);
 		assert_int_equal(number, i);
-		assert_int_equal(tcache_page_members(cache, i, &members, &count), TCACHE_OK);
-		assert_int_equal(count, sample.pages[i].count);
-		assert_memory_equal(members, sample.members + sample.pages[i].first, count * sizeof(*members));
 	}
+	/* two that were executed, one that was not */
+	assert_int_equal(tcache_page_templates(cache, 0, &range), TCACHE_OK);
+	assert_int_equal(range.first, 0);
+	assert_int_equal(range.cold, 2);
+	assert_int_equal(range.end, 2);
+	assert_int_equal(tcache_page_at(cache, 0, 2, 0x11, &number), TCACHE_OK);
+	assert_int_equal(number, 1);
+	assert_int_equal(tcache_page_at(cache, 0, 2, 0x21, &number), TCACHE_OK);
+	assert_int_equal(number, 2);
+	assert_int_equal(tcache_page_templates(cache, 1, &range), TCACHE_OK);
+	assert_int_equal(range.first, 2);
+	assert_int_equal(range.cold, 2);
+	assert_int_equal(range.end, 3);
 	assert_int_equal(tcache_page_find(cache, none, &number), TCACHE_ERR_RANGE);
-	assert_int_equal(tcache_page_members(cache, 2, &members, &count), TCACHE_ERR_RANGE);
-	assert_int_equal(count, 0);
+	assert_int_equal(tcache_page_templates(cache, 2, &range), TCACHE_ERR_RANGE);
+	assert_int_equal(range.end, 0);
 	assert_int_equal(tcache_template_find(cache, 0x10, 0x103, guest + 20, 17, &number), TCACHE_OK);
 	assert_int_equal(number, 0);
 	/* one that is shorter than eight bytes, with something behind it or nothing */

@@ -101,15 +101,33 @@ run --engine aot --cache "$cache"
 guest=$moving
 make_good
 grep -Eq '"aot_cloned": *[1-9]' "$work/good.json" || fail 'no template of the good cache was used'
-for chunk in TMPL TPAG TMEM TCOD TLNK GOAL FIXU; do
+for chunk in TMPL TPAG TCOD TLNK GOAL FIXU; do
 	change $chunk 0 a55aa5
 	run --engine aot --cache "$cache"
 	[ $status = 43 ] && [ "$(grep -c warning "$work/output")" = 1 ] || fail "$chunk damaged"
 done
 
+# records FOUR-CC: how many there are
+records() {
+	"$avant" cache info "$work/good.tcache" | sed -n "s/,//g; s/^ *$1 *optional *\([0-9]*\) .*/\1/p"
+}
+
+# pages that are not known are looked for by what they hold
+change TPAG 0 ffffffffffffffff seal
+record=1
+while [ $record -lt "$(records TPAG)" ]; do
+	"$poke" "$cache" TPAG $((record * 24)) ffffffffffffffff seal || exit 1
+	record=$((record + 1))
+done
+run --engine aot --cache "$cache" --stats "$work/content.json"
+[ $status = 43 ] && grep -Eq '"aot_cloned": *[1-9]' "$work/content.json" || fail 'nothing is found by its content'
+"$poke" "$cache" TBYC 0 a55aa5 || exit 1
+run --engine aot --cache "$cache"
+[ $status = 43 ] && [ "$(grep -c warning "$work/output")" = 1 ] || fail "TBYC damaged"
+
 # Of each record: offset, guest_length, instruction_count, flags, page, code_offset and code_length, body_offset,
 # saved_offset, pcs, entries, insns, links, goals, fix-ups, their numbers by kind, guest_offset, mode_mask
-size=$("$avant" cache info "$work/good.tcache" | sed -n 's/,//g; s/^ *TMPL *optional *\([0-9]*\) .*/\1/p')
+size=$(records TMPL)
 for offset in 40 42 44 46 48 52 56 60 64 68 72 76 80 84 88 92 96 100 104 108 112 114 116 118 120 122 124 126 128 36; do
 	cp "$work/good.tcache" "$cache"
 	record=0
@@ -123,7 +141,7 @@ done
 for offset in 0 8 16 20; do
 	ignored TPAG $offset ffffffff
 done
-ignored TMEM 0 ffffffff
+ignored TBYC 0 ffffffff
 ignored TLNK 0 ffffffff
 ignored TLNK 4 ffffffff
 ignored GOAL 0 ffffffff
