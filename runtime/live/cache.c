@@ -320,6 +320,7 @@ void live_flush(struct live *live)
 	live->store.unit_count = live->store.pc_count = live->store.entry_count = live->store.link_count =
 		live->store.insn_count = live->store.landing_count = live->store.counter_count = 1;
 	aot_number_targets(live);
+	live->targets_kept = live->store.target_count;
 	live->store.used = CACHE_FIRST_OFFSET;
 	live->generation++;
 	emit_jmp_mem(&e, ADDRESS_ABS(&vm->vcpu->stub[STUB_JUMP_MISS]));

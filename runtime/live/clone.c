@@ -760,6 +760,21 @@ static u32 make(struct vcpu *v, struct clone_page *page, u32 mode, struct templa
 	return numbers[0];
 }
 
+/*
+ * Something is full. Where it is numbers of targets, the larger part of those that are given goes: other code's are
+ * absolute addresses, which every exec adds to and nothing but forgetting that code takes back. They would leave so few
+ * that clones had to be forgotten all the time.
+ */
+static void make_room(struct live *live)
+{
+	u32 shared = TARGET_SIZE - live->targets_kept;
+
+	if (live->store.target_count - live->targets_kept > shared / 2)
+		live_flush(live);
+	else
+		clones_flush(live);
+}
+
 u32 clones_make(struct vcpu *v, u64 gpa, u32 mode)
 {
 	struct live *live = v->vm->live;
@@ -780,7 +795,7 @@ u32 clones_make(struct vcpu *v, u64 gpa, u32 mode)
 			return UNIT_NONE;
 		number = make(v, page, mode, t);
 		if (number == UNIT_NONE)
-			clones_flush(live);
+			make_room(live);
 	}
 	return number;
 }

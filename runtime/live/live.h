@@ -78,6 +78,7 @@ struct live {
 	struct aot *aot[AOT_MAX];                     /* caches in use */
 	struct aot_templates *aot_templates[AOT_MAX]; /* of each, or NULL */
 	unsigned aot_count;
+	u32 targets_kept;        /* numbers up to here that flushes do not take back: caches' */
 	u64 code_size;           /* bytes of the code cache, of which the store may use store.size */
 	struct clones *clones;   /* … and these the rest */
 	struct insn *form_insns; /* what templates hand over */
