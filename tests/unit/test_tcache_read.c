@@ -674,11 +674,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_records),   TEST(test_chunks), TEST(test_ahead),         TEST(test_units),         TEST(test_find),
-		TEST(test_templates), TEST(test_find_templates), TEST(test_strings),       TEST(test_long_strings),
-		TEST(test_unpacked),  TEST(test_no_chunks),      TEST(test_lazy),          TEST(test_place),
-		TEST(test_code),      TEST(test_cells),          TEST(test_permissions),   TEST(test_owner),
-		TEST(test_kinds),     TEST(test_signature),      TEST(test_host_features), TEST(test_digests),
+		TEST(test_records),      TEST(test_chunks),    TEST(test_ahead),          TEST(test_units),
+		TEST(test_find),         TEST(test_templates), TEST(test_find_templates), TEST(test_strings),
+		TEST(test_long_strings), TEST(test_unpacked),  TEST(test_no_chunks),      TEST(test_lazy),
+		TEST(test_place),        TEST(test_code),      TEST(test_cells),          TEST(test_permissions),
+		TEST(test_owner),        TEST(test_kinds),     TEST(test_signature),      TEST(test_host_features),
+		TEST(test_digests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
