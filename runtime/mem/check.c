@@ -89,8 +89,24 @@ static void check_jump(struct vm *vm, unsigned slot, enum view_kind kind, unsign
 	REQUIRE(found.global || view->jumps_local, "jump taken for global");
 }
 
+/* Spaces that are parked have nothing in their TLBs: nobody flushes them. */
+static void check_parked(struct vm *vm, const struct space *space)
+{
+	const unsigned slot = (unsigned)(space - vm->mmu.spaces), index = 0, page = 0;
+	const enum view_kind kind = VIEW_USER;
+
+	for (unsigned i = 0; i < TLB_SIZE; i++)
+		REQUIRE(space->view->tlb[i].ntag_read == tlb_invalid(i) &&
+				space->view->tlb_more[i].ntag_write == tlb_invalid(i) &&
+				space->view->tlb_more[i].ntag_exec == tlb_invalid(i),
+			"parked, but not empty");
+}
+
 void mmu_check(struct vm *vm)
 {
+	for (unsigned i = 0; i < TLB_SPACES; i++)
+		if (vm->mmu.spaces[i].parked)
+			check_parked(vm, &vm->mmu.spaces[i]);
 	for (unsigned slot = 0; slot < TLB_SLOTS; slot++)
 		for (unsigned kind = 0; kind < VIEW_KINDS; kind++) {
 			for (unsigned index = 0; index < TLB_SIZE; index++)

@@ -11,22 +11,24 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define VIEWS_SIZE (sizeof(struct view) * TLB_SLOTS * VIEW_KINDS)
+#define KERNEL_VIEWS 2 /* of a slot */
+#define VIEWS        (TLB_SPACES + TLB_SLOTS * KERNEL_VIEWS)
+#define VIEWS_SIZE   (sizeof(struct view) * VIEWS)
 
 _Static_assert(TLB_BITS >= 12 && JUMP_BITS >= 12, "an index_set has whole summary words");
 _Static_assert(FRAME_GROUP >> FRAME_GROUP_SHIFT == (1 << FRAME_GROUP_BITS) - 1, "flags agree");
 
-/* Runs the statement for each view that may hold anything: slots that are not in use are empty. */
+/* Runs the statement for each view whose TLB may hold anything. Slots that are not in use are empty, as are those of
+ * parked spaces. */
 #define FOR_EACH_VIEW(mmu, view)                                                                                       \
 	for (unsigned n_ = 0; n_ < TLB_SLOTS * VIEW_KINDS; n_++)                                                       \
 		if ((mmu)->slots[n_ / VIEW_KINDS].used)                                                                \
-			for (struct view *view = &(mmu)->views[n_]; view; view = NULL)
+			for (struct view *view = slot_view(mmu, n_ / VIEW_KINDS, n_ % VIEW_KINDS); view; view = NULL)
 
-/* The same for each view whose jump table is another one: views of kernel code share theirs. */
+/* Runs the statement for each view that has a jump table of its own: views of kernel code share theirs. */
 #define FOR_EACH_JUMPS(mmu, view)                                                                                      \
-	for (unsigned n_ = 0, kernel_ = 0; n_ < TLB_SLOTS * VIEW_KINDS; n_++)                                          \
-		if ((mmu)->slots[n_ / VIEW_KINDS].used && (n_ % VIEW_KINDS == VIEW_USER || !kernel_++))                \
-			for (struct view *view = &(mmu)->views[n_]; view; view = NULL)
+	for (unsigned n_ = 0; n_ <= TLB_SPACES; n_++)                                                                  \
+		for (struct view *view = &(mmu)->views[n_]; view; view = NULL)
 
 /* Runs the statement for each word of the set that is not 0, with its number in `w`. */
 #define FOR_EACH_WORD(set, w)                                                                                          \
@@ -154,7 +156,8 @@ static void view_clear_cells(struct view *view)
 	view->cells_used = false;
 }
 
-static void view_clear(struct view *view)
+/* Drops everything that the TLB holds. */
+static void view_clear_tlb(struct view *view)
 {
 	view_clear_cells(view);
 	FOR_EACH_WORD (&view->filled, w) {
@@ -165,12 +168,18 @@ static void view_clear(struct view *view)
 	set_clear_summary(&view->filled);
 	set_clear(&view->local);
 	set_clear(&view->large);
-	view_clear_jumps(view);
-	view_no_large(view);
 }
 
-/* Drops what is not global. */
-static void view_clear_local(struct view *view)
+static void view_clear(struct view *view)
+{
+	view_clear_tlb(view);
+	view_clear_jumps(view);
+	view_no_large(view);
+	view->low_global = false;
+}
+
+/* Drops what the TLB holds that is not global. */
+static void view_clear_local_tlb(struct view *view)
 {
 	view_clear_cells(view);
 	FOR_EACH_WORD (&view->local, w) {
@@ -183,11 +192,86 @@ static void view_clear_local(struct view *view)
 		view->local.word[w] = 0;
 	}
 	set_clear_summary(&view->local);
-	if (view->jumps_local)
-		view_clear_jumps(view);
-	/* jump entries outlive the TLB entries that they were made with, and their large pages still count */
+}
+
+/* Jump entries outlive the TLB entries that they were made with, and their large pages still count. */
+static void view_forget_large(struct view *view)
+{
 	if (view->large_mask && set_empty(&view->large) && jumps_empty(view))
 		view_no_large(view);
+}
+
+/* Drops what is not global. */
+static void view_clear_local(struct view *view)
+{
+	view_clear_local_tlb(view);
+	if (view->jumps_local)
+		view_clear_jumps(view);
+	view_forget_large(view);
+}
+
+/* Is the page of jump entries still what it was, in the address space of cr3? A look-up would set A, this does not. */
+static bool page_stays(const struct vcpu *v, struct view *view, u64 cr3, unsigned index)
+{
+	const struct jump_page *note = &view->jump_page[index];
+	struct translation found;
+
+	if (note->page == JUMP_PAGE_MIXED || tlb_index(note->page) != index || (s64)note->page < 0 ||
+	    mmu_walk(v, cr3, note->page, VIEW_USER, ACCESS_EXEC, false, &found) != WALK_OK || !found.accessed ||
+	    (u64)ram_at(&v->vm->ram, found.gpa) - note->page != note->addend)
+		return false;
+	if (found.size_mask >= PAGE_SIZE)
+		view_note_large(view, note->page, found.size_mask);
+	return true;
+}
+
+/* Drops the jump entries for pages in the set, and for the page before each of them: see view_flush_page_jumps(). */
+static void view_drop_pages(struct view *view, const struct index_set *pages)
+{
+	FOR_EACH_WORD (&view->jumps, w)
+		FOR_EACH_INDEX (view->jumps.word[w], w, i) {
+			const unsigned page = tlb_index(view->jump_pc[i]);
+
+			if (index_set_has(pages, page) || index_set_has(pages, (page + 1) % TLB_SIZE)) {
+				jump_drop(view, i);
+				index_set_remove(&view->jumps, i);
+			}
+		}
+	FOR_EACH_WORD (&view->targets, w)
+		FOR_EACH_INDEX (view->targets.word[w], w, i) {
+			const unsigned page = tlb_index(view->target_pc[i]);
+
+			if (index_set_has(pages, page) || index_set_has(pages, (page + 1) % TLB_SIZE)) {
+				target_drop(view, i);
+				index_set_remove(&view->targets, i);
+			}
+		}
+	FOR_EACH_WORD (pages, w)
+		view->jump_pages.word[w] &= ~pages->word[w];
+}
+
+/*
+ * The mappings of the space that this view of user code belongs to may have changed, all at once: drops the jump
+ * entries for pages that have. Few do, and each entry is a look-up of half a microsecond when it is wanted again.
+ */
+static void view_check_jumps(const struct vcpu *v, struct view *view, u64 cr3)
+{
+	struct index_set gone = {0};
+	unsigned stay = 0, go = 0;
+
+	FOR_EACH_WORD (&view->jump_pages, w)
+		FOR_EACH_INDEX (view->jump_pages.word[w], w, i) {
+			if (page_stays(v, view, cr3, i)) {
+				stay++;
+			} else {
+				index_set_add(&gone, i);
+				go++;
+			}
+		}
+	if (go > stay) /* most likely another program; bases are free again as well */
+		view_clear_jumps(view);
+	else if (go)
+		view_drop_pages(view, &gone);
 }
 
 /*
@@ -262,7 +346,7 @@ static void view_flush_page(struct view *view, u64 gva)
 /* Does kernel code of pages that are not global run in this slot? (VIEW_KERNEL_AC shares what is asked for.) */
 static bool slot_kernel_local(const struct slot *slot)
 {
-	return slot->views[VIEW_KERNEL].jumps_local;
+	return slot->kernel->jumps_local;
 }
 
 /* Predicted returns are a kind of jump entry that is not in a table: they go where local entries go. */
@@ -270,17 +354,78 @@ static void slot_clear_local(struct vcpu *v, struct slot *slot)
 {
 	v->forget_user = true;
 	v->forget_kernel |= slot_kernel_local(slot);
-	for (unsigned kind = 0; kind < VIEW_KINDS; kind++)
-		view_clear_local(&slot->views[kind]);
+	for (unsigned i = 0; i < KERNEL_VIEWS; i++)
+		view_clear_local(slot->kernel + i);
+	/* of another slot nobody knows what its tables will say when it is loaded */
+	if (slot != &v->vm->mmu.slots[v->slot]) {
+		view_clear_local(slot->space->view);
+		return;
+	}
+	view_clear_local_tlb(slot->space->view);
+	view_check_jumps(v, slot->space->view, v->cr3);
+	view_forget_large(slot->space->view);
 }
 
 static void slot_flush_page(struct vcpu *v, struct slot *slot, u64 gva)
 {
 	v->forget_user = true;
 	/* pages of the lower half are the user's, unless the kernel has run code there */
-	v->forget_kernel |= (s64)gva < 0 || slot->views[VIEW_KERNEL].jumps_low;
-	for (unsigned kind = 0; kind < VIEW_KINDS; kind++)
-		view_flush_page(&slot->views[kind], gva);
+	v->forget_kernel |= (s64)gva < 0 || slot->kernel->jumps_low;
+	view_flush_page(slot->space->view, gva);
+	for (unsigned i = 0; i < KERNEL_VIEWS; i++)
+		view_flush_page(slot->kernel + i, gva);
+}
+
+/* May the slot hold this page as a global one? In the lower half of the address space kernels have none. */
+static bool may_be_global(const struct slot *slot, u64 gva)
+{
+	bool low = slot->space->view->low_global;
+
+	for (unsigned i = 0; i < KERNEL_VIEWS; i++)
+		low |= slot->kernel[i].low_global;
+	return low || (s64)gva < 0;
+}
+
+static u64 space_table(u64 cr3)
+{
+	return cr3 & (BIT(MAXPHYADDR) - PAGE_SIZE);
+}
+
+/* A space for the address space of this page table: the one that had it when it was parked, else the oldest. */
+static struct space *space_for(struct mmu *mmu, u64 table)
+{
+	struct space *victim = NULL;
+
+	for (unsigned i = 0; i < TLB_SPACES; i++) {
+		struct space *space = &mmu->spaces[i];
+
+		if (!space->parked)
+			continue;
+		if (space->table == table)
+			return space;
+		if (!victim || space->last_use < victim->last_use)
+			victim = space;
+	}
+	return victim; /* there are more spaces than slots */
+}
+
+/* The slot gets another address space, by a load of CR3 that keeps nothing. */
+static void slot_change_space(struct mmu *mmu, struct slot *slot, u64 table)
+{
+	struct space *space = slot->space;
+
+	if (space->table == table)
+		return;
+	/* its TLB is as empty as it must be now, wherever it goes */
+	view_clear_tlb(space->view);
+	space->parked = true;
+	space->last_use = ++mmu->use_clock;
+	space = space_for(mmu, table);
+	space->parked = false;
+	if (space->table != table)
+		view_clear(space->view);
+	space->table = table;
+	slot->space = space;
 }
 
 static u64 current_pcid(const struct vcpu *v)
@@ -313,15 +458,14 @@ static struct slot *slot_victim(struct mmu *mmu)
 /* The views of kernel code share their jumps (struct view). */
 static int share_jumps(struct mmu *mmu)
 {
-	void *first = mmu->views[VIEW_KERNEL].jump;
+	void *first = mmu->views[TLB_SPACES].jump;
 
 	if (mmap(first, VIEW_SHARED_SIZE, PROT_READ | PROT_WRITE,
 		 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
 		return -1;
 	/* an old size of 0 duplicates a shared mapping (mremap(2)) */
-	for (unsigned i = VIEW_KERNEL + 1; i < TLB_SLOTS * VIEW_KINDS; i++)
-		if (i % VIEW_KINDS != VIEW_USER &&
-		    mremap(first, 0, VIEW_SHARED_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, mmu->views[i].jump) == MAP_FAILED)
+	for (unsigned i = TLB_SPACES + 1; i < VIEWS; i++)
+		if (mremap(first, 0, VIEW_SHARED_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, mmu->views[i].jump) == MAP_FAILED)
 			return -1;
 	return 0;
 }
@@ -336,9 +480,13 @@ int mmu_init(struct mmu *mmu, struct err *err)
 	mmu->views = at;
 	if (share_jumps(mmu) < 0)
 		return err_set(err, "cannot map %zu KiB for TLBs: %s", VIEWS_SIZE >> 10, strerror(errno));
-	for (unsigned i = 0; i < TLB_SLOTS; i++)
-		mmu->slots[i].views = mmu->views + i * VIEW_KINDS;
-	for (unsigned i = 0; i < TLB_SLOTS * VIEW_KINDS; i++) {
+	for (unsigned i = 0; i < TLB_SPACES; i++)
+		mmu->spaces[i] = (struct space){.view = mmu->views + i, .table = ~0ULL, .parked = i >= TLB_SLOTS};
+	for (unsigned i = 0; i < TLB_SLOTS; i++) {
+		mmu->slots[i].space = &mmu->spaces[i];
+		mmu->slots[i].kernel = mmu->views + TLB_SPACES + i * KERNEL_VIEWS;
+	}
+	for (unsigned i = 0; i < VIEWS; i++) {
 		entry_invalidate(&mmu->views[i], 0);
 		view_no_large(&mmu->views[i]);
 		mmu->views[i].pair[0].pc = jump_pair_empty(0);
@@ -381,17 +529,21 @@ void mmu_load_cr3(struct vcpu *v, bool keep)
 		slot->pcid = pcid;
 		keep = false;
 	}
+	const bool other = slot != &mmu->slots[v->slot];
+
+	v->slot = (unsigned)(slot - mmu->slots);
 	if (!keep) {
+		slot_change_space(mmu, slot, space_table(v->cr3));
 		slot_clear_local(v, slot);
 		v->vm->stats.tlb_flushes++;
 	}
 	v->forget_user = true; /* the other address space's */
 	v->forget_kernel |= slot_kernel_local(slot);
-	if (slot != &mmu->slots[v->slot] && slot_kernel_local(slot))
-		view_clear_jumps(&slot->views[VIEW_KERNEL]);
+	if (other && slot_kernel_local(slot))
+		view_clear_jumps(slot->kernel);
 	slot->cr3 = v->cr3;
+	slot->space->table = space_table(v->cr3);
 	slot->last_use = ++mmu->use_clock;
-	v->slot = (unsigned)(slot - mmu->slots);
 	vcpu_update_view(v);
 }
 
@@ -401,7 +553,7 @@ void mmu_flush_page(struct vcpu *v, u64 gva)
 
 	v->vm->stats.tlb_flushes++;
 	for (unsigned i = 0; i < TLB_SLOTS; i++)
-		if (mmu->slots[i].used)
+		if (mmu->slots[i].used && (i == v->slot || may_be_global(&mmu->slots[i], gva)))
 			slot_flush_page(v, &mmu->slots[i], gva);
 }
 
@@ -411,11 +563,13 @@ void mmu_flush_all(struct vcpu *v)
 
 	v->vm->stats.tlb_flushes++;
 	v->forget_user = v->forget_kernel = true;
+	for (unsigned i = 0; i < TLB_SPACES; i++)
+		view_clear(mmu->spaces[i].view);
 	for (unsigned i = 0; i < TLB_SLOTS; i++) {
 		struct slot *slot = &mmu->slots[i];
 
-		for (unsigned kind = 0; slot->used && kind < VIEW_KINDS; kind++)
-			view_clear(&slot->views[kind]);
+		for (unsigned kind = 0; slot->used && kind < KERNEL_VIEWS; kind++)
+			view_clear(slot->kernel + kind);
 		slot->used = i == v->slot;
 	}
 	/* CR4.PCIDE may have changed, and with it what the current PCID is */
@@ -456,7 +610,7 @@ void mmu_drop_jump(struct vcpu *v, u64 pc)
 {
 	const unsigned i = jump_index(pc);
 
-	FOR_EACH_VIEW (&v->vm->mmu, view)
+	FOR_EACH_JUMPS (&v->vm->mmu, view)
 		if (index_set_has(&view->jumps, i) && view->jump_pc[i] == pc) {
 			jump_drop(view, i);
 			index_set_remove(&view->jumps, i);
@@ -465,7 +619,7 @@ void mmu_drop_jump(struct vcpu *v, u64 pc)
 
 void mmu_drop_target(struct vcpu *v, unsigned n)
 {
-	FOR_EACH_VIEW (&v->vm->mmu, view)
+	FOR_EACH_JUMPS (&v->vm->mmu, view)
 		if (index_set_has(&view->targets, n)) {
 			target_drop(view, n);
 			index_set_remove(&view->targets, n);
@@ -474,8 +628,8 @@ void mmu_drop_target(struct vcpu *v, unsigned n)
 
 void mmu_drop_page_jumps(struct vcpu *v, u64 gva)
 {
-	FOR_EACH_JUMPS(&v->vm->mmu, view)
-	view_flush_page_jumps(view, gva);
+	FOR_EACH_JUMPS (&v->vm->mmu, view)
+		view_flush_page_jumps(view, gva);
 }
 
 static void view_drop_code(struct view *view, const u8 *code, u32 from, u32 to)
@@ -496,13 +650,13 @@ static void view_drop_code(struct view *view, const u8 *code, u32 from, u32 to)
 
 void mmu_drop_code(struct vcpu *v, const u8 *code, u32 from, u32 to)
 {
-	FOR_EACH_JUMPS(&v->vm->mmu, view)
-	view_drop_code(view, code, from, to);
+	FOR_EACH_JUMPS (&v->vm->mmu, view)
+		view_drop_code(view, code, from, to);
 }
 
 void mmu_clear_jumps(struct vcpu *v)
 {
-	FOR_EACH_VIEW (&v->vm->mmu, view)
+	FOR_EACH_JUMPS (&v->vm->mmu, view)
 		view_clear_jumps(view);
 }
 

@@ -64,6 +64,7 @@ static inline u64 ram_gpa(const struct ram *ram, const u8 *hva)
 #define TLB_BITS    13
 #define TLB_SIZE    (1u << TLB_BITS)
 #define TLB_SLOTS   8
+#define TLB_SPACES  16 /* at least TLB_SLOTS */
 #define JUMP_BITS   16
 #define JUMP_SIZE   (1u << JUMP_BITS)
 #define TARGET_BITS 16
@@ -149,6 +150,16 @@ static inline u64 jump_pair_empty(unsigned i)
 }
 
 /*
+ * A page that jump entries are for, and where in host memory it was: page + addend. What several pages share an element
+ * for, or a page that was somewhere else before, is nobody's.
+ */
+struct jump_page {
+	u64 page;
+	u64 addend;
+};
+#define JUMP_PAGE_MIXED 1u
+
+/*
  * One view of one slot. The host's GS base points at the view in force; generated code names the arrays GS-relative.
  *
  * What begins with `jump` is one and the same memory in all views of kernel code, whatever their slot: Linux runs in
@@ -165,6 +176,7 @@ struct view {
 	u64 large_mask;                  /* size - 1 of the largest of them */
 	struct tlb_cell cell[TLB_CELLS]; /* written by generated code, emptied with anything that the TLB loses */
 	bool cells_used;
+	bool low_global; /* a global page of the lower half has been here */
 	/*
 	 * Where generated code for a guest address is: offset in the code cache, whose beginning is a jump to where
 	 * misses are looked after, so 0 is an empty entry. The code checks itself whether it is the one wanted.
@@ -179,12 +191,13 @@ struct view {
 	 */
 	void *target[TARGET_SIZE]; /* written by view_set_target() only */
 	u64 target_pc[TARGET_SIZE];
-	void *target_miss;           /* what these are filled with; NULL: they are not */
-	struct jump_set jumps;       /* jump entries in use */
-	struct target_set targets;   /* targets in use */
-	struct index_set jump_pages; /* tlb_index() of the pages they lie in; may hold more */
-	bool jumps_local;            /* some jump entry may be for a page that is not global */
-	bool jumps_low;              /* some jump entry may be for the lower half of the address space */
+	void *target_miss;                    /* what these are filled with; NULL: they are not */
+	struct jump_set jumps;                /* jump entries in use */
+	struct target_set targets;            /* targets in use */
+	struct index_set jump_pages;          /* tlb_index() of the pages they lie in; may hold more */
+	struct jump_page jump_page[TLB_SIZE]; /* of those in jump_pages that are in the lower half */
+	bool jumps_local;                     /* some jump entry may be for a page that is not global */
+	bool jumps_low;                       /* some jump entry may be for the lower half of the address space */
 	/*
 	 * Code that exists at several guest addresses shares target numbers, which mean addresses relative to one of
 	 * these: see view_take_base(). An element counts if its low bits are the generation.
@@ -206,8 +219,20 @@ static inline struct tlb_more *tlb_more(const struct tlb_entry *entry)
 }
 #define VIEW_SHARED_SIZE (sizeof(struct view) - offsetof(struct view, jump))
 
+/*
+ * The view of user code of one address space. While no slot has it, it is parked: its TLB is empty, and what jump
+ * entries say must be compared with the page tables before it is used again.
+ */
+struct space {
+	struct view *view;
+	u64 table; /* the page table that CR3 named last; ~0: none yet */
+	bool parked;
+	u64 last_use;
+};
+
 struct slot {
-	struct view *views; /* VIEW_KINDS of them */
+	struct space *space;
+	struct view *kernel; /* VIEW_KERNEL, VIEW_KERNEL_AC */
 	u64 pcid;
 	u64 cr3; /* as last loaded */
 	bool used;
@@ -215,7 +240,8 @@ struct slot {
 };
 
 struct mmu {
-	struct view *views; /* TLB_SLOTS * VIEW_KINDS, one mapping */
+	struct view *views; /* TLB_SPACES, then two for each slot: one mapping */
+	struct space spaces[TLB_SPACES];
 	struct slot slots[TLB_SLOTS];
 	u64 use_clock;
 	void *target_miss;
@@ -225,13 +251,41 @@ struct mmu {
 int mmu_init(struct mmu *mmu, struct err *err);
 void mmu_release(struct mmu *mmu);
 
+static inline struct view *slot_view(struct mmu *mmu, unsigned slot, enum view_kind kind)
+{
+	const struct slot *s = &mmu->slots[slot];
+
+	return kind == VIEW_USER ? s->space->view : s->kernel + (kind - VIEW_KERNEL);
+}
+
+/* There are jump entries for code in the page of gva, in the lower half. */
+static inline void view_note_page(struct view *view, u64 gva)
+{
+	const unsigned i = tlb_index(gva);
+	struct jump_page *note = &view->jump_page[i];
+	const u64 page = gva & ~(PAGE_SIZE - 1), addend = view->tlb[i].addend;
+
+	if (gva + view->tlb_more[i].ntag_exec >= PAGE_SIZE)
+		note->page = JUMP_PAGE_MIXED;
+	else if (!index_set_has(&view->jump_pages, i))
+		*note = (struct jump_page){page, addend};
+	else if (note->page != page || note->addend != addend)
+		note->page = JUMP_PAGE_MIXED;
+	index_set_add(&view->jump_pages, i);
+}
+
 /* What flushes have to know of the guest code [pc, last] that a jump or target entry leads to. */
 static inline void view_note_pages(struct view *view, u64 pc, u64 last)
 {
 	unsigned first_page = tlb_index(pc), last_page = tlb_index(last);
 
+	if ((s64)pc >= 0) {
+		view_note_page(view, pc);
+		if (first_page != last_page)
+			view_note_page(view, last);
+		view->jumps_low = true;
+	}
 	index_set_add(&view->jump_pages, first_page);
-	view->jumps_low |= (s64)pc >= 0;
 	if (pc + view->tlb_more[first_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, first_page) ||
 	    last + view->tlb_more[last_page].ntag_exec >= PAGE_SIZE || index_set_has(&view->local, last_page))
 		view->jumps_local = true;

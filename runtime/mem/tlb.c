@@ -23,7 +23,7 @@ static void note_writable(u8 *frame, unsigned index)
 		*frame |= FRAME_MANY;
 }
 
-static void note_large(struct view *view, u64 gva, u64 size_mask)
+void view_note_large(struct view *view, u64 gva, u64 size_mask)
 {
 	if ((gva & ~size_mask) < view->large_low)
 		view->large_low = gva & ~size_mask;
@@ -51,9 +51,11 @@ static void fill(struct vcpu *v, struct view *view, u64 gva, u8 *host, unsigned 
 	}
 	if (!found->global)
 		index_set_add(&view->local, index);
+	else if ((s64)gva >= 0)
+		view->low_global = true;
 	if (found->size_mask >= PAGE_SIZE) {
 		index_set_add(&view->large, index);
-		note_large(view, gva, found->size_mask);
+		view_note_large(view, gva, found->size_mask);
 	}
 	if (access & ACCESS_EXEC) {
 		tlb_more(entry)->ntag_exec = ntag;

@@ -39,7 +39,8 @@ u32 mmu_walk(const struct vcpu *v, u64 cr3, u64 gva, enum view_kind kind, unsign
 	bool permitted;
 
 	if (UNLIKELY(!(v->cr0 & CR0_PG))) {
-		*found = (struct translation){.gpa = gva, .size_mask = PAGE_SIZE - 1, .writable = true, .dirty = true};
+		*found = (struct translation){
+			.gpa = gva, .size_mask = PAGE_SIZE - 1, .writable = true, .dirty = true, .accessed = true};
 		return WALK_OK;
 	}
 	if (UNLIKELY(!vcpu_canonical(gva)))
@@ -99,6 +100,7 @@ u32 mmu_walk(const struct vcpu *v, u64 cr3, u64 gva, enum view_kind kind, unsign
 	found->gpa = (entry & PTE_ADDRESS & ~mask) | (gva & mask);
 	found->size_mask = mask;
 	found->dirty = entry & PTE_D;
+	found->accessed = all & PTE_A;
 	found->global = (entry & PTE_G) && (v->cr4 & CR4_PGE);
 	return WALK_OK;
 }

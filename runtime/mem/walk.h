@@ -10,6 +10,7 @@ struct translation {
 	u64 size_mask; /* size of the page - 1 */
 	bool writable; /* in this view; D aside */
 	bool dirty;
+	bool accessed; /* in all levels */
 	bool global;
 };
 
@@ -37,6 +38,9 @@ struct place {
 /* Translates through the TLB, else by a walk that fills it. EXEC_FAULT with the fault recorded. */
 enum exec tlb_resolve(struct vcpu *v, u64 gva, unsigned access, struct place *place);
 
+/* The view has something of the large page that gva is in, size_mask + 1 bytes. */
+void view_note_large(struct view *view, u64 gva, u64 size_mask);
+
 /* Would the access succeed? Records the fault if not; changes nothing else. */
 enum exec tlb_probe(struct vcpu *v, u64 gva, unsigned access);
 
@@ -51,11 +55,6 @@ static inline u64 tlb_tag(const struct tlb_entry *entry, unsigned access)
 	return access & ACCESS_EXEC    ? tlb_more(entry)->ntag_exec
 	       : access & ACCESS_WRITE ? tlb_more(entry)->ntag_write
 				       : entry->ntag_read;
-}
-
-static inline struct view *slot_view(struct mmu *mmu, unsigned slot, enum view_kind kind)
-{
-	return mmu->slots[slot].views + kind;
 }
 
 /* The flags of the frame that a host address in RAM belongs to. */

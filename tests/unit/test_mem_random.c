@@ -4,7 +4,8 @@
  */
 #include "test_mem_machine.h"
 
-#define SPACES       3
+#define SPACES       6
+#define PCIDS        3
 #define DATA         0x1000000ULL /* frames that pages are mapped to */
 #define DATA_FRAMES  16
 #define USER_PAGES   6
@@ -25,6 +26,22 @@ static u64 roll(u64 below)
 }
 
 static u64 space[SPACES]; /* values for CR3 */
+
+/* The PCID's entries are of this space; another one with the same PCID may not be loaded so that they stay. */
+static unsigned loaded[PCIDS];
+
+static unsigned pcid_of(unsigned n)
+{
+	return n % PCIDS + 1;
+}
+
+static void load_space(unsigned n, bool keep)
+{
+	unsigned *last = &loaded[n % PCIDS];
+
+	load_cr3(space[n], keep && *last == n);
+	*last = n;
+}
 
 /* The reference: permissions from the top down, one level at a time. Error code of the page fault, or -1 and *gpa. */
 static int model_walk(u64 cr3, u64 gva, enum view_kind kind, unsigned access, u64 *gpa)
@@ -104,27 +121,32 @@ static u64 random_kernel_page(void)
 /* Flushes one page of the user half of space n by any of the ways that do so. */
 static void flush_user(unsigned n, u64 gva)
 {
-	const u64 current = cpu->cr3;
+	unsigned current = 0;
 
+	while (space[current] != cpu->cr3)
+		current++;
+	/* what is not loaded has no entries: whoever loads it keeps none */
+	if (loaded[n % PCIDS] != n)
+		return;
 	switch (roll(6)) {
 	case 0:
-		load_cr3(space[n], false);
-		load_cr3(current, true);
+		load_space(n, false);
+		load_space(current, true);
 		return;
 	case 1:
-		mmu_flush_pcid(cpu, n + 1);
+		mmu_flush_pcid(cpu, pcid_of(n));
 		return;
 	case 2:
 		mmu_flush_non_global(cpu);
 		return;
 	case 3:
-		if (space[n] == current) {
+		if (n == current) {
 			mmu_flush_page(cpu, gva);
 			return;
 		}
 		/* fall through */
 	default:
-		mmu_flush_pcid_page(cpu, n + 1, gva);
+		mmu_flush_pcid_page(cpu, pcid_of(n), gva);
 	}
 }
 
@@ -171,7 +193,7 @@ static void edit_upper(void)
 	if (kernel || roll(4) == 0)
 		mmu_flush_all(cpu);
 	else if (roll(2))
-		mmu_flush_pcid(cpu, n + 1);
+		mmu_flush_pcid(cpu, pcid_of(n));
 	else
 		mmu_flush_non_global(cpu);
 }
@@ -354,13 +376,14 @@ static void check_jumps(void)
 	for (unsigned n = 0; n < TLB_SLOTS * VIEW_KINDS; n++) {
 		const struct slot *slot = &vm->mmu.slots[n / VIEW_KINDS];
 		const enum view_kind kind = n % VIEW_KINDS;
+		const struct view *view = slot_view(&vm->mmu, n / VIEW_KINDS, kind);
 
 		for (unsigned i = 0; i < JUMP_SIZE && (kind == VIEW_USER || n / VIEW_KINDS == cpu->slot); i++) {
-			const u64 pc = slot->views[kind].jump_pc[i];
-			const struct landing *landing = &landings[slot->views[kind].jump[i]];
+			const u64 pc = view->jump_pc[i];
+			const struct landing *landing = &landings[view->jump[i]];
 			u64 gpa;
 
-			if (!slot->views[kind].jump[i])
+			if (!view->jump[i])
 				continue;
 			assert_int_equal(model_walk(slot->cr3, pc, kind, ACCESS_EXEC, &gpa), -1);
 			assert_int_equal(gpa, landing->gpa);
@@ -375,7 +398,7 @@ static void build_spaces(void)
 	const u64 shared = 511 * 8;
 
 	for (unsigned n = 0; n < SPACES; n++) {
-		space[n] = new_table() | (n + 1);
+		space[n] = new_table() | pcid_of(n);
 		for (unsigned i = 0; i < 40; i++)
 			map(space[n], random_user_page(), random_frame(), random_flags());
 		*pte_of(space[n], LARGE_USER, 1) = DATA | ALL_ACCESS | PS;
@@ -389,7 +412,7 @@ static void build_spaces(void)
 			map(space[0], random_kernel_page(), random_frame(), (random_flags() & ~US) | G);
 		*pte_of(space[0], LARGE_KERNEL, 1) = DATA | P | RW | G | PS;
 	}
-	load_cr3(space[0], false);
+	load_space(0, false);
 }
 
 static void step(void)
@@ -413,7 +436,7 @@ static void step(void)
 			edit_controls();
 		break;
 	case 5:
-		load_cr3(space[roll(SPACES)], roll(4));
+		load_space((unsigned)roll(SPACES), roll(4));
 		break;
 	case 6:
 	case 7:

@@ -183,18 +183,18 @@ static void test_views_are_separate(void **state)
 	map(cpu->cr3, USER_PAGE, FRAME, ALL_ACCESS);
 	map(cpu->cr3, KERNEL_PAGE, FRAME, P | RW);
 	set_cpl(0, true);
-	assert_ptr_equal(cpu->view, vm->mmu.slots[cpu->slot].views + VIEW_KERNEL_AC);
+	assert_ptr_equal(cpu->view, slot_view(&vm->mmu, cpu->slot, VIEW_KERNEL_AC));
 	fill(USER_PAGE, WR);
 	fill(KERNEL_PAGE, WR);
 	set_jump(KERNEL_PAGE, KERNEL_PAGE + 3);
 	set_cpl(0, false);
-	assert_ptr_equal(cpu->view, vm->mmu.slots[cpu->slot].views + VIEW_KERNEL);
+	assert_ptr_equal(cpu->view, slot_view(&vm->mmu, cpu->slot, VIEW_KERNEL));
 	assert_hits(USER_PAGE, 0, 0, 0);
 	assert_int_equal(mem_read(cpu, USER_PAGE, &(u64){0}, 8, RD), EXEC_FAULT);
 	assert_page_fault(USER_PAGE, PFEC_P);
 	fill(KERNEL_PAGE, WR);
 	set_cpl(3, true);
-	assert_ptr_equal(cpu->view, vm->mmu.slots[cpu->slot].views + VIEW_USER);
+	assert_ptr_equal(cpu->view, slot_view(&vm->mmu, cpu->slot, VIEW_USER));
 	assert_hits(KERNEL_PAGE, 0, 0, 0);
 	assert_int_equal(jump_of(KERNEL_PAGE), 0);
 	assert_int_equal(mem_read(cpu, KERNEL_PAGE, &(u64){0}, 8, RD), EXEC_FAULT);
@@ -206,7 +206,7 @@ static void test_views_are_separate(void **state)
 	cpu->cr4 &= ~CR4_SMAP;
 	cpu->cpl = 0;
 	mmu_flush_all(cpu);
-	assert_ptr_equal(cpu->view, vm->mmu.slots[cpu->slot].views + VIEW_KERNEL);
+	assert_ptr_equal(cpu->view, slot_view(&vm->mmu, cpu->slot, VIEW_KERNEL));
 }
 
 /* The views' address is what generated code has as its GS base. */
@@ -292,7 +292,143 @@ static void test_pcid_switch(void **state)
 	assert_hits(USER_PAGE, 1, 0, 1);
 	load_cr3(first, false);
 	assert_hits(USER_PAGE, 0, 0, 0);
-	assert_int_equal(jump_of(USER_PAGE + 0x40), 0);
+	/* it leads to the same frame as before */
+	assert_int_not_equal(jump_of(USER_PAGE + 0x40), 0);
+}
+
+static const u64 spaces_page[] = {USER_PAGE, USER_PAGE + PAGE_SIZE, USER_PAGE + 4 * PAGE_SIZE};
+
+/* Jumps for three pages of the space that is loaded, the first one reaching into the second page. */
+static void set_space_jumps(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(spaces_page); i++)
+		map(cpu->cr3, spaces_page[i], FRAME + i * PAGE_SIZE, ALL_ACCESS);
+	set_jump(spaces_page[0] + 0xff8, spaces_page[1] + 2);
+	set_jump(spaces_page[1] + 0x10, spaces_page[1] + 0x20);
+	set_jump(spaces_page[2] + 0x10, spaces_page[2] + 0x20);
+	view_set_target(cpu->view, 7, spaces_page[2] + 0x30, spaces_page[2] + 0x40, cpu);
+}
+
+/* Which of these jumps are there: a bit each, and 8 for the target. */
+static unsigned space_jumps(void)
+{
+	return (jump_of(spaces_page[0] + 0xff8) != 0) | (jump_of(spaces_page[1] + 0x10) != 0) << 1 |
+	       (jump_of(spaces_page[2] + 0x10) != 0) << 2 | (cpu->view->target[7] == cpu) << 3;
+}
+
+/* A space that comes back under its PCID or another one has the jumps whose pages are still where they were. */
+static void test_spaces(void **state)
+{
+	static const struct {
+		u64 set, clear;
+		u64 frame;
+		unsigned page, left;
+	} edits[] = {
+		{0, 0, 0, 0, 15},      {0, 0, 0x10000, 0, 14}, {0, 0, 0x10000, 1, 12},
+		{0, 0, 0x10000, 2, 3}, {0, P, 0, 1, 12},       {NX, 0, 0, 2, 3},
+		{0, US, 0, 2, 3},      {0, A, 0, 2, 3},        {0, RW, 0, 2, 15}, /* code need not be writable */
+	};
+	const u64 other = new_table() | 1;
+
+	(void)state;
+	cpu->efer |= EFER_NXE;
+	set_cpl(3, false);
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(edits); i++) {
+		const u64 table = new_table();
+		u64 *entry;
+
+		load_cr3(table | 1, false);
+		assert_int_equal(space_jumps(), 0);
+		set_space_jumps();
+		assert_int_equal(space_jumps(), 15);
+		load_cr3(other, false);
+		assert_int_equal(space_jumps(), 0);
+		entry = pte_of(table, spaces_page[edits[i / 2].page], 0);
+		*entry = ((*entry + edits[i / 2].frame) | edits[i / 2].set) & ~edits[i / 2].clear;
+		load_cr3(table | (i % 2 ? 1 : 2), false);
+		for (unsigned n = 0; n < ARRAY_SIZE(spaces_page); n++)
+			assert_hits(spaces_page[n], 0, 0, 0);
+		assert_int_equal(space_jumps(), edits[i / 2].left);
+		mmu_check(vm);
+	}
+}
+
+/* Two pages in one place of the tables: nobody can tell them apart any more. */
+static void test_spaces_alias(void **state)
+{
+	const u64 table = cpu->cr3;
+
+	(void)state;
+	set_cpl(3, false);
+	set_space_jumps();
+	map(table, spaces_page[2] + ALIAS, FRAME + 9 * PAGE_SIZE, ALL_ACCESS);
+	set_jump(spaces_page[2] + ALIAS + 0x100, spaces_page[2] + ALIAS + 0x110);
+	load_cr3(table, false);
+	assert_int_equal(space_jumps(), 3);
+	assert_int_equal(jump_of(spaces_page[2] + ALIAS + 0x100), 0);
+	/* anew, all alone */
+	set_space_jumps();
+	load_cr3(table, false);
+	assert_int_equal(space_jumps(), 15);
+}
+
+/* While a space is not loaded, its jumps go as those of all others do. */
+static void test_spaces_parked(void **state)
+{
+	const u64 table = cpu->cr3, other = new_table();
+
+	(void)state;
+	set_cpl(3, false);
+	for (unsigned how = 0; how < 6; how++) {
+		static const unsigned left[] = {13, 7, 3, 0, 0, 12};
+
+		set_space_jumps();
+		load_cr3(other, false);
+		if (how == 0)
+			mmu_drop_jump(cpu, spaces_page[1] + 0x10);
+		else if (how == 1)
+			mmu_drop_target(cpu, 7);
+		else if (how == 2)
+			mmu_drop_page_jumps(cpu, spaces_page[2]);
+		else if (how == 3)
+			mmu_clear_jumps(cpu);
+		else if (how == 4)
+			mmu_flush_all(cpu);
+		else /* of the page itself and the one before */
+			mmu_drop_page_jumps(cpu, spaces_page[1]);
+		load_cr3(table, false);
+		assert_int_equal(space_jumps(), left[how]);
+	}
+	/* INVPCID says nothing of what will be true when the space is loaded */
+	load_cr3(table | 1, false);
+	cpu->cr4 |= CR4_PCIDE;
+	mmu_flush_all(cpu);
+	set_space_jumps();
+	load_cr3(other | 2, false);
+	mmu_flush_pcid(cpu, 1);
+	load_cr3(table | 1, true);
+	assert_int_equal(space_jumps(), 0);
+}
+
+/* More spaces than there is room for: the oldest is forgotten. */
+static void test_spaces_eviction(void **state)
+{
+	u64 table[TLB_SPACES + 4];
+
+	(void)state;
+	set_cpl(3, false);
+	for (unsigned round = 0; round < 2; round++)
+		for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
+			if (!round)
+				table[i] = new_table();
+			load_cr3(table[i], false);
+			assert_int_equal(space_jumps(), 0);
+			set_space_jumps();
+		}
+	for (unsigned i = ARRAY_SIZE(table) - 4; i < ARRAY_SIZE(table); i++) {
+		load_cr3(table[i], false);
+		assert_int_equal(space_jumps(), 15);
+	}
 }
 
 /* More PCIDs than slots: the oldest loses its slot, and what was in it answers nobody. */
@@ -717,7 +853,7 @@ static void test_cells(void **state)
 		assert_false(cpu->view->cells_used);
 	}
 	assert_false(vcpu_canonical(0 - TLB_CELL_EMPTY));
-	for (unsigned i = 0; i < TLB_SLOTS * VIEW_KINDS; i++)
+	for (unsigned i = 0; i < TLB_SPACES + TLB_SLOTS * 2; i++)
 		assert_true(vm->mmu.views[i].cell[0].ntag == TLB_CELL_EMPTY);
 }
 
@@ -748,6 +884,10 @@ int main(void)
 		MEM_TEST(test_view_in_gs),
 		MEM_TEST(test_protect_frame),
 		MEM_TEST(test_pcid_switch),
+		MEM_TEST(test_spaces),
+		MEM_TEST(test_spaces_alias),
+		MEM_TEST(test_spaces_parked),
+		MEM_TEST(test_spaces_eviction),
 		MEM_TEST(test_pcid_eviction),
 		MEM_TEST(test_global_pages),
 		MEM_TEST(test_global_changes),
