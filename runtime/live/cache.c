@@ -2,6 +2,7 @@
 #include "live/aot.h"
 #include "live/aot_template.h"
 #include "live/clone.h"
+#include "live/code_pages.h"
 #include "live/guest_bytes.h"
 #include "live/live.h"
 #include "live/record.h"
@@ -142,8 +143,13 @@ static int carve_tables(struct live *live, struct err *err)
  */
 static int map_code(struct live *live, struct err *err)
 {
+	live->code_room =
+		mmap(NULL, live->code_size + CODE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (live->code_room == MAP_FAILED)
+		return err_set(err, "cannot create the code cache: %s", strerror(errno));
 	live->store.code_rw =
-		mmap(NULL, live->code_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		mmap((void *)align_up((u64)live->code_room, CODE_PAGE), live->code_size, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 	if (live->store.code_rw == MAP_FAILED)
 		return err_set(err, "cannot create the code cache: %s", strerror(errno));
 	u8 *at = mmap((void *)LIVE_CODE_ADDRESS, live->code_size, PROT_NONE,
@@ -245,7 +251,7 @@ struct live *live_create(struct vm *vm, struct err *err)
 	live->store.returns_host = vm->config.returns == RETURNS_HOST;
 	live->store.origin = ORIGIN_LIVE;
 	live->store.recording = vm->config.record_path != NULL;
-	live->store.code_rw = live->store.code = MAP_FAILED;
+	live->store.code_rw = live->store.code = live->code_room = MAP_FAILED;
 	if (live->store.recording) {
 		live->recorder = recorder_create(err);
 		if (!live->recorder) {
@@ -268,8 +274,8 @@ void live_destroy(struct live *live)
 {
 	if (!live)
 		return;
-	if (live->store.code_rw != MAP_FAILED)
-		munmap(live->store.code_rw, live->code_size);
+	if (live->code_room != MAP_FAILED)
+		munmap(live->code_room, live->code_size + CODE_PAGE);
 	if (live->store.code != MAP_FAILED)
 		munmap(live->store.code, live->code_size);
 	clones_destroy(live);
@@ -473,6 +479,7 @@ static u32 translate_once(struct live *live, u32 mode)
 	struct translation *t = live->translation;
 	const struct translate_parts *parts = NULL;
 
+	code_pages_want(live, live->store.used, live->store.used + 1, live->store.size);
 	if (live->lift && !(mode & MODE_CAREFUL))
 		parts = live->lift(translation_scan(t), &live->store, mode);
 	return translate_unit_with(t, &live->store, mode, parts);

@@ -8,6 +8,7 @@
 
 #include "debug/perf_map.h"
 #include "live/aot_template.h"
+#include "live/code_pages.h"
 #include "live/record.h"
 #include "translate/translate.h"
 #include "vm.h"
@@ -294,6 +295,8 @@ static void next_segment(struct live *live)
 	if (++clones->current >= clones->segment_count)
 		clones->current = clones->first;
 	empty_segment(live, clones->current);
+	code_pages_want(live, (u64)clones->current * clones->segment_size,
+			(u64)(clones->current + 1) * clones->segment_size, live->code_size);
 	clones->segments[clones->current].age = ++clones->clock;
 }
 

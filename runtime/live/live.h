@@ -78,10 +78,12 @@ struct live {
 	struct aot *aot[AOT_MAX];                     /* caches in use */
 	struct aot_templates *aot_templates[AOT_MAX]; /* of each, or NULL */
 	unsigned aot_count;
-	u64 code_size;           /* bytes of the code cache, of which the store may use store.size */
-	struct clones *clones;   /* … and these the rest */
-	struct insn *form_insns; /* what templates hand over */
-	u64 *form_counters;      /* of their blocks, when recording */
+	void *code_room; /* what its writable view lies in */
+	u64 code_size;   /* bytes of the code cache, of which the store may use store.size */
+	u64 code_pages[LIVE_CODE_MAX / 0x200000 / 64]; /* those that are huge already, or cannot be: code_pages.h */
+	struct clones *clones;                         /* … and these the rest */
+	struct insn *form_insns;                       /* what templates hand over */
+	u64 *form_counters;                            /* of their blocks, when recording */
 	u32 form_insn_max, form_counter_max;
 	struct recorder *recorder; /* or NULL */
 	/*

@@ -1,0 +1,18 @@
+/*
+ * The host's pages that the code cache lies in. Translated code is spread thinly over many of them, and is executed
+ * once or twice in most places: with pages of 4 KiB the processor walks page tables for every other one.
+ */
+#ifndef AVANT_LIVE_CODE_PAGES_H
+#define AVANT_LIVE_CODE_PAGES_H
+
+#include "live/live.h"
+
+#define CODE_PAGE 0x200000u /* bytes; both views of the code cache begin at a multiple */
+
+/*
+ * Code will be written to offsets [from, to) of the code cache: makes huge pages of what is there, and of some of what
+ * follows up to `limit`, if the host's kernel does that (Linux 6.1). If not, all is slower, not wrong.
+ */
+void code_pages_want(struct live *live, u64 from, u64 to, u64 limit);
+
+#endif
