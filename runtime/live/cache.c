@@ -479,7 +479,7 @@ static u32 translate_once(struct live *live, u32 mode)
 	struct translation *t = live->translation;
 	const struct translate_parts *parts = NULL;
 
-	code_pages_want(live, live->store.used, live->store.used + 1, live->store.size);
+	code_pages_want(live, live->store.used, live->store.used + CODE_PAGE, live->store.size);
 	if (live->lift && !(mode & MODE_CAREFUL))
 		parts = live->lift(translation_scan(t), &live->store, mode);
 	return translate_unit_with(t, &live->store, mode, parts);

@@ -16,6 +16,7 @@
 #define SEGMENT_LEAST   0x10000u /* bytes */
 #define SEGMENT_MOST    0x200000u
 #define SEGMENTS        64u /* of a code cache that is large enough */
+#define SEGMENTS_AHEAD  4u  /* whose memory is made ready: a boot fills one in 15 ms */
 /* Bytes of code for a clone and a link of the smallest sort, at most; measured are 1,300 and 250. */
 #define BYTES_PER_CLONE 400u
 #define BYTES_PER_LINK  40u
@@ -296,7 +297,7 @@ static void next_segment(struct live *live)
 		clones->current = clones->first;
 	empty_segment(live, clones->current);
 	code_pages_want(live, (u64)clones->current * clones->segment_size,
-			(u64)(clones->current + 1) * clones->segment_size, live->code_size);
+			(u64)(clones->current + SEGMENTS_AHEAD) * clones->segment_size, live->code_size);
 	clones->segments[clones->current].age = ++clones->clock;
 }
 

@@ -1,13 +1,11 @@
 #include "live/code_pages.h"
 
-#include <sys/mman.h>
+#include "ahead.h"
+#include "vm.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
-/* At a time: each call waits for all processors once. */
 #define TOGETHER 4u
+
+_Static_assert(CODE_PAGE == AHEAD_PAGE, "what is asked for is whole pages");
 
 static bool is_done(const struct live *live, u64 page)
 {
@@ -22,11 +20,7 @@ void code_pages_want(struct live *live, u64 from, u64 to, u64 limit)
 		page++;
 	if (page > last || page >= end)
 		return;
-	for (first = page; page < first + TOGETHER && page < end && !is_done(live, page); page++) {
-		volatile u8 *at = live->store.code_rw + page * CODE_PAGE;
-
-		*at = *at; /* where there is nothing at all, nothing is made of it */
+	for (first = page; page < first + TOGETHER && page < end && !is_done(live, page); page++)
 		live->code_pages[page / 64] |= BIT(page % 64);
-	}
-	madvise(live->store.code_rw + first * CODE_PAGE, (page - first) * CODE_PAGE, MADV_COLLAPSE);
+	ahead_collapse(live->vm->ahead, live->store.code_rw + first * CODE_PAGE, (page - first) * CODE_PAGE);
 }

@@ -10,8 +10,9 @@
 #define CODE_PAGE 0x200000u /* bytes; both views of the code cache begin at a multiple */
 
 /*
- * Code will be written to offsets [from, to) of the code cache: makes huge pages of what is there, and of some of what
- * follows up to `limit`, if the host's kernel does that (Linux 6.1). If not, all is slower, not wrong.
+ * Code will be written to offsets [from, to) of the code cache: huge pages are made of what is there, and of some of
+ * what follows up to `limit`, soon (ahead.h). Until then, and if the host's kernel cannot do it, all is slower, not
+ * wrong.
  */
 void code_pages_want(struct live *live, u64 from, u64 to, u64 limit);
 
