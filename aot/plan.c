@@ -173,9 +173,18 @@ static struct want make_want(const struct scan *scan, u32 mode, const u8 *bytes,
 	return want;
 }
 
-int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2], struct err *err)
+int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2], u16 rank,
+	     struct err *err)
 {
-	return enter(plan, make_want(scan, mode, bytes, page)) ? 0 : err_set(err, "out of memory");
+	struct want wanted = make_want(scan, mode, bytes, page), *want;
+
+	wanted.rank = rank;
+	want = enter(plan, wanted);
+	if (!want)
+		return err_set(err, "out of memory");
+	if (rank < want->rank)
+		want->rank = rank;
+	return 0;
 }
 
 /* Adds one record's counts to the want's. */
@@ -278,6 +287,30 @@ enum heat want_heat(const struct want *want)
 			return HOT;
 	}
 	return want->count_count ? WARM : UNSEEN;
+}
+
+/* Sorted by counting: ranks are small numbers. */
+size_t *plan_unseen(const struct plan *plan, size_t *count)
+{
+	size_t *order = malloc((plan->count + 1) * sizeof(*order));
+	size_t *next = calloc(UINT16_MAX + 2, sizeof(*next)); /* place in the order, by rank */
+
+	*count = 0;
+	if (!order || !next) {
+		free(order);
+		free(next);
+		return NULL;
+	}
+	for (size_t i = 0; i < plan->count; i++)
+		next[plan->wants[i].rank + 1] += !plan->wants[i].count_count;
+	for (unsigned rank = 0; rank <= UINT16_MAX; rank++)
+		next[rank + 1] += next[rank];
+	*count = next[UINT16_MAX + 1];
+	for (size_t i = 0; i < plan->count; i++)
+		if (!plan->wants[i].count_count)
+			order[next[plan->wants[i].rank]++] = i;
+	free(next);
+	return order;
 }
 
 const struct store *plan_store(const struct plan *plan)

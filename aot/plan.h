@@ -21,6 +21,7 @@ struct want {
 	u32 mode_mask;     /* the bits that matter */
 	u32 count_count;   /* 0: never seen executed */
 	u16 length;
+	u16 rank; /* of what nobody has seen executed: which goes first */
 };
 
 static inline bool want_is_template(const struct want *want)
@@ -50,10 +51,11 @@ int plan_add_recording(struct plan *plan, const char *path, struct err *err);
 
 /*
  * Adds code that nobody has seen executed, `bytes` of what was scanned, unless it is there already. `page` as in struct
- * want, or NULL; with one, of the address that it was scanned at only the offset in the page matters. -1: out of
- * memory.
+ * want, or NULL; with one, of the address that it was scanned at only the offset in the page matters. What is added
+ * several times keeps its lowest rank. -1: out of memory.
  */
-int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2], struct err *err);
+int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2], u16 rank,
+	     struct err *err);
 
 /*
  * Adds code that was executed so often, by basic block; unless it is there already with counts of its own. -1: out of
@@ -70,6 +72,9 @@ bool plan_scan(const struct store *store, struct scan *scan, u64 pc, u32 mode, c
 
 /* The store that it is planned for. */
 const struct store *plan_store(const struct plan *plan);
+/* Numbers of those that nobody has seen executed, by rank, then in order. The caller frees them; NULL: out of memory.
+ */
+size_t *plan_unseen(const struct plan *plan, size_t *count);
 size_t plan_count(const struct plan *plan);
 const struct want *plan_at(const struct plan *plan, size_t number);
 

@@ -31,10 +31,11 @@ static const u64 *hash_page(const struct image *image, u64 pc, struct hashed_pag
 }
 
 /* Adds one unit; what cannot be a template, because it is not in one page, is left to the live translator. */
-static int add_unit(struct plan *plan, const struct image *image, const struct scan *scan, u32 mode,
+static int add_unit(struct plan *plan, const struct image *image, const struct scan *scan, u16 rank,
 		    struct hashed_page *page, struct err *err)
 {
 	const u8 *bytes = image_at(image, scan->pc, scan->bytes);
+	u32 mode = image->kernel ? MODE_LINUX_KERNEL : MODE_LINUX_USER;
 	const u64 *hash = NULL;
 
 	if (!bytes)
@@ -44,13 +45,12 @@ static int add_unit(struct plan *plan, const struct image *image, const struct s
 		if (!hash)
 			return 0;
 	}
-	return plan_add(plan, scan, mode, bytes, hash, err);
+	return plan_add(plan, scan, mode, bytes, hash, rank, err);
 }
 
-int plan_add_image(struct plan *plan, const struct image *image, struct err *err)
+int plan_add_image(struct plan *plan, const struct image *image, u16 rank, struct err *err)
 {
 	struct scan_options options = translate_scan_options(plan_store(plan), 0);
-	u32 mode = image->kernel ? MODE_LINUX_KERNEL : MODE_LINUX_USER;
 	struct units *units = units_create(image, &options, err);
 	struct hashed_page page = {.address = NO_PAGE};
 	const struct scan *scan;
@@ -60,7 +60,7 @@ int plan_add_image(struct plan *plan, const struct image *image, struct err *err
 		return -1;
 	units_add_entries(units);
 	while (result == 0 && (scan = units_next(units)))
-		result = add_unit(plan, image, scan, mode, &page, err);
+		result = add_unit(plan, image, scan, rank, &page, err);
 	units_free(units);
 	return result;
 }

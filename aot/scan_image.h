@@ -10,9 +10,9 @@
 #define MODE_LINUX_USER   (MODE_LINUX_KERNEL | MODE_USER)
 
 /*
- * Adds the units of a kernel (CPL 0) or a program (CPL 3); of what may be loaded anywhere, templates. Returns 0, or -1
- * with a message in err.
+ * Adds the units of a kernel (CPL 0) or a program (CPL 3); of what may be loaded anywhere, templates. `rank` as in
+ * plan_add(). Returns 0, or -1 with a message in err.
  */
-int plan_add_image(struct plan *plan, const struct image *image, struct err *err);
+int plan_add_image(struct plan *plan, const struct image *image, u16 rank, struct err *err);
 
 #endif

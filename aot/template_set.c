@@ -96,6 +96,7 @@ void template_set_destroy(struct template_set *set)
 int template_set_add(struct template_set *set, struct translation *translation, const struct want *want)
 {
 	struct store *store = &set->store;
+	const bool roomy = store->used + TCACHE_MAX_TEMPLATE_CODE <= CODE_SIZE;
 	u32 number, link = store->link_count;
 
 	if (!plan_scan(store, translation_scan(translation), want->pc, want->mode, want->bytes, want->length) ||
@@ -104,10 +105,12 @@ int template_set_add(struct template_set *set, struct translation *translation, 
 	store->insn_count = set->units->insn_count;
 	/* links are numbered from the template's first one */
 	store->first_link = 0 - link;
+	store->size = roomy ? store->used + TCACHE_MAX_TEMPLATE_CODE : CODE_SIZE;
 	number = translate_unit(translation, store, want->mode);
+	store->size = CODE_SIZE;
 	set->units->insn_count = store->insn_count;
 	if (number == UNIT_NONE)
-		return -1;
+		return roomy ? 1 : -1; /* longer than a template may be, or no room */
 	set->wants[number] = want;
 	set->mode_masks[number] = translate_mode_mask(translation_scan(translation));
 	return 0;

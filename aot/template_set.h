@@ -16,7 +16,7 @@ struct translation;
 struct template_set *template_set_create(struct store *units, struct err *err);
 void template_set_destroy(struct template_set *set);
 
-/* Translates a want that is a template. 0; 1: its bytes are not one unit; -1: no room for more. */
+/* Translates a template. 0; 1: its bytes are not one unit, or make too much code; -1: no room for more. */
 int template_set_add(struct template_set *set, struct translation *translation, const struct want *want);
 
 /* Bytes of host code so far. */

@@ -113,7 +113,8 @@ const struct tcache_placement *tcache_place(struct tcache *cache)
 
 enum tcache_status tcache_check_placement(struct tcache *cache)
 {
-	bool needed = tcache_units_count(cache) || tcache_code_size(cache) || tcache_placement_count(cache);
+	bool needed = tcache_units_count(cache) || tcache_code_size(cache) || tcache_templates_count(cache) ||
+		      tcache_placement_count(cache);
 
 	return !needed || tcache_place(cache) ? check_counts(cache) : cache->last;
 }

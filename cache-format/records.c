@@ -150,6 +150,26 @@ static enum tcache_status check_profile(struct tcache *cache)
 	return TCACHE_OK;
 }
 
+static enum tcache_status check_executed(struct tcache *cache)
+{
+	uint64_t count = tcache_executed_count(cache), pages = tcache_recorded_pages_count(cache);
+	const struct tcache_executed *e = tcache_executed(cache, 0, count);
+
+	if (!e)
+		return cache->last;
+	for (uint64_t i = 0; i < count; i++) {
+		if (!e[i].guest_length || e[i].guest_length > TCACHE_MAX_GUEST_LENGTH)
+			return FAIL_RECORD(cache, "executed code %" PRIu64 " has %u bytes", i, e[i].guest_length);
+		if (e[i].page > pages)
+			return FAIL_RECORD(cache, "executed code %" PRIu64 " was in page %u, which does not exist", i,
+					   e[i].page - 1);
+		if (!tcache_guest(cache, e[i].bytes_first, e[i].guest_length) ||
+		    !tcache_counts(cache, e[i].count_first, e[i].count_count))
+			return cache->last;
+	}
+	return TCACHE_OK;
+}
+
 static enum tcache_status check_strings(struct tcache *cache)
 {
 	uint64_t count = tcache_strings_count(cache);
@@ -166,7 +186,7 @@ enum tcache_status tcache_verify_all(struct tcache *cache)
 {
 	static enum tcache_status (*const checks[])(struct tcache * cache) = {
 		check_strings,          check_images,   tcache_check_placement, tcache_check_units,
-		tcache_check_templates, check_verdicts, check_profile,
+		tcache_check_templates, check_verdicts, check_profile,          check_executed,
 	};
 	enum tcache_status status = TCACHE_OK;
 

@@ -54,6 +54,9 @@ static enum tcache_status check_record(struct tcache *cache, const struct tcache
 		return FAIL_RECORD(cache, "template %u has a mode that its mask does not cover", number);
 	if (!t->code_length || t->body_offset >= t->code_length || t->saved_offset >= t->code_length)
 		return FAIL_RECORD(cache, "template %u has no code, or its second entry lies outside of it", number);
+	if (t->code_length > TCACHE_MAX_TEMPLATE_CODE || t->entry_count > t->instruction_count)
+		return FAIL_RECORD(cache, "template %u has %u bytes of code and %u entries, which is too much", number,
+				   t->code_length, t->entry_count);
 	if (t->page >= tcache_pages_count(cache) || t->image > tcache_images_count(cache))
 		return FAIL_RECORD(cache, "template %u is of page %u or image %u, which does not exist", number,
 				   t->page, t->image - 1);
@@ -64,46 +67,135 @@ static enum tcache_status check_record(struct tcache *cache, const struct tcache
 	return TCACHE_OK;
 }
 
-/* Are there so many bytes of code from this offset on? */
-static bool inside(const struct tcache_template *t, uint32_t offset, uint32_t size)
+/* The bytes of a template's code that are changed when it is copied: a bit for each. */
+struct changed {
+	uint64_t bits[TCACHE_MAX_TEMPLATE_CODE / 64];
+};
+
+/* Takes `size` bytes, at most 8, at this offset. False: they are not all code, or taken already. */
+static bool take(struct changed *changed, uint32_t code_length, uint32_t offset, uint32_t size)
 {
-	return offset < t->code_length && size <= t->code_length - offset;
+	const uint64_t ones = (1ULL << size) - 1;
+	const unsigned shift = offset % 64;
+	uint64_t *word;
+
+	if (offset >= code_length || size > code_length - offset)
+		return false;
+	word = &changed->bits[offset / 64];
+	if (word[0] & ones << shift)
+		return false;
+	word[0] |= ones << shift;
+	if (shift + size <= 64)
+		return true;
+	if (word[1] & ones >> (64 - shift))
+		return false;
+	word[1] |= ones >> (64 - shift);
+	return true;
 }
 
-static enum tcache_status check_fixups(struct tcache *cache, const struct tcache_template_view *v, uint32_t number)
+static uint32_t dword_at(const uint8_t *code, uint32_t offset)
 {
+	uint32_t value;
+
+	memcpy(&value, code + offset, sizeof(value));
+	return value;
+}
+
+/* What the code has where only one of few values makes sense. */
+static enum tcache_status check_value(struct tcache *cache, const struct tcache_template *t, unsigned kind,
+				      uint32_t value, uint32_t number)
+{
+	const struct tcache_placement *place;
+
+	if (kind == TCACHE_FIXUP_LINK && value >= t->link_count)
+		return FAIL_RECORD(cache, "template %u leaves by its link %u, which it does not have", number, value);
+	if (kind != TCACHE_FIXUP_INSN)
+		return TCACHE_OK;
+	place = tcache_place(cache);
+	if (!place)
+		return cache->last;
+	/* the area lies below 2 GiB */
+	value -= (uint32_t)place->insns_address;
+	if (value % place->insn_size || value / place->insn_size - t->insn_first >= t->insn_count)
+		return FAIL_RECORD(cache, "template %u names an instruction record that is not its own", number);
+	return TCACHE_OK;
+}
+
+static enum tcache_status check_fixups(struct tcache *cache, const struct tcache_template_view *v, uint32_t number,
+				       struct changed *changed)
+{
+	const struct tcache_template *t = v->record;
 	const uint32_t *at = v->fixups;
 
 	for (unsigned kind = 0; kind < TCACHE_FIXUP_KINDS; kind++) {
 		uint32_t size = kind <= TCACHE_FIXUP_MINUS ? 8 : 4;
 
-		for (uint32_t i = 0; i < v->record->fixup_count[kind]; i++)
-			if (!inside(v->record, *at++, size))
-				return FAIL_RECORD(cache, "fix-up %u of kind %u of template %u is out of bounds", i,
-						   kind, number);
+		for (uint32_t i = 0; i < t->fixup_count[kind]; i++, at++) {
+			enum tcache_status status;
+
+			if (!take(changed, t->code_length, *at, size))
+				return FAIL_RECORD(cache,
+						   "fix-up %u of kind %u of template %u is out of bounds or "
+						   "overlaps",
+						   i, kind, number);
+			status = check_value(cache, t, kind, dword_at(v->code, *at), number);
+			if (status)
+				return status;
+		}
 	}
 	return TCACHE_OK;
 }
 
-static enum tcache_status check_jumps(struct tcache *cache, const struct tcache_template_view *v, uint32_t number)
+static enum tcache_status check_jumps(struct tcache *cache, const struct tcache_template_view *v, uint32_t number,
+				      struct changed *changed)
 {
+	const uint32_t length = v->record->code_length;
+
 	for (uint32_t i = 0; i < v->record->link_count; i++) {
 		const struct tcache_template_link *link = &v->links[i];
 
-		if ((link->flags & ~(TCACHE_LINK_SAVED | TCACHE_TEMPLATE_LINK_TAKEN)) || link->target >= TCACHE_PAGE ||
-		    !inside(v->record, link->patch, 4))
-			return FAIL_RECORD(cache, "link %u of template %u is out of bounds or has unknown flags", i,
+		if ((link->flags & ~(TCACHE_LINK_SAVED | TCACHE_TEMPLATE_LINK_TAKEN)) || link->target >= TCACHE_PAGE)
+			return FAIL_RECORD(cache, "link %u of template %u leaves the page or has unknown flags", i,
 					   number);
+		if (!take(changed, length, link->patch, 4))
+			return FAIL_RECORD(cache, "link %u of template %u is out of bounds or overlaps", i, number);
 	}
 	for (uint32_t i = 0; i < v->record->goal_count; i++) {
 		const struct tcache_goal *goal = &v->goals[i];
 
-		if ((goal->flags & ~TCACHE_LINK_SAVED) || goal->reserved || !inside(v->record, goal->number, 4) ||
-		    !inside(v->record, goal->entry, 4))
-			return FAIL_RECORD(cache, "goal %u of template %u is out of bounds or has unknown flags", i,
+		if ((goal->flags & ~TCACHE_LINK_SAVED) || goal->reserved)
+			return FAIL_RECORD(cache, "goal %u of template %u has unknown flags or reserved fields", i,
 					   number);
+		if (!take(changed, length, goal->number, 4) || !take(changed, length, goal->entry, 4))
+			return FAIL_RECORD(cache, "goal %u of template %u is out of bounds or overlaps", i, number);
 	}
 	return TCACHE_OK;
+}
+
+/* A template is entered where its bytes begin, at its first instruction. */
+static enum tcache_status check_beginning(struct tcache *cache, const struct tcache_template_view *v, uint32_t number)
+{
+	bool found = false;
+
+	for (uint32_t i = 0; i < v->record->entry_count; i++) {
+		if (v->entries[i].code)
+			continue;
+		if (v->entries[i].guest)
+			return FAIL_RECORD(cache, "entry %u of template %u leads to another instruction", i, number);
+		found = true;
+	}
+	return found ? TCACHE_OK : FAIL_RECORD(cache, "template %u has no entry at its beginning", number);
+}
+
+/* Everything that is changed in its code lies there, once. */
+static enum tcache_status check_changes(struct tcache *cache, const struct tcache_template_view *v, uint32_t number)
+{
+	struct changed changed;
+	enum tcache_status status;
+
+	memset(changed.bits, 0, (v->record->code_length + 63) / 64 * sizeof(changed.bits[0]));
+	status = check_fixups(cache, v, number, &changed);
+	return status ? status : check_jumps(cache, v, number, &changed);
 }
 
 static uint32_t fixups_of(const struct tcache_template *t)
@@ -149,8 +241,8 @@ enum tcache_status tcache_template_view(struct tcache *cache, uint32_t number, s
 	if (!status)
 		status = tcache_check_insns(cache, view->insns, t->insn_first, t->insn_count);
 	if (!status)
-		status = check_fixups(cache, view, number);
-	return status ? status : check_jumps(cache, view, number);
+		status = check_beginning(cache, view, number);
+	return status ? status : check_changes(cache, view, number);
 }
 
 /* ---- finding ---- */
@@ -309,7 +401,7 @@ enum tcache_status tcache_check_templates(struct tcache *cache)
 		status = check_page(cache, i, &members);
 	}
 	if (!status && (members != tcache_templates_count(cache) || members != tcache_members_count(cache)))
-		return FAIL_RECORD(cache, "has %" PRIu64 " templates, but %" PRIu64 " in pages",
-				   tcache_templates_count(cache), members);
+		return FAIL_RECORD(cache, "has %" PRIu64 " templates, %" PRIu64 " in pages, and %" PRIu64 " members",
+				   tcache_templates_count(cache), members, tcache_members_count(cache));
 	return status;
 }

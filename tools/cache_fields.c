@@ -125,30 +125,115 @@ static const struct field profile[] = {
 };
 
 static const struct field executed[] = {
-	FIELD(executed, pc, FIELD_ADDRESS),
-	FIELD(executed, mode, FIELD_ADDRESS),
-	FIELD(executed, guest_length, FIELD_COUNT),
-	FIELD(executed, bytes_first, FIELD_COUNT),
-	FIELD(executed, count_first, FIELD_COUNT),
-	FIELD(executed, count_count, FIELD_COUNT),
+	FIELD(executed, pc, FIELD_ADDRESS),         FIELD(executed, mode, FIELD_ADDRESS),
+	FIELD(executed, guest_length, FIELD_COUNT), FIELD(executed, bytes_first, FIELD_COUNT),
+	FIELD(executed, count_first, FIELD_COUNT),  FIELD(executed, count_count, FIELD_COUNT),
+	FIELD(executed, page, FIELD_COUNT),         {0},
+};
+
+#define FIXUPS(text, kind)                                                                                             \
+	{                                                                                                              \
+		text, offsetof(struct tcache_template, fixup_count[TCACHE_FIXUP_##kind]), 2, FIELD_COUNT               \
+	}
+
+static const struct field templates[] = {
+	FIELD(template, offset, FIELD_ADDRESS),
+	FIELD(template, page, FIELD_COUNT),
+	FIELD(template, mode, FIELD_ADDRESS),
+	FIELD(template, mode_mask, FIELD_ADDRESS),
+	FIELD(template, hash, FIELD_HASH),
+	FIELD(template, first, FIELD_ADDRESS),
+	FIELD(template, executions, FIELD_COUNT),
+	FIELD(template, flags, FIELD_ADDRESS),
+	FIELD(template, guest_length, FIELD_COUNT),
+	FIELD(template, instruction_count, FIELD_COUNT),
+	FIELD(template, image, FIELD_COUNT),
+	FIELD(template, name, FIELD_STRING),
+	FIELD(template, name_offset, FIELD_COUNT),
+	FIELD(template, code_offset, FIELD_COUNT),
+	FIELD(template, code_length, FIELD_COUNT),
+	FIELD(template, body_offset, FIELD_COUNT),
+	FIELD(template, saved_offset, FIELD_COUNT),
+	FIELD(template, pc_first, FIELD_COUNT),
+	FIELD(template, pc_count, FIELD_COUNT),
+	FIELD(template, entry_first, FIELD_COUNT),
+	FIELD(template, entry_count, FIELD_COUNT),
+	FIELD(template, insn_first, FIELD_COUNT),
+	FIELD(template, insn_count, FIELD_COUNT),
+	FIELD(template, link_first, FIELD_COUNT),
+	FIELD(template, link_count, FIELD_COUNT),
+	FIELD(template, goal_first, FIELD_COUNT),
+	FIELD(template, goal_count, FIELD_COUNT),
+	FIELD(template, fixup_first, FIELD_COUNT),
+	FIXUPS("address_fixups", ADDRESS),
+	FIXUPS("minus_fixups", MINUS),
+	FIXUPS("read_fixups", READ),
+	FIXUPS("write_fixups", WRITE),
+	FIXUPS("addend_fixups", ADDEND),
+	FIXUPS("link_fixups", LINK),
+	FIXUPS("insn_fixups", INSN),
+	FIELD(template, guest_offset, FIELD_COUNT),
+	{0},
+};
+
+static const struct field pages[] = {
+	FIELD(page, hash, FIELD_HASH),
+	FIELD(page, first, FIELD_COUNT),
+	FIELD(page, count, FIELD_COUNT),
+	{0},
+};
+
+static const struct field template_links[] = {
+	FIELD(template_link, patch, FIELD_COUNT),
+	FIELD(template_link, target, FIELD_ADDRESS),
+	FIELD(template_link, flags, FIELD_ADDRESS),
+	{0},
+};
+
+static const struct field goals[] = {
+	FIELD(goal, number, FIELD_COUNT),
+	FIELD(goal, entry, FIELD_COUNT),
+	FIELD(goal, target, FIELD_SIGNED),
+	FIELD(goal, flags, FIELD_ADDRESS),
+	{0},
+};
+
+static const struct field recorded_pages[] = {
+	FIELD(recorded_page, hash, FIELD_HASH),
 	{0},
 };
 
 static const struct field counts[] = {{"count", 0, 8, FIELD_COUNT}, {0}};
 static const struct field numbers[] = {{"unit", 0, 4, FIELD_COUNT}, {0}};
+static const struct field members[] = {{"template", 0, 4, FIELD_COUNT}, {0}};
+static const struct field fixups[] = {{"code", 0, 4, FIELD_COUNT}, {0}};
 static const struct field addresses[] = {{"address", 0, 8, FIELD_ADDRESS}, {0}};
 
 static const struct {
 	u32 type;
 	const struct field *fields;
 } chunks[] = {
-	{TCACHE_TYPE_images, images},     {TCACHE_TYPE_placement, placement},
-	{TCACHE_TYPE_units, units},       {TCACHE_TYPE_by_code, numbers},
-	{TCACHE_TYPE_pcs, pcs},           {TCACHE_TYPE_entries, entries},
-	{TCACHE_TYPE_links, links},       {TCACHE_TYPE_cells, addresses},
-	{TCACHE_TYPE_targets, addresses}, {TCACHE_TYPE_insns, insns},
-	{TCACHE_TYPE_verdicts, verdicts}, {TCACHE_TYPE_profile, profile},
-	{TCACHE_TYPE_executed, executed}, {TCACHE_TYPE_counts, counts},
+	{TCACHE_TYPE_images, images},
+	{TCACHE_TYPE_placement, placement},
+	{TCACHE_TYPE_units, units},
+	{TCACHE_TYPE_by_code, numbers},
+	{TCACHE_TYPE_pcs, pcs},
+	{TCACHE_TYPE_entries, entries},
+	{TCACHE_TYPE_links, links},
+	{TCACHE_TYPE_cells, addresses},
+	{TCACHE_TYPE_targets, addresses},
+	{TCACHE_TYPE_insns, insns},
+	{TCACHE_TYPE_verdicts, verdicts},
+	{TCACHE_TYPE_profile, profile},
+	{TCACHE_TYPE_executed, executed},
+	{TCACHE_TYPE_counts, counts},
+	{TCACHE_TYPE_templates, templates},
+	{TCACHE_TYPE_pages, pages},
+	{TCACHE_TYPE_members, members},
+	{TCACHE_TYPE_template_links, template_links},
+	{TCACHE_TYPE_goals, goals},
+	{TCACHE_TYPE_fixups, fixups},
+	{TCACHE_TYPE_recorded_pages, recorded_pages},
 };
 
 const struct field *cache_fields(u32 type)

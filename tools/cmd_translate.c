@@ -7,26 +7,26 @@
 #include "plan.h"
 #include "progress.h"
 #include "save_recording.h"
-#include "scan_image.h"
+#include "translate_code.h"
+#include "translate_inputs.h"
 
-#include "boot/file.h"
-#include "boot/kernel_image.h"
 #include "cpu/cpu.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <tcache.h>
 #include <unistd.h>
 
 #define PROFILES_MAX   16
+/* Bytes of host code for what no recording has seen, with and without one. */
 #define UNSEEN_DEFAULT (64ULL << 20)
+#define UNSEEN_ALONE   (512ULL << 20)
 
 struct translate_options {
-	const char *kernel_path, *initrd_path, *output, *save_profile;
+	struct input_paths paths;
+	const char *output, *save_profile;
 	const char *profiles[PROFILES_MAX];
 	unsigned profile_count;
 	const char *cpu_name;
@@ -49,6 +49,25 @@ static int parse_profile(void *field, const char *text, struct err *err)
 	return 0;
 }
 
+static int add_image(struct input_paths *paths, const char *path, bool tree, struct err *err)
+{
+	if (paths->image_count == INPUTS_MAX)
+		return err_set(err, "at most %d images and trees can be used", INPUTS_MAX);
+	paths->image[paths->image_count].path = path;
+	paths->image[paths->image_count++].tree = tree;
+	return 0;
+}
+
+static int parse_image(void *field, const char *text, struct err *err)
+{
+	return add_image(field, text, false, err);
+}
+
+static int parse_root(void *field, const char *text, struct err *err)
+{
+	return add_image(field, text, true, err);
+}
+
 static int parse_place(void *field, const char *text, struct err *err)
 {
 	if (option_count(field, text, err) < 0 || *(u64 *)field >= PLACES)
@@ -63,8 +82,13 @@ static const struct option_spec option_specs[] = {
 	{"place", "N", "0 or 1: caches that are to be used together must\nhave different places", "0", parse_place,
 	 FIELD(place)},
 	{.help = "Input"},
-	{"kernel", "FILE", "bzImage or ELF vmlinux", NULL, option_text, FIELD(kernel_path)},
-	{"initrd", "FILE", "initial RAM file system: its programs are scanned", NULL, option_text, FIELD(initrd_path)},
+	{"image", "FILE",
+	 "disk image: the kernel that it boots, its initramfs,\nits programs; may be given several times", NULL,
+	 parse_image, FIELD(paths)},
+	{"root", "PATH", "the same for a directory or an archive (tar, cpio …)", NULL, parse_root, FIELD(paths)},
+	{"kernel", "FILE", "bzImage or ELF vmlinux; instead of those of images", NULL, option_text,
+	 FIELD(paths.kernel)},
+	{"initrd", "FILE", "initial RAM file system: its programs are scanned", NULL, option_text, FIELD(paths.initrd)},
 	{"profile", "FILE", "recording of avant run --record; may be given\nseveral times", NULL, parse_profile, 0},
 	{"save-profile", "FILE", "write what all recordings hold together as one\nrecording", NULL, option_text,
 	 FIELD(save_profile)},
@@ -89,13 +113,10 @@ static const struct option_spec option_specs[] = {
 
 struct job {
 	const struct translate_options *options;
+	struct inputs *inputs;
 	struct plan *plan;
 	struct build *build;
-	struct kernel_image kernel;
-	struct image linked, patched; /* the kernel before and after it has patched itself */
-	struct archive_programs programs;
-	u8 *kernel_file;
-	u64 kernel_size;
+	struct code *code;
 	struct lift_units *lift;
 	struct progress progress;
 	u64 units, lifted; /* translated, and those of them with lifted loops */
@@ -103,27 +124,10 @@ struct job {
 	u64 skipped;       /* recorded bytes that are not one unit */
 };
 
-static int read_file(const char *path, const char *what, u8 **data, u64 *size, struct err *err)
-{
-	int fd = file_open(path, what, size, err), result;
-
-	if (fd < 0)
-		return -1;
-	*data = malloc(*size + 1);
-	result = *data ? file_read(fd, *data, *size, path, what, err)
-		       : err_set(err, "not enough memory to read '%s'", path);
-	close(fd);
-	return result;
-}
-
-static int read_inputs(struct job *job, struct err *err)
+static int read_recordings(struct job *job, struct err *err)
 {
 	const struct translate_options *options = job->options;
 
-	if (options->kernel_path &&
-	    (read_file(options->kernel_path, "kernel", &job->kernel_file, &job->kernel_size, err) < 0 ||
-	     kernel_image_parse(job->kernel_file, job->kernel_size, options->kernel_path, NULL, &job->kernel, err) < 0))
-		return -1;
 	for (unsigned i = 0; i < options->profile_count; i++) {
 		if (plan_add_recording(job->plan, options->profiles[i], err) < 0)
 			return -1;
@@ -133,64 +137,26 @@ static int read_inputs(struct job *job, struct err *err)
 	return plan_add_loop_heads(job->plan, HOT_COUNT, err);
 }
 
-/* Kernel code as it will be when the kernel has booted goes before code as linked, if there is no room for both. */
-static int scan_kernel(struct job *job, struct err *err)
+/* Bytes of host code for what no recording has seen. */
+static u64 unseen_limit(const struct translate_options *o)
 {
-	const struct translate_options *o = job->options;
-	struct kernel_options patched = {.cpu = cpu_model_find(o->cpu_name), .patch = true},
-			      linked = {.cpu = patched.cpu};
-	struct err why = ERR_INIT;
-
-	if (!o->kernel_path)
-		return 0;
-	if (discover_kernel(&job->kernel, &patched, &job->patched, &why) < 0) {
-		/* not Linux as it is known here: what has been executed can be translated all the same, without names
-		 */
-		if (!o->profile_count)
-			return err_set(err, "cannot scan '%s': %s", o->kernel_path, why.text);
-		if (!o->only_recorded)
-			warn("'%s' is not scanned: %s", o->kernel_path, why.text);
-		return 0;
-	}
-	if (o->only_recorded)
-		return 0;
-	if (plan_add_image(job->plan, &job->patched, err) < 0 ||
-	    discover_kernel(&job->kernel, &linked, &job->linked, err) < 0)
-		return -1;
-	return plan_add_image(job->plan, &job->linked, err);
+	return o->unseen ? o->unseen : o->profile_count ? UNSEEN_DEFAULT : UNSEEN_ALONE;
 }
 
-static int scan_programs(struct job *job, struct err *err)
+static int scan(struct job *job, struct err *err)
 {
 	const struct translate_options *o = job->options;
+	const struct code_options options = {.cpu = o->cpu_name,
+					     .only_names = o->only_recorded,
+					     .may_be_others = o->profile_count,
+					     .room = unseen_limit(o)};
 
-	if (!o->initrd_path)
-		return 0;
-	if (discover_archive(o->initrd_path, &job->programs, err) < 0) /* for names, if nothing else */
-		return -1;
-	for (u32 i = 0; i < job->programs.count && !o->only_recorded; i++) {
-		if (plan_add_image(job->plan, &job->programs.program[i].image, err) < 0)
-			return -1;
-	}
-	return 0;
+	return code_scan(job->code, job->inputs, job->plan, &options, err);
 }
 
-/* The name of code, by whichever image has it. */
 static const char *name_of(void *opaque, const struct want *want, u64 *offset)
 {
-	const struct job *job = opaque;
-	u64 pc = want->pc;
-	const char *name;
-
-	if (want_is_template(want))
-		return NULL;
-	name = image_symbol(&job->patched, pc, offset);
-
-	for (u32 i = 0; !name && i < job->programs.count; i++) {
-		if (job->programs.program[i].verdict == PROGRAM_FIXED)
-			name = image_symbol(&job->programs.program[i].image, pc, offset);
-	}
-	return name;
+	return code_symbol(opaque, want, offset);
 }
 
 static void show_progress(void *opaque, size_t done)
@@ -225,47 +191,54 @@ static enum build_result translate_one(struct job *job, size_t number)
 	return lifted ? build_lifted(job->build, want, lifted) : build_copy(job->build, want);
 }
 
-static void translate_heat(struct job *job, enum heat heat, u64 limit)
+/* Until so many bytes of code are there. */
+static void translate_wanted(struct job *job, size_t number, u64 limit)
+{
+	if (build_code(job->build) >= limit) {
+		job->left_out++;
+		return;
+	}
+	switch (translate_one(job, number)) {
+	case BUILD_OK:
+		job->units++;
+		job->lifted += lift_units_result(job->lift, number) != NULL;
+		break;
+	case BUILD_SKIPPED:
+		job->skipped++;
+		break;
+	case BUILD_FULL:
+		job->left_out++;
+		break;
+	}
+}
+
+static void translate_heat(struct job *job, enum heat heat)
 {
 	for (size_t i = 0; i < plan_count(job->plan); i++) {
-		const struct want *want = plan_at(job->plan, i);
-
-		if (want_heat(want) != heat)
-			continue;
-		if (build_code(job->build) >= limit) {
-			job->left_out++;
-			continue;
-		}
-		switch (translate_one(job, i)) {
-		case BUILD_OK:
-			job->units++;
-			job->lifted += lift_units_result(job->lift, i) != NULL;
-			break;
-		case BUILD_SKIPPED:
-			job->skipped++;
-			break;
-		case BUILD_FULL:
-			job->left_out++;
-			break;
-		}
+		if (want_heat(plan_at(job->plan, i)) == heat)
+			translate_wanted(job, i, UINT64_MAX);
 	}
 }
 
-static void translate_all(struct job *job)
+/* What nobody has seen, by rank. */
+static int translate_unseen(struct job *job, struct err *err)
 {
-	const struct translate_options *o = job->options;
+	u64 limit = build_code(job->build) + unseen_limit(job->options);
+	size_t count, *order = plan_unseen(job->plan, &count);
 
-	for (enum heat heat = HOT; heat < HEATS; heat++) {
-		u64 unseen = o->unseen ? o->unseen : o->profile_count ? UNSEEN_DEFAULT : UINT64_MAX / 2;
-
-		translate_heat(job, heat, heat == UNSEEN ? build_code(job->build) + unseen : UINT64_MAX);
-	}
+	if (!order)
+		return err_set(err, "out of memory");
+	for (size_t i = 0; i < count; i++)
+		translate_wanted(job, order[i], limit);
+	free(order);
+	return 0;
 }
 
-static void log_report(FILE *log, const char *name, const struct report *report)
+static int translate_all(struct job *job, struct err *err)
 {
-	if (report->text)
-		fprintf(log, "--- %s\n%s", name, report->text);
+	translate_heat(job, HOT);
+	translate_heat(job, WARM);
+	return translate_unseen(job, err);
 }
 
 /* The build log: what was found, what was not, and what became of it. The caller frees it; NULL: out of memory. */
@@ -277,11 +250,9 @@ static char *make_log(const struct job *job)
 
 	if (!log)
 		return NULL;
-	log_report(log, "kernel, patched", &job->patched.report);
-	log_report(log, "kernel, as linked", &job->linked.report);
-	log_report(log, "initrd", &job->programs.report);
-	for (u32 i = 0; i < job->programs.count; i++)
-		log_report(log, job->programs.program[i].image.name, &job->programs.program[i].image.report);
+	if (*inputs_notes(job->inputs))
+		fprintf(log, "--- images\n%s", inputs_notes(job->inputs));
+	code_log(job->code, log);
 	fprintf(log,
 		"--- units\n%zu planned, %llu translated, %llu of these with lifted loops, %llu left out, %llu not "
 		"valid\n",
@@ -295,22 +266,14 @@ static char *make_log(const struct job *job)
 
 static int write_cache(struct job *job, struct err *err)
 {
-	const struct translate_options *options = job->options;
-	struct build_image kernel = {.path = options->kernel_path,
-				     .kind = TCACHE_IMAGE_KERNEL,
-				     .file = job->kernel_file,
-				     .file_size = job->kernel_size};
+	struct build_image images[INPUTS_MAX + 1];
+	unsigned count = code_images(job->code, images);
 	char *log = make_log(job);
 	int result;
 
 	if (!log)
 		return err_set(err, "out of memory");
-	if (job->kernel.unpacked.data) {
-		kernel.data = job->kernel.elf;
-		kernel.data_size = job->kernel.elf_size;
-	}
-	result =
-		build_write(job->build, options->output, &kernel, options->kernel_path ? 1 : 0, name_of, job, log, err);
+	result = build_write(job->build, job->options->output, images, count, name_of, job->code, log, err);
 	free(log);
 	return result;
 }
@@ -324,14 +287,19 @@ static int run_job(struct job *job, struct err *err)
 					      .returns_host = !options->table,
 					      .guest_cpu = cpu_model_name(cpu_model_find(options->cpu_name))};
 
+	job->inputs = inputs_open(&options->paths, err);
+	if (!job->inputs)
+		return -1;
+	job->code = code_read(job->inputs, err);
+	if (!job->code)
+		return -1;
 	job->build = build_create(&build_options, err);
 	if (!job->build)
 		return -1;
 	job->plan = plan_create(build_store(job->build), err);
-	if (!job->plan || read_inputs(job, err) < 0 || scan_kernel(job, err) < 0 || scan_programs(job, err) < 0 ||
-	    lift_loops(job, err) < 0)
+	if (!job->plan || read_recordings(job, err) < 0 || scan(job, err) < 0 || lift_loops(job, err) < 0 ||
+	    translate_all(job, err) < 0)
 		return -1;
-	translate_all(job);
 	return write_cache(job, err);
 }
 
@@ -355,6 +323,14 @@ static void catch_interrupts(void)
 		sigaction(numbers[i], &action, NULL);
 }
 
+static void say_result(const struct job *job)
+{
+	fputs(inputs_notes(job->inputs), stderr);
+	code_summary(job->code, stdout);
+	printf("%s: %llu units, %llu of them with lifted loops; %llu left out\n", job->options->output,
+	       (unsigned long long)job->units, (unsigned long long)job->lifted, (unsigned long long)job->left_out);
+}
+
 static int translate_main(const struct command *command, void *parsed)
 {
 	struct translate_options *options = parsed;
@@ -363,8 +339,8 @@ static int translate_main(const struct command *command, void *parsed)
 	int status = STATUS_OK;
 
 	catch_interrupts();
-	if (!options->kernel_path && !options->initrd_path && !options->profile_count)
-		return command_usage_error(command, "--kernel, --initrd or --profile is needed");
+	if (!options->paths.kernel && !options->paths.initrd && !options->paths.image_count && !options->profile_count)
+		return command_usage_error(command, "--image, --root, --kernel, --initrd or --profile is needed");
 	if (options->save_profile && !options->profile_count)
 		return command_usage_error(command, "--save-profile needs --profile");
 	if (!options->output)
@@ -375,25 +351,23 @@ static int translate_main(const struct command *command, void *parsed)
 	if (run_job(&job, &err) < 0)
 		status = command_error(command, "%s", err.text);
 	else
-		printf("%s: %llu units, %llu of them with lifted loops; %llu left out\n", options->output,
-		       (unsigned long long)job.units, (unsigned long long)job.lifted, (unsigned long long)job.left_out);
+		say_result(&job);
 	lift_units_destroy(job.lift);
 	build_destroy(job.build);
 	plan_destroy(job.plan);
-	archive_programs_release(&job.programs);
-	image_release(&job.linked);
-	image_release(&job.patched);
-	kernel_image_release(&job.kernel);
-	free(job.kernel_file);
+	code_destroy(job.code);
+	inputs_close(job.inputs);
 	return status;
 }
 
 const struct command command_translate = {
 	.name = "translate",
 	.summary = "translate a guest ahead of time",
-	.usage = "--kernel FILE -o CACHE [OPTION]...",
+	.usage = "--image FILE|--kernel FILE -o CACHE [OPTION]...",
 	.text = "Translates the code of a guest into a cache file, with which avant run starts faster.\n",
-	.examples = "  avant run --kernel vmlinuz --initrd initrd.img --record boot.rec\n"
+	.examples = "  avant translate --image debian.img -o debian.tcache\n"
+		    "  avant run --image debian.img --cache debian.tcache\n"
+		    "  avant run --kernel vmlinuz --initrd initrd.img --record boot.rec\n"
 		    "  avant translate --kernel vmlinuz --initrd initrd.img --profile boot.rec \\\n"
 		    "      -o debian.tcache\n"
 		    "  avant run --kernel vmlinuz --initrd initrd.img --cache debian.tcache\n",

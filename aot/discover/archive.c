@@ -9,9 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "boot/file.h"
 #include "internal.h"
 
 #define HEADER       110u /* bytes: magic and 13 numbers of 8 hexadecimal digits */
@@ -25,7 +23,9 @@
 #define TRAILER      "TRAILER!!!"
 
 struct reader {
-	struct archive_programs *programs;
+	archive_visitor *visit;
+	void *opaque;
+	struct report *report;
 	const char *name;
 	u32 archives, files;
 	u64 unpacked; /* bytes so far */
@@ -57,40 +57,19 @@ static bool number(const u8 *digits, u64 *value)
 	return true;
 }
 
-static int add_program(struct reader *reader, const u8 *data, u64 size, const char *name)
-{
-	struct archive_programs *programs = reader->programs;
-	struct archive_program *grown, *program;
-	struct err reason = ERR_INIT;
-
-	grown = realloc(programs->program, (programs->count + 1ULL) * sizeof(*grown));
-	if (!grown)
-		return err_set(reader->err, "not enough memory to read '%s'", reader->name);
-	programs->program = grown;
-	program = &grown[programs->count];
-	if (discover_program(data, size, name, &program->image, &program->verdict, &reason)) {
-		report_line(&programs->report, "not translated: %s", reason.text);
-		return 0;
-	}
-	programs->count++;
-	report_line(&programs->report, "'%s': %s, %u entries", name,
-		    program->verdict == PROGRAM_FIXED ? "fixed addresses" : "position independent",
-		    program->image.entry_count);
-	return 0;
-}
-
 static bool is_elf(const u8 *data, u64 size)
 {
 	return size >= sizeof(Elf64_Ehdr) && memcmp(data, ELFMAG, SELFMAG) == 0;
 }
 
-/* One archive from *at on, to behind its trailer. Where it is damaged it ends. */
+/* One archive from *at on, to behind its trailer. Where it is damaged it ends. Returns what the visitor does. */
 static int read_cpio(struct reader *reader, const u8 *data, u64 size, u64 *at)
 {
 	reader->archives++;
 	while (is_cpio(data + *at, size - *at)) {
 		const u8 *header = data + *at;
 		u64 mode, length, name_length, body;
+		int result = 0;
 		const char *name = (const char *)header + HEADER;
 
 		if (!number(header + MODE, &mode) || !number(header + FILE_SIZE, &length) ||
@@ -108,12 +87,13 @@ static int read_cpio(struct reader *reader, const u8 *data, u64 size, u64 *at)
 		if (strcmp(name, TRAILER) == 0)
 			return 0;
 		reader->files++;
-		if (S_ISREG(mode) && is_elf(data + body, length) && add_program(reader, data + body, length, name))
-			return -1;
+		if (S_ISREG(mode) && is_elf(data + body, length))
+			result = reader->visit(reader->opaque, name, data + body, length, reader->err);
+		if (result)
+			return result;
 	}
-	report_line(&reader->programs->report,
-		    "'%s': an archive is damaged or truncated at byte %llu; the rest is left out", reader->name,
-		    (unsigned long long)*at);
+	report_line(reader->report, "'%s': an archive is damaged or truncated at byte %llu; the rest is left out",
+		    reader->name, (unsigned long long)*at);
 	*at = size;
 	return 0;
 }
@@ -196,20 +176,21 @@ static int read_all(struct reader *reader, const u8 *data, u64 size, unsigned de
 			continue;
 		}
 		if (is_cpio(data + at, size - at)) {
-			if (read_cpio(reader, data, size, &at))
-				return -1;
+			result = read_cpio(reader, data, size, &at);
+			if (result)
+				return result;
 			continue;
 		}
 		reason = "compressed too often";
 		bytes = depth < MAX_DEPTH ? unpack(reader, data + at, size - at, &unpacked, &reason) : NULL;
 		if (!bytes) {
-			report_line(&reader->programs->report, "'%s': from byte %llu on not read: %s", reader->name,
+			report_line(reader->report, "'%s': from byte %llu on not read: %s", reader->name,
 				    (unsigned long long)at, reason);
 			return 0;
 		}
+		/* libarchive does not say where the compressed part ended; it takes all parts of the same kind */
 		result = read_all(reader, bytes, unpacked, depth + 1);
 		free(bytes);
-		/* libarchive does not say where the compressed part ended; it takes all parts of the same kind */
 		return result;
 	}
 	return 0;
@@ -217,49 +198,20 @@ static int read_all(struct reader *reader, const u8 *data, u64 size, unsigned de
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-int discover_archive_data(const u8 *data, u64 size, const char *name, struct archive_programs *programs,
-			  struct err *err)
+int discover_archive(const u8 *data, u64 size, const char *name, archive_visitor *visit, void *opaque,
+		     struct report *report, struct err *err)
 {
-	struct reader reader = {.programs = programs, .name = name, .err = err};
+	struct report unread = {0};
+	struct reader reader = {
+		.visit = visit, .opaque = opaque, .report = report ? report : &unread, .name = name, .err = err};
+	int result = read_all(&reader, data, size, 0);
 
-	*programs = (struct archive_programs){0};
-	if (read_all(&reader, data, size, 0)) {
-		archive_programs_release(programs);
-		return -1;
-	}
-	if (!reader.archives) {
-		archive_programs_release(programs);
+	report_release(&unread);
+	if (result)
+		return result;
+	if (!reader.archives)
 		return err_set(err, "'%s' is not an initramfs: no cpio archive in it, plain or compressed", name);
-	}
-	report_line(&programs->report, "%u archives, %u files, %u programs", reader.archives, reader.files,
-		    programs->count);
+	if (report)
+		report_line(report, "'%s': %u archives, %u files", name, reader.archives, reader.files);
 	return 0;
-}
-
-int discover_archive(const char *path, struct archive_programs *programs, struct err *err)
-{
-	u64 size;
-	int fd = file_open(path, "initrd", &size, err), result = -1;
-	u8 *data;
-
-	*programs = (struct archive_programs){0};
-	if (fd < 0)
-		return -1;
-	data = malloc(size + 1);
-	if (!data)
-		err_set(err, "not enough memory to read initrd '%s'", path);
-	else if (file_read(fd, data, size, path, "initrd", err) == 0)
-		result = discover_archive_data(data, size, path, programs, err);
-	free(data);
-	close(fd);
-	return result;
-}
-
-void archive_programs_release(struct archive_programs *programs)
-{
-	for (u32 i = 0; i < programs->count; i++)
-		image_release(&programs->program[i].image);
-	free(programs->program);
-	report_release(&programs->report);
-	*programs = (struct archive_programs){0};
 }

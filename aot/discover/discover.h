@@ -3,8 +3,9 @@
  * the code runs? Knows ELF files, Linux kernel images and initramfs archives, all as untrusted input; nothing of LLVM
  * and nothing of the VMM.
  *
- *	discover_kernel() or discover_program(), discover_archive()   make images: bytes and entries
- *	units_create(), units_add(), units_next()                     walk the units that the live translator would make
+ *	discover_kernel(), discover_program()           make images: bytes and entries; programs may come from
+ *	discover_archive()
+ *	units_create(), units_add(), units_next()       walk the units that the live translator would make
  *
  * Same input, same output: entries are sorted, units come in an order that depends on the image alone.
  */
@@ -106,27 +107,31 @@ enum program_verdict {
 int discover_program(const u8 *data, u64 size, const char *name, struct image *image, enum program_verdict *verdict,
 		     struct err *err);
 
-struct archive_program {
-	struct image image;
-	enum program_verdict verdict;
+/* What can be told of an ELF file without looking for code. Texts point into the file. */
+#define SUMMARY_NEEDED 128
+struct program_summary {
+	bool module;                        /* an object file: a kernel module */
+	u64 code;                           /* bytes of its executable segments */
+	const char *soname;                 /* the name that others need it by; or NULL */
+	const char *interpreter;            /* path of the loader; or NULL */
+	const char *needed[SUMMARY_NEEDED]; /* names of the libraries that it needs */
+	u32 needed_count;
 };
 
-struct archive_programs {
-	struct archive_program *program; /* in the order of the archive; hard links and copies once for each name */
-	u32 count;
-	struct report report; /* also one line for each ELF file that is not translated, with the reason */
-};
+/* -1 with a message in err that names the file: no program, library or module for x86-64. */
+int discover_summary(const u8 *data, u64 size, const char *name, struct program_summary *summary, struct err *err);
+
+/* Is told of one ELF file; anything but 0 ends it. */
+typedef int archive_visitor(void *opaque, const char *name, const u8 *data, u64 size, struct err *err);
 
 /*
- * Reads the programs of an initramfs: newc cpio archives one after the other, each plain or compressed, with padding
- * between them, as the kernel takes them. Damaged files inside are reported and skipped. Returns 0, and the caller
- * releases the programs; -1 with a message in err if the file cannot be read or holds no archive.
+ * Visits the ELF files of an initramfs: newc cpio archives one after the other, each plain or compressed, with padding
+ * between them, as the kernel takes them. Damage is reported, what comes behind it is left out; report may be NULL.
+ * Names are as they are there. Returns 0; what a visitor returned; or -1 with a message in err if this is no archive.
  */
-int discover_archive(const char *path, struct archive_programs *programs, struct err *err);
-int discover_archive_data(const u8 *data, u64 size, const char *name, struct archive_programs *programs,
-			  struct err *err);
+int discover_archive(const u8 *data, u64 size, const char *name, archive_visitor *visit, void *opaque,
+		     struct report *report, struct err *err);
 
-void archive_programs_release(struct archive_programs *programs);
 void image_release(struct image *image);
 
 /* `size` bytes at a guest address, within one segment; NULL if they are not all there. */

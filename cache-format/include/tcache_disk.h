@@ -22,13 +22,14 @@
 #define TCACHE_DIGEST_SIZE 32u
 
 /* Limits. A file beyond them is refused, and the writer does not make one. */
-#define TCACHE_MAX_LENGTH       (1ULL << 36)
-#define TCACHE_MAX_CHUNKS       256u
-#define TCACHE_MAX_GROUPS       (1u << 20)
-#define TCACHE_MAX_CODE         (TCACHE_AREA_END - TCACHE_AREA_BEGIN)
-#define TCACHE_MAX_STRING       4095u /* bytes, without the terminating zero */
-#define TCACHE_MAX_GUEST_LENGTH (TCACHE_PAGE + 15u)
-#define TCACHE_MAX_INSN_SIZE    4096u
+#define TCACHE_MAX_LENGTH        (1ULL << 36)
+#define TCACHE_MAX_CHUNKS        256u
+#define TCACHE_MAX_GROUPS        (1u << 20)
+#define TCACHE_MAX_CODE          (TCACHE_AREA_END - TCACHE_AREA_BEGIN)
+#define TCACHE_MAX_STRING        4095u /* bytes, without the terminating zero */
+#define TCACHE_MAX_GUEST_LENGTH  (TCACHE_PAGE + 15u)
+#define TCACHE_MAX_INSN_SIZE     4096u
+#define TCACHE_MAX_TEMPLATE_CODE 65536u
 
 /* Where the areas of a cache may lie in the process that uses it. */
 #define TCACHE_AREA_BEGIN 0x50000000ULL

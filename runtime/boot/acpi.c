@@ -53,6 +53,13 @@ static const struct acpi_fadt fadt = {
 
 static const struct acpi_facs facs = {.signature = "FACS", .length = sizeof(facs), .version = 2};
 
+/* ISA's interrupts are edges; these are what PCI has. */
+#define PCI_OVERRIDE(number)                                                                                           \
+	{                                                                                                              \
+		.type = MADT_OVERRIDE, .length = sizeof(struct madt_override), .irq = number, .gsi = number,           \
+		.flags = MADT_ACTIVE_LOW_LEVEL                                                                         \
+	}
+
 static const struct acpi_madt madt = {
 	.header = HEADER("APIC", 5),
 	.lapic_address = MMIO_LAPIC,
@@ -69,6 +76,7 @@ static const struct acpi_madt madt = {
 		.irq = GSI_SCI,
 		.gsi = GSI_SCI,
 		.flags = MADT_ACTIVE_HIGH_LEVEL},
+	.pci = {PCI_OVERRIDE(GSI_PCI_0), PCI_OVERRIDE(GSI_PCI_1), PCI_OVERRIDE(GSI_PCI_2)},
 	.nmi = {.type = MADT_LAPIC_NMI,
 		.length = sizeof(struct madt_lapic_nmi),
 		.processor_uid = MADT_ALL_PROCESSORS,

@@ -2,6 +2,7 @@
 #ifndef AVANT_BOOT_ACPI_TABLES_H
 #define AVANT_BOOT_ACPI_TABLES_H
 
+#include "dev/platform.h"
 #include "util/types.h"
 
 #define PACKED __attribute__((packed))
@@ -127,13 +128,14 @@ enum { MADT_LAPIC = 0, MADT_IOAPIC = 1, MADT_OVERRIDE = 2, MADT_LAPIC_NMI = 4 };
 #define MADT_ALL_PROCESSORS    0xff
 #define MADT_BUS_DEFAULT       0 /* edge-triggered, active high on ISA */
 #define MADT_ACTIVE_HIGH_LEVEL 0x0d
+#define MADT_ACTIVE_LOW_LEVEL  0x0f
 
 struct acpi_madt {
 	struct acpi_header header;
 	u32 lapic_address, flags;
 	struct madt_lapic lapic;
 	struct madt_ioapic ioapic;
-	struct madt_override timer, sci;
+	struct madt_override timer, sci, pci[PCI_GSI_COUNT];
 	struct madt_lapic_nmi nmi;
 } PACKED;
 

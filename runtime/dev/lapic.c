@@ -761,6 +761,17 @@ u64 lapic_read_deadline(struct irqchip *chip)
 	return deadline_mode(l) ? l->deadline : 0;
 }
 
+/* When in the guest's time that value of its TSC is or was. */
+static u64 when(struct lapic *l, u64 tsc)
+{
+	struct clock *clock = &l->vm->clock;
+	u64 host = clock_tsc(clock), guest = host + l->vm->vcpu->tsc_offset;
+
+	if (tsc > guest)
+		return clock_tsc_to_deadline(clock, add_saturating(host, tsc - guest));
+	return guest - tsc < host ? clock_tsc_to_ns(clock, host - (guest - tsc)) : 0;
+}
+
 void lapic_write_deadline(struct irqchip *chip, u64 tsc)
 {
 	struct lapic *l = chip->lapic;
@@ -770,7 +781,7 @@ void lapic_write_deadline(struct irqchip *chip, u64 tsc)
 	settle_timer(l);
 	l->deadline = tsc;
 	arm_deadline(l);
-	if (l->deadline && tick_backlog_armed(&l->backlog, clock_ns(&l->vm->clock), l->timer.deadline))
+	if (tsc && tick_backlog_armed(&l->backlog, clock_ns(&l->vm->clock), when(l, tsc)))
 		timer_interrupt(l);
 	irqchip_update(chip);
 }

@@ -159,15 +159,16 @@ void pci_remap(struct pci *pci)
 
 unsigned pci_slot_gsi(unsigned slot)
 {
-	return GSI_PCI + slot % PCI_GSI_COUNT;
+	static const u8 gsi[PCI_GSI_COUNT] = {GSI_PCI_0, GSI_PCI_1, GSI_PCI_2};
+
+	return gsi[slot % PCI_GSI_COUNT];
 }
 
 void pci_update_line(struct pci_device *device)
 {
 	struct pci *pci = device->pci;
-	const unsigned gsi = pci_slot_gsi(device->slot);
 	const bool disabled = device->config[PCI_COMMAND + 1] & PCI_COMMAND_INTX_DISABLE >> 8;
-	u32 *asserted = &pci->asserted[gsi - GSI_PCI];
+	u32 *asserted = &pci->asserted[device->slot % PCI_GSI_COUNT];
 	const u32 before = *asserted;
 
 	if (device->line && !disabled && !msix_enabled(&device->msix))
@@ -175,7 +176,7 @@ void pci_update_line(struct pci_device *device)
 	else
 		*asserted &= ~(1u << device->slot);
 	if (!before != !*asserted)
-		irqchip_set_line(pci->vm->irqchip, gsi, *asserted);
+		irqchip_set_line(pci->vm->irqchip, pci_slot_gsi(device->slot), *asserted);
 }
 
 void pci_set_line(struct pci_device *device, bool level)

@@ -288,12 +288,14 @@ struct pic *pic_create(struct vm *vm, struct irqchip *chip)
 	for (int i = 0; i < 2; i++) {
 		pic->chip[i].pair = pic;
 		pic->chip[i].lowest = 7;
-		pic->chip[i].imr = 0xff; /* as firmware leaves it */
+		pic->chip[i].imr = 0xff; /* as firmware leaves it, and the levels of PCI's lines too */
 	}
 	pic->chip[0].master = true;
 	/* Timer, keyboard, cascade, RTC and coprocessor are always edge-triggered. */
 	pic->chip[0].elcr_mask = 0xf8;
 	pic->chip[1].elcr_mask = 0xde;
+	pic->chip[0].elcr = BIT(GSI_PCI_2);
+	pic->chip[1].elcr = BIT(GSI_PCI_0 - 8) | BIT(GSI_PCI_1 - 8);
 	bus_add(&vm->ports, PORT_PIC_MASTER, 2, &ports, &pic->chip[0], "pic master");
 	bus_add(&vm->ports, PORT_PIC_SLAVE, 2, &ports, &pic->chip[1], "pic slave");
 	bus_add(&vm->ports, PORT_PIC_ELCR, 2, &elcr, pic, "pic elcr");

@@ -31,10 +31,13 @@
 #define GSI_UART  4
 #define GSI_RTC   8
 #define GSI_SCI   9
-#define GSI_PCI   16 /* INTA of the PCI slots, by turns */
 #define GSI_COUNT 24
 
-#define PCI_GSI_COUNT (GSI_COUNT - GSI_PCI)
+/* INTA of the PCI slots, by turns. The 8259s have these inputs as well, for guests that do not use the IOAPIC. */
+#define GSI_PCI_0     10
+#define GSI_PCI_1     11
+#define GSI_PCI_2     5
+#define PCI_GSI_COUNT 3
 
 #define ACPI_SLEEP_TYPE_S5 5
 

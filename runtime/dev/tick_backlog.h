@@ -10,19 +10,27 @@
 #include "util/types.h"
 
 struct tick_backlog {
-	bool counts;   /* the guest does count ticks, as far as one can tell */
-	u64 period_ns; /* 0: it has not started its timer yet */
-	u64 since_ns;  /* time that has gone by since then is not in any tick yet */
-	u64 owed_ns;   /* time without a tick before that */
+	bool counts;        /* the guest does count ticks, as far as one can tell */
+	unsigned intervals; /* from which the period was learnt */
+	u64 period_ns;      /* 0: it has not started its timer yet */
+	u64 since_ns;       /* time that has gone by since then is not in any tick yet */
+	u64 owed_ns;        /* time without a tick before that */
+	u64 next_ns;        /* the next tick cannot come earlier */
 };
 
 /* The guest's time starts now. */
 void tick_backlog_begin(struct tick_backlog *backlog, u64 now_ns);
 
 /*
- * The guest arms its timer for a later time. Returns true if it should get an interrupt at once, instead: what counts
- * ticks arms the timer for one period after each, however late that was; any other interval means that the guest looks
- * at a clock, and is owed nothing any more.
+ * The guest arms its timer. Returns true if it should get an interrupt at once, instead: what counts ticks arms the
+ * timer for one period after each, however late that was; anything else means that the guest looks at a clock, and is
+ * owed nothing any more.
+ *
+ * The period begins where the guest has read its TSC. The host may have taken the processor away since then, so that
+ * the interval looks shorter, or the deadline has passed already (it gets its interrupt for that in any case). So one
+ * interval says little. But each tick comes after the interrupt for the one before, and the deadline moves by more than
+ * the period each time; who looks at a clock arms for a point of time that is exactly one period later, or earlier, or
+ * after an interrupt too many for the same one again.
  */
 bool tick_backlog_armed(struct tick_backlog *backlog, u64 now_ns, u64 deadline_ns);
 

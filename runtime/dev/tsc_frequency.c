@@ -90,7 +90,7 @@ static int take_sample(struct sample *sample)
 static u64 measure_khz(long duration_ns)
 {
 	struct timespec wait = {0, duration_ns};
-	struct sample from, to;
+	struct sample from = {0}, to = {0};
 
 	if (take_sample(&from) != 0)
 		return 0;

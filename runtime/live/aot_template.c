@@ -76,19 +76,27 @@ static struct group *import(struct aot_templates *aot, struct templates *templat
 	return group;
 }
 
+/* Says so if it is not for lack of it that something was not found. */
+static bool found(struct aot_templates *aot, enum tcache_status status)
+{
+	if (status != TCACHE_OK && status != TCACHE_ERR_RANGE)
+		complain(aot);
+	return status == TCACHE_OK;
+}
+
 /* The number of the page in the cache; false if there is none. */
-static bool find_page(const struct aot_templates *aot, const u8 *page, u32 offset, u32 mode, u32 *number)
+static bool find_page(struct aot_templates *aot, const u8 *page, u32 offset, u32 mode, u32 *number)
 {
 	const struct tcache_template *t;
 	u64 hash[2];
-	u32 found;
+	u32 n;
 
 	tcache_hash(page, PAGE_SIZE, hash);
-	if (tcache_page_find(aot->cache, hash, number) == TCACHE_OK)
+	if (found(aot, tcache_page_find(aot->cache, hash, number)))
 		return true;
-	if (tcache_template_find(aot->cache, offset, mode, page + offset, PAGE_SIZE - offset, &found) != TCACHE_OK)
+	if (!found(aot, tcache_template_find(aot->cache, offset, mode, page + offset, PAGE_SIZE - offset, &n)))
 		return false;
-	t = tcache_templates(aot->cache, found, 1);
+	t = tcache_templates(aot->cache, n, 1);
 	if (!t || t->page >= aot->page_count)
 		return false;
 	*number = t->page;

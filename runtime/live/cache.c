@@ -54,6 +54,11 @@ void live_stub_pushf(void);
 #define CODE_SIZE_LEAST 0x4000000u
 #define CODE_SIZE_MOST  0x10000000u
 
+#define LARGE_PAGE 0x200000UL
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
 /* Bound at a time; more have the tables emptied. */
 #define AOT_UNITS_MAX 65536u
 
@@ -473,6 +478,19 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 	return number;
 }
 
+/*
+ * Code is executed from large pages: that of a compiler takes twenty times its guest's bytes, more small pages than the
+ * processor keeps translations of. Done once a block has been written, by copying it; kernels that cannot (before 6.1)
+ * say so, and all that is lost is speed.
+ */
+void live_collapse_code(struct live *live, u64 begin, u64 end)
+{
+	begin = align_up(begin, LARGE_PAGE);
+	end &= ~(LARGE_PAGE - 1);
+	if (begin < end)
+		madvise(live->store.code + begin, end - begin, MADV_COLLAPSE);
+}
+
 /* One attempt; UNIT_NONE if something is full. */
 static u32 translate_once(struct live *live, u32 mode)
 {
@@ -493,6 +511,7 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 
 	if (!scan_here(v, translation_scan(live->translation), gpa, mode, &next, fault))
 		return UNIT_NONE;
+	u64 block = live->store.used & ~(LARGE_PAGE - 1);
 	u32 number = translate_once(live, mode);
 
 	while (number == UNIT_NONE && clones_yield(live))
@@ -503,6 +522,8 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 	}
 	if (number == UNIT_NONE)
 		return UNIT_NONE;
+	if (live->store.used >= block + LARGE_PAGE)
+		live_collapse_code(live, block, live->store.used);
 	struct unit *unit = &live->store.units[number];
 
 	unit->gpa = gpa;

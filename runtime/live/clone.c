@@ -292,7 +292,10 @@ static void empty_segment(struct live *live, u32 number)
 static void next_segment(struct live *live)
 {
 	struct clones *clones = live->clones;
+	u64 begin = (u64)clones->current * clones->segment_size;
 
+	if (clones->segments[clones->current].age)
+		live_collapse_code(live, begin, begin + clones->segment_size);
 	if (++clones->current >= clones->segment_count)
 		clones->current = clones->first;
 	empty_segment(live, clones->current);
@@ -312,12 +315,18 @@ static u64 room_of(const struct template *t)
 	return align_up(t->code_length, 16);
 }
 
+/* Is there room for it in an empty segment, and for more? A cache may have any. */
+static bool is_modest(const struct clones *clones, const struct template *t)
+{
+	return room_of(t) <= clones->segment_size / 2 && t->link_count <= clones->segment_links / 2;
+}
+
 static bool has_room(const struct clones *clones, const struct template *t)
 {
 	const struct clone_segment *segment = current_segment(clones);
 
 	return segment->age && segment->used + room_of(t) <= clones->segment_size &&
-	       segment->units < clones->segment_units && segment->links + t->link_count <= clones->segment_links;
+	       segment->units < clones->segment_units && segment->links + (u64)t->link_count <= clones->segment_links;
 }
 
 bool clones_begin_piece(const struct live *live, struct emitter *e)
@@ -771,7 +780,7 @@ u32 clones_make(struct vcpu *v, u64 gpa, u32 mode)
 	/* a second time if it takes forgetting what others have */
 	for (unsigned attempt = 0; attempt < 2 && number == UNIT_NONE; attempt++) {
 		t = template_for(v, gpa, mode, &page);
-		if (!t || room_of(t) > live->clones->segment_size / 2)
+		if (!t || !is_modest(live->clones, t))
 			return UNIT_NONE;
 		number = make(v, page, mode, t);
 		if (number == UNIT_NONE)

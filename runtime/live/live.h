@@ -138,6 +138,8 @@ void live_release_frame(struct live *live, u64 gpa);
 unsigned live_frame_drops(const struct live *live, u64 frame);
 /* Forgets all translations. */
 void live_flush(struct live *live);
+/* Whole large pages of the code cache from offset `begin` to `end` have been written, and become such. Ordinary C. */
+void live_collapse_code(struct live *live, u64 begin, u64 end);
 /* Empties the prediction stack of user (cpl 3) or kernel code. General registers only. */
 void live_reset_predictions(struct vcpu *v, bool user);
 /* Empties those that a change of mappings made doubtful (v->forget_user, _kernel). General registers only. */

@@ -96,8 +96,10 @@ enum exec tlb_resolve(struct vcpu *v, u64 gva, unsigned access, struct place *pl
 	}
 	v->vm->stats.tlb_misses++;
 	result = mmu_walk(v, v->cr3, gva, kind, access, true, &found);
-	if (result != WALK_OK)
-		return mmu_walk_fault(v, gva, result);
+	if (result != WALK_OK) {
+		mmu_walk_fault(v, gva, result);
+		return EXEC_FAULT;
+	}
 	place->gpa = found.gpa;
 	place->host = ram_at(&v->vm->ram, found.gpa);
 	if (place->host)

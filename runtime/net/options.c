@@ -163,7 +163,7 @@ static int parse_network(struct net_config *config, char *text, struct err *err)
 {
 	char *slash = strchr(text, '/');
 	struct in_addr network;
-	u64 bits;
+	u64 bits = 0;
 
 	if (!slash)
 		return err_set(err, "'%s' is not ADDRESS/BITS", text);

@@ -40,7 +40,7 @@ static void add(struct plan *plan, u64 pc, u32 mode, const u8 *bytes, unsigned l
 	static struct scan scan;
 
 	assert_true(plan_scan(&store, &scan, pc, mode, bytes, length));
-	assert_int_equal(plan_add(plan, &scan, mode, bytes, NULL, &err), 0);
+	assert_int_equal(plan_add(plan, &scan, mode, bytes, NULL, 0, &err), 0);
 }
 
 static void add_counted(struct plan *plan, const u8 *bytes, unsigned length, const u64 *counts, u32 count)

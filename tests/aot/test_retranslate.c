@@ -35,7 +35,7 @@ static void plan_code(struct plan *plan, const struct store *store, u64 pc, u32 
 
 	/* without host returns a unit ends at a call */
 	assert_int_equal(scan_unit(&scan, pc, bytes, length, length, &options), 0);
-	assert_int_equal(plan_add(plan, &scan, mode, bytes, NULL, &err), 0);
+	assert_int_equal(plan_add(plan, &scan, mode, bytes, NULL, 0, &err), 0);
 }
 
 /* Writes a cache of the three units to the path. */

@@ -1,6 +1,6 @@
 /*
- * A small cache for tests: two images, four units, every chunk type. And means to damage it: edits of named places,
- * and seal(), which makes all digests right again after them, as somebody would who wants to be believed.
+ * A small cache for tests: two images, four units, three templates, every chunk type. And means to damage it: edits of
+ * named places, and seal(), which makes all digests right again after them, as somebody would who wants to be believed.
  */
 #ifndef TESTS_CACHE_SAMPLE_H
 #define TESTS_CACHE_SAMPLE_H
@@ -19,20 +19,28 @@ struct sample {
 	struct tcache_unit units[4];
 	uint32_t by_code[4];
 	uint8_t code[96];
-	struct tcache_pc pcs[12];
-	struct tcache_entry entries[6];
+	struct tcache_pc pcs[17];
+	struct tcache_entry entries[9];
 	struct tcache_link links[2];
 	uint64_t cells[2];
 	uint64_t targets[2];
-	struct tcache_insn insns[2];
+	struct tcache_insn insns[4];
 	struct tcache_verdict verdicts[2];
 	struct tcache_profile profile[2];
-	uint8_t guest[20];
+	uint8_t guest[37];
 	char log[40];
 	uint8_t kernel[SAMPLE_KERNEL_SIZE];
-	struct tcache_executed executed[2];
-	uint64_t counts[3];
+	struct tcache_executed executed[3];
+	uint64_t counts[4];
 	char strings[48];
+	struct tcache_template templates[3];
+	struct tcache_page pages[2];
+	uint32_t members[3];
+	uint8_t template_code[160];
+	struct tcache_template_link template_links[1];
+	struct tcache_goal goals[1];
+	uint32_t fixups[8];
+	struct tcache_recorded_page recorded_pages[1];
 };
 
 static inline struct tcache_fingerprint sample_fingerprint(void)
@@ -158,7 +166,7 @@ static inline void sample_code(struct sample *s)
 	};
 	static const struct tcache_insn insns[] = {{{0xe8, 27, 0, 0, 0}, 5}, {{0xc3}, 1}};
 
-	_Static_assert(sizeof(code) == sizeof(s->code) && sizeof(pcs) == sizeof(s->pcs), "sizes of the sample");
+	_Static_assert(sizeof(code) == sizeof(s->code), "size of the sample");
 	memcpy(s->code, code, sizeof(code));
 	memcpy(s->pcs, pcs, sizeof(pcs));
 	memcpy(s->entries, entries, sizeof(entries));
@@ -177,7 +185,103 @@ static inline void sample_code(struct sample *s)
 	s->targets[1] = 0x401010;
 }
 
-/* What a recording would have: the loop, then the kernel's function. */
+static inline struct tcache_template sample_template(const struct sample *s, uint32_t page, uint16_t offset,
+						     uint16_t instructions, const struct sample_ranges *r)
+{
+	struct tcache_template t = {.mode = 0x103,
+				    .mode_mask = 0xffffffff,
+				    .offset = offset,
+				    .guest_length = (uint16_t)r->guest_size,
+				    .instruction_count = instructions,
+				    .flags = TCACHE_UNIT_COPIED,
+				    .page = page,
+				    .code_offset = r->code,
+				    .code_length = r->code_size,
+				    .body_offset = r->body,
+				    .pc_first = r->pc,
+				    .pc_count = r->pcs,
+				    .entry_first = r->entry,
+				    .entry_count = r->entries,
+				    .insn_first = r->insn,
+				    .insn_count = r->insns,
+				    .link_first = r->link,
+				    .link_count = r->links,
+				    .guest_offset = r->guest + 1,
+				    .image = 2,
+				    .name = 20};
+
+	for (uint32_t i = 0; i < r->guest_size && i < 8; i++)
+		t.first |= (uint64_t)s->guest[r->guest + i] << 8 * i;
+	tcache_hash(s->guest + r->guest, r->guest_size, t.hash);
+	return t;
+}
+
+/* A function that reads the next page and jumps to the one after that, or within its own; CPUID, in two pages. */
+static inline void sample_templates(struct sample *s)
+{
+	/* mov rax,[rip+0xfe9]; jnz +7; jmp +0x1fe2 - cpuid; ret */
+	static const uint8_t guest[] = {0x48, 0x8b, 0x05, 0xe9, 0x0f, 0,    0,    0x75, 7,
+					0xe9, 0xe2, 0x1f, 0,    0,    0x0f, 0xa2, 0xc3};
+	static const uint8_t code[] = {
+		/* mov r10,0x7f0000000010; mov r9,-0x7f0000001000 */
+		0x49, 0xba, 0x10, 0, 0, 0, 0, 0x7f, 0, 0, 0x49, 0xb9, 0, 0xf0, 0xff, 0xff, 0xff, 0x80, 0xff, 0xff,
+		/* mov rax,gs:[0x10]; mov rcx,gs:[0x18]; mov rdx,gs:[0x20010] */
+		0x65, 0x48, 0x8b, 0x04, 0x25, 0x10, 0, 0, 0, 0x65, 0x48, 0x8b, 0x0c, 0x25, 0x18, 0, 0, 0, 0x65, 0x48,
+		0x8b, 0x14, 0x25, 0x10, 0, 2, 0,
+		/* jnz to the cold path; mov dword [0x10000040],0; jmp gs:[0x1000] */
+		0x0f, 0x85, 0x13, 0, 0, 0, 0xc7, 0x04, 0x25, 0x40, 0, 0, 0x10, 0, 0, 0, 0, 0x65, 0xff, 0x24, 0x25, 0,
+		0x10, 0, 0,
+		/* cold path: mov dword [0x10000040],0; jmp [0x10000138] */
+		0xc7, 0x04, 0x25, 0x40, 0, 0, 0x10, 0, 0, 0, 0, 0xff, 0x24, 0x25, 0x38, 0x01, 0, 0x10, 0xcc, 0xcc, 0xcc,
+		0xcc, 0xcc, 0xcc,
+		/* mov edi,0x50002080; call [0x10000130]; ret */
+		0xbf, 0x80, 0x20, 0, 0x50, 0xff, 0x14, 0x25, 0x30, 0x01, 0, 0x10, 0xc3, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
+		0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
+		/* the same with 0x500020c0 */
+		0xbf, 0xc0, 0x20, 0, 0x50, 0xff, 0x14, 0x25, 0x30, 0x01, 0, 0x10, 0xc3, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
+		0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc};
+	static const struct tcache_pc pcs[] = {{.code = 0, .guest = 0, .left = 3},
+					       {.code = 47, .guest = 7, .left = 2},
+					       {.code = 53, .guest = 9, .left = 1},
+					       {.code = 0, .guest = 0, .left = 2},
+					       {.code = 0, .guest = 0, .left = 2}};
+	static const struct sample_ranges reads = {0, 96, 10, 12, 3, 6, 1, 0, 1, 0, 0, 20, 14};
+	static const struct sample_ranges cpuid = {96, 32, 5, 15, 1, 7, 1, 1, 0, 2, 1, 34, 3};
+	static const struct sample_ranges other = {128, 32, 5, 16, 1, 8, 1, 1, 0, 3, 1, 34, 3};
+	/* in the order of kinds: address, minus; reading, writing, addend; link - instruction - instruction */
+	static const uint32_t fixups[] = {2, 12, 25, 43, 34, 79, 1, 1};
+
+	_Static_assert(sizeof(code) == sizeof(s->template_code) && sizeof(guest) + 20 == sizeof(s->guest) &&
+			       sizeof(pcs) + 12 * sizeof(pcs[0]) == sizeof(s->pcs),
+		       "sizes of the sample");
+	memcpy(s->guest + 20, guest, sizeof(guest));
+	memcpy(s->template_code, code, sizeof(code));
+	memcpy(s->pcs + 12, pcs, sizeof(pcs));
+	memcpy(s->fixups, fixups, sizeof(fixups));
+	s->insns[2] = s->insns[3] = (struct tcache_insn){{0x0f, 0xa2}, 2};
+	s->pages[0] = (struct tcache_page){.hash = {9, 1}, .first = 0, .count = 2};
+	s->pages[1] = (struct tcache_page){.hash = {5, 2}, .first = 2, .count = 1};
+	s->templates[0] = sample_template(s, 0, 0x10, 3, &reads);
+	s->templates[1] = sample_template(s, 0, 0x20, 2, &cpuid);
+	s->templates[2] = sample_template(s, 1, 0x20, 2, &other);
+	s->templates[0].executions = 3;
+	s->templates[0].goal_count = 1;
+	for (unsigned kind = TCACHE_FIXUP_ADDRESS; kind <= TCACHE_FIXUP_LINK; kind++)
+		s->templates[0].fixup_count[kind] = 1;
+	for (unsigned i = 1; i < 3; i++) {
+		s->templates[i].goal_first = 1;
+		s->templates[i].fixup_first = 5 + i;
+		s->templates[i].fixup_count[TCACHE_FIXUP_INSN] = 1;
+	}
+	s->templates[2].flags |= TCACHE_UNIT_COLD;
+	s->members[1] = 1;
+	s->members[2] = 2;
+	s->template_links[0] =
+		(struct tcache_template_link){.patch = 49, .target = 0x20, .flags = TCACHE_TEMPLATE_LINK_TAKEN};
+	s->goals[0] = (struct tcache_goal){.number = 60, .entry = 68, .target = 0x2000};
+}
+
+/* What a recording would have: the loop, the kernel's function, the template that reads. */
 static inline void sample_recording(struct sample *s)
 {
 	s->executed[0] = (struct tcache_executed){.pc = 0x401ffd,
@@ -194,7 +298,16 @@ static inline void sample_recording(struct sample *s)
 						  .count_count = 1};
 	s->counts[0] = 1000000;
 	s->counts[1] = 1;
+	s->executed[2] = (struct tcache_executed){.pc = 0x7f123456f010,
+						  .mode = 0x103,
+						  .guest_length = 14,
+						  .bytes_first = 20,
+						  .count_first = 3,
+						  .count_count = 1,
+						  .page = 1};
 	s->counts[2] = 5;
+	s->counts[3] = 3;
+	s->recorded_pages[0] = (struct tcache_recorded_page){{9, 1}};
 }
 
 static inline void sample_fill(struct sample *s)
@@ -214,6 +327,7 @@ static inline void sample_fill(struct sample *s)
 	tcache_digest("program", 7, s->images[1].digest);
 	sample_units(s);
 	sample_code(s);
+	sample_templates(s);
 	s->verdicts[0] = (struct tcache_verdict){.hash = {1, 2}, .image = 0, .page = 7, .flags = TCACHE_VERDICT_PLAIN};
 	s->verdicts[1] = (struct tcache_verdict){.hash = {3, 4}, .image = 1, .page = 1};
 	s->profile[0] = (struct tcache_profile){.hash = {8, 1}, .pc = 0x401ffd, .count = 1000000, .mode = 0x103};
@@ -258,6 +372,14 @@ static inline void sample_chunks(struct tcache_writer *w, const struct sample *s
 	SAMPLE_DATA(executed, executed);
 	SAMPLE_DATA(counts, counts);
 	SAMPLE_DATA(strings, strings);
+	SAMPLE_DATA(templates, templates);
+	SAMPLE_DATA(pages, pages);
+	SAMPLE_DATA(members, members);
+	SAMPLE_DATA(template_code, template_code);
+	SAMPLE_DATA(template_links, template_links);
+	SAMPLE_DATA(goals, goals);
+	SAMPLE_DATA(fixups, fixups);
+	SAMPLE_DATA(recorded_pages, recorded_pages);
 #undef SAMPLE_DATA
 	c[SAMPLE_log].data = s->log;
 	c[SAMPLE_log].size = strlen(s->log);

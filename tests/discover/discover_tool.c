@@ -209,20 +209,35 @@ static int show_program(const char *path, const struct wishes *wishes, struct er
 	return 0;
 }
 
-static int show_initrd(const char *path, const struct wishes *wishes, struct err *err)
+static int show_file(void *opaque, const char *name, const u8 *data, u64 size, struct err *err)
 {
-	struct archive_programs programs;
-	double start = seconds();
+	enum program_verdict verdict;
+	struct err reason = ERR_INIT;
+	struct image image;
 
-	if (discover_archive(path, &programs, err))
-		return -1;
-	printf("read in %.3f s\n%s", seconds() - start, programs.report.text ? programs.report.text : "");
-	for (u32 i = 0; i < programs.count; i++) {
-		printf("--- %s\n", programs.program[i].image.name);
-		show(&programs.program[i].image, wishes);
+	(void)err;
+	if (discover_program(data, size, name, &image, &verdict, &reason) < 0) {
+		printf("--- %s\n", reason.text);
+		return 0;
 	}
-	archive_programs_release(&programs);
+	printf("--- %s: %s\n", name, verdict == PROGRAM_FIXED ? "fixed addresses" : "position independent");
+	show(&image, opaque);
+	image_release(&image);
 	return 0;
+}
+
+static int show_initrd(const char *path, struct wishes *wishes, struct err *err)
+{
+	struct report report = {0};
+	u64 size;
+	u8 *data = read_file(path, &size);
+	int result = discover_archive(data, size, path, show_file, wishes, &report, err);
+
+	if (report.text)
+		fputs(report.text, stdout);
+	report_release(&report);
+	free(data);
+	return result;
 }
 
 int main(int argc, char **argv)

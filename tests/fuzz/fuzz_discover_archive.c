@@ -24,22 +24,38 @@ static void check(const struct image *image)
 			abort();
 }
 
-/* An input is tried as a program, too: the archive around it is hard to make right by chance. */
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+static int check_program(void *opaque, const char *name, const u8 *data, u64 size, struct err *err)
 {
-	struct archive_programs programs;
+	struct err reason = ERR_INIT;
+	struct program_summary summary;
 	enum program_verdict verdict;
 	struct image image;
-	struct err err = ERR_INIT;
+	u64 bytes = 0;
 
-	if (discover_archive_data(data, size, "fuzz", &programs, &err) == 0) {
-		for (u32 i = 0; i < programs.count; i++)
-			check(&programs.program[i].image);
-		archive_programs_release(&programs);
+	(void)opaque;
+	(void)err;
+	if (discover_summary(data, size, name, &summary, &reason) == 0) {
+		for (u32 i = 0; i < summary.needed_count; i++)
+			bytes += strlen(summary.needed[i]);
+		bytes += summary.soname ? strlen(summary.soname) : 0;
+		bytes += summary.interpreter ? strlen(summary.interpreter) : 0;
+		if (bytes > (SUMMARY_NEEDED + 2) * size)
+			abort();
 	}
-	if (discover_program(data, size, "fuzz", &image, &verdict, &err) == 0) {
+	if (discover_program(data, size, name, &image, &verdict, &reason) == 0) {
 		check(&image);
 		image_release(&image);
 	}
 	return 0;
+}
+
+/* An input is tried as a program, too: the archive around it is hard to make right by chance. */
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+	struct report report = {0};
+	struct err err = ERR_INIT;
+
+	discover_archive(data, size, "fuzz", check_program, NULL, &report, &err);
+	report_release(&report);
+	return check_program(NULL, "fuzz", data, size, &err);
 }

@@ -60,6 +60,63 @@ static void use_unit(struct tcache *cache, uint32_t number)
 		abort();
 }
 
+static void use_template(struct tcache *cache, uint32_t number)
+{
+	struct tcache_template_view view;
+	const struct tcache_template *t;
+	uint32_t fixups = 0, links = 0, found;
+
+	if (tcache_template_view(cache, number, &view)) {
+		if (!tcache_error(cache)[0])
+			abort();
+		return;
+	}
+	t = view.record;
+	touch(view.code, t->code_length);
+	touch(view.pcs, t->pc_count * sizeof(*view.pcs));
+	touch(view.entries, t->entry_count * sizeof(*view.entries));
+	touch(view.insns, t->insn_count * sizeof(*view.insns));
+	touch(view.links, t->link_count * sizeof(*view.links));
+	touch(view.goals, t->goal_count * sizeof(*view.goals));
+	touch(view.guest, t->guest_length);
+	for (unsigned kind = 0; kind < TCACHE_FIXUP_KINDS; kind++)
+		for (uint32_t i = 0; i < t->fixup_count[kind]; i++)
+			if (view.fixups[fixups++] > t->code_length - (kind <= TCACHE_FIXUP_MINUS ? 8 : 4))
+				abort();
+	for (uint32_t i = 0; i < t->link_count; i++)
+		links += view.links[i].patch > t->code_length - 4;
+	for (uint32_t i = 0; i < t->goal_count; i++)
+		links += view.goals[i].number > t->code_length - 4 || view.goals[i].entry > t->code_length - 4;
+	/* all of them are four bytes or more apart */
+	if (links || (t->link_count + 2ull * t->goal_count + fixups) * 4 > t->code_length)
+		abort();
+	for (uint32_t i = 0; i < t->entry_count; i++)
+		if (view.entries[i].guest >= t->guest_length || view.entries[i].code >= t->code_length)
+			abort();
+	if (!tcache_template_find(cache, t->offset, t->mode, view.guest, t->guest_length, &found) &&
+	    found >= tcache_templates_count(cache))
+		abort();
+}
+
+static void use_page(struct tcache *cache, uint32_t number)
+{
+	const struct tcache_page *page = tcache_pages(cache, number, 1);
+	const uint32_t *members;
+	uint32_t count, found;
+
+	if (!page)
+		return;
+	if (!tcache_page_find(cache, page->hash, &found) && found >= tcache_pages_count(cache))
+		abort();
+	if (tcache_page_members(cache, number, &members, &count)) {
+		if (count)
+			abort();
+		return;
+	}
+	for (uint32_t i = 0; i < count && i < 64; i++)
+		use_template(cache, members[i]);
+}
+
 static bool area_valid(uint64_t start, uint64_t size)
 {
 	return start >= TCACHE_AREA_BEGIN && start <= TCACHE_AREA_END && size <= TCACHE_AREA_END - start;
@@ -100,6 +157,10 @@ static void use(struct tcache *cache)
 	}
 	for (uint32_t i = 0; i < units && i < 64; i++)
 		use_unit(cache, i);
+	for (uint32_t i = 0; i < tcache_templates_count(cache) && i < 64; i++)
+		use_template(cache, i);
+	for (uint32_t i = 0; i < tcache_pages_count(cache) && i < 64; i++)
+		use_page(cache, i);
 	use_place(cache);
 	for (uint64_t pc = 0x401000; pc < 0x402000; pc += 16) {
 		uint32_t first, count;

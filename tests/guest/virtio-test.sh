@@ -1,6 +1,6 @@
 #!/bin/sh
-# Disks and entropy under Debian's kernel, with MSI-X and without, disks as files and behind NBD servers, drivers loaded
-# and unloaded:
+# Disks and entropy under Debian's kernel, with MSI-X, without, and with the old interrupt controllers alone; disks as
+# files and behind NBD servers, drivers loaded and unloaded:
 #   virtio-test.sh AVANT [PACKAGE [AVANT-OPTION...]]
 # Exit status 77 (skipped) if the kernel can neither be found nor fetched.
 set -eu
@@ -90,6 +90,7 @@ serve() { # NAME OPTION...
 
 boot '' "$work/vda" "$work/vdb" "$work/vdc" "$@"
 boot pci=nomsi "$work/vda" "$work/vdb" "$work/vdc" "$@"
+boot 'pci=nomsi noapic' "$work/vda" "$work/vdb" "$work/vdc" "$@"
 if command -v qemu-nbd >/dev/null; then
 	serve vda
 	serve vdb

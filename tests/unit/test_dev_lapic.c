@@ -278,6 +278,7 @@ static void ticks_are_made_up_for(void **state)
 	for (lapic_write_deadline(vm->irqchip, vm->vcpu->icount + period); seen.irq_line; ticks++) {
 		assert_int_equal(ack(), 0x30);
 		write_msr(0x80b, 0);
+		vm->vcpu->icount += 500; /* what a tick takes */
 		lapic_write_deadline(vm->irqchip, vm->vcpu->icount + period);
 	}
 	assert_int_equal(ticks, 10);

@@ -536,7 +536,7 @@ static void enable_pin(unsigned gsi, u8 vector)
 static void line_reaches_its_pin(void **state)
 {
 	(void)state;
-	enable_pin(17, VECTOR);
+	enable_pin(pci_slot_gsi(1), VECTOR);
 	assert_int_equal(config_get(1, PCI_STATUS, 2) & 8, 0);
 	pci_set_line(&probes[0].pci, true);
 	assert_int_equal(config_get(1, PCI_STATUS, 2) & 8, 8);
@@ -548,10 +548,25 @@ static void line_reaches_its_pin(void **state)
 	assert_int_equal(config_get(1, PCI_STATUS, 2) & 8, 0);
 }
 
+/* And the 8259's input, as a level: for guests without an IOAPIC. */
+static void line_reaches_the_8259(void **state)
+{
+	const unsigned gsi = pci_slot_gsi(1);
+
+	(void)state;
+	assert_true(gsi >= 8 && gsi < 16);
+	assert_int_equal(in8(PORT_PIC_ELCR + 1) >> (gsi - 8) & 1, 1);
+	out8(PORT_PIC_SLAVE, 0x0a); /* the request register is read */
+	pci_set_line(&probes[0].pci, true);
+	assert_int_equal(in8(PORT_PIC_SLAVE), 1 << (gsi - 8));
+	pci_set_line(&probes[0].pci, false);
+	assert_int_equal(in8(PORT_PIC_SLAVE), 0);
+}
+
 static void line_can_be_disabled(void **state)
 {
 	(void)state;
-	enable_pin(17, VECTOR);
+	enable_pin(pci_slot_gsi(1), VECTOR);
 	config_set(1, PCI_COMMAND, 2, PCI_COMMAND_INTX_DISABLE);
 	pci_set_line(&probes[0].pci, true);
 	expect_vector(-1);
@@ -563,7 +578,7 @@ static void line_can_be_disabled(void **state)
 static void msix_takes_the_place_of_the_line(void **state)
 {
 	(void)state;
-	enable_pin(17, VECTOR);
+	enable_pin(pci_slot_gsi(1), VECTOR);
 	pci_set_line(&probes[0].pci, true);
 	msix_control(0x8000);
 	expect_vector(VECTOR);
@@ -572,20 +587,20 @@ static void msix_takes_the_place_of_the_line(void **state)
 	expect_vector(VECTOR);
 }
 
-/* Slots 1 and 9 share a line: it is down when neither asserts it. */
+/* Slots 1 and 4 share a line: it is down when neither asserts it. */
 static void lines_are_shared(void **state)
 {
 	(void)state;
-	for (unsigned i = 1; i < 9; i++)
+	for (unsigned i = 1; i < 4; i++)
 		add_probe(i);
-	assert_int_equal(pci_slot_gsi(1), pci_slot_gsi(9));
-	enable_pin(pci_slot_gsi(9), VECTOR);
+	assert_int_equal(pci_slot_gsi(1), pci_slot_gsi(4));
+	enable_pin(pci_slot_gsi(4), VECTOR);
 	pci_set_line(&probes[0].pci, true);
-	pci_set_line(&probes[8].pci, true);
+	pci_set_line(&probes[3].pci, true);
 	pci_set_line(&probes[0].pci, false);
 	expect_vector(VECTOR);
 	expect_vector(VECTOR);
-	pci_set_line(&probes[8].pci, false);
+	pci_set_line(&probes[3].pci, false);
 	expect_vector(VECTOR);
 	expect_vector(-1);
 }
@@ -620,6 +635,7 @@ int main(void)
 		TEST(who_is_not_master_sends_nothing),
 		TEST(message_to_elsewhere_is_lost),
 		TEST(line_reaches_its_pin),
+		TEST(line_reaches_the_8259),
 		TEST(line_can_be_disabled),
 		TEST(msix_takes_the_place_of_the_line),
 		TEST(lines_are_shared),

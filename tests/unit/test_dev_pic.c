@@ -129,11 +129,11 @@ static void automatic_eoi(void **state)
 	out8(MASTER + 1, 4);
 	out8(MASTER + 1, 3);
 	pulse(9);
-	pulse(10);
+	pulse(12);
 	assert_int_equal(ack(), 0x29);
 	assert_int_equal(isr(MASTER) | isr(SLAVE), 0);
 	assert_true(seen.irq_line); /* the slave's output fell and rose during the acknowledgement */
-	assert_int_equal(ack(), 0x2a);
+	assert_int_equal(ack(), 0x2c);
 	assert_false(seen.irq_line);
 }
 

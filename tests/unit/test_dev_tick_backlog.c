@@ -77,14 +77,38 @@ static void stall(void **state)
 	assert_in_range(ticks, 129, 133);
 }
 
+/* The host takes the processor away between reading the TSC and arming, from the very first time on. */
+static void cut_short(void **state)
+{
+	static const u64 away[] = {1500, 0, 100, 3900, 0, 2, 4000, 0, 9000, 64, 63, 400};
+	unsigned ticks = 0;
+	u64 end;
+
+	(void)state;
+	begin();
+	end = now + 1000 * PERIOD;
+	for (unsigned i = 0; now < end; i++) {
+		u64 read = now, taken = away[i % (sizeof(away) / sizeof(away[0]))];
+		bool extra;
+
+		now += taken;
+		extra = tick_backlog_armed(&backlog, now * 1000, (read + PERIOD) * 1000);
+		if (!extra && now < read + PERIOD)
+			now = read + PERIOD;
+		now += 7;
+		ticks++;
+	}
+	assert_in_range(ticks, 995, 1002);
+}
+
 /* Who arms for points of time looks at a clock, and has missed nothing. */
 static void clock_reader(void **state)
 {
 	(void)state;
 	begin();
 	count_ticks(10, 0, 1);
+	assert_false(arm(PERIOD - 300)); /* before the interrupt that was armed for */
 	now += 100 * PERIOD;
-	assert_false(arm(PERIOD - 300));
 	assert_false(arm(PERIOD));
 	assert_false(arm(PERIOD));
 	begin();
@@ -95,6 +119,45 @@ static void clock_reader(void **state)
 	now += 100 * PERIOD;
 	assert_false(arm(10));
 	assert_false(arm(PERIOD));
+	begin();
+	count_ticks(10, 0, 1);
+	now += 100 * PERIOD;
+	assert_false(arm(PERIOD + 70)); /* longer than any tick */
+	assert_false(arm(PERIOD));
+}
+
+/* The same one period after each other, which it takes late. */
+static void punctual_clock_reader(void **state)
+{
+	u64 point;
+
+	(void)state;
+	begin();
+	count_ticks(10, 0, 1);
+	point = now + 3700;
+	for (unsigned i = 0; i < 100; i++) {
+		assert_false(tick_backlog_armed(&backlog, now * 1000, point * 1000));
+		now = point + 300;
+		point += PERIOD;
+	}
+	now += 100 * PERIOD;
+	assert_false(arm(PERIOD));
+}
+
+/* After a long stop it cannot be told from one that was cut short; but one interrupt too many is all that it gets. */
+static void clock_reader_after_stop(void **state)
+{
+	unsigned extra = 0;
+
+	(void)state;
+	begin();
+	count_ticks(10, 0, 1);
+	now += 100 * PERIOD;
+	for (unsigned i = 0; i < 20; i++) {
+		extra += tick_backlog_armed(&backlog, now * 1000, (now / PERIOD + 1) * PERIOD * 1000);
+		now += 5;
+	}
+	assert_in_range(extra, 0, 1);
 }
 
 /* Before it asked for the wall clock it kept no time. */
@@ -116,17 +179,26 @@ static void bounded(void **state)
 	(void)state;
 	begin();
 	now += 3600000000ULL;
-	while (arm(PERIOD))
+	while (arm(PERIOD)) {
+		now += 2;
 		ticks++;
+	}
 	assert_int_equal(ticks, 1250);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(punctual), cmocka_unit_test(late_start), cmocka_unit_test(late_ticks),
-		cmocka_unit_test(stall),    cmocka_unit_test(not_begun),  cmocka_unit_test(clock_reader),
+		cmocka_unit_test(punctual),
+		cmocka_unit_test(late_start),
+		cmocka_unit_test(late_ticks),
+		cmocka_unit_test(stall),
+		cmocka_unit_test(not_begun),
+		cmocka_unit_test(clock_reader),
 		cmocka_unit_test(bounded),
+		cmocka_unit_test(cut_short),
+		cmocka_unit_test(punctual_clock_reader),
+		cmocka_unit_test(clock_reader_after_stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,6 +95,14 @@ static void test_records(void **state)
 	SAME(executed, executed);
 	SAME(counts, counts);
 	SAME(strings, strings);
+	SAME(templates, templates);
+	SAME(pages, pages);
+	SAME(members, members);
+	SAME(template_code, template_code);
+	SAME(template_links, template_links);
+	SAME(goals, goals);
+	SAME(fixups, fixups);
+	SAME(recorded_pages, recorded_pages);
 #undef SAME
 	assert_int_equal(tcache_log_count(cache), strlen(sample.log));
 	assert_memory_equal(tcache_log(cache, 0, tcache_log_count(cache)), sample.log, strlen(sample.log));
@@ -230,6 +238,62 @@ static void test_find(void **state)
 	}
 	assert_int_equal(tcache_unit_at_code(cache, 96, &number), TCACHE_ERR_RANGE);
 	assert_int_equal(tcache_unit_at_code(cache, UINT64_MAX, &number), TCACHE_ERR_RANGE);
+	tcache_close(cache);
+}
+
+static void test_templates(void **state)
+{
+	struct tcache *cache = must_open(0);
+	struct tcache_template_view view;
+
+	(void)state;
+	assert_int_equal(tcache_template_view(cache, 0, &view), TCACHE_OK);
+	assert_memory_equal(view.record, &sample.templates[0], sizeof(*view.record));
+	assert_memory_equal(view.code, sample.template_code, 96);
+	assert_memory_equal(view.pcs, sample.pcs + 12, 3 * sizeof(view.pcs[0]));
+	assert_memory_equal(view.links, sample.template_links, sizeof(view.links[0]));
+	assert_memory_equal(view.goals, sample.goals, sizeof(view.goals[0]));
+	assert_memory_equal(view.fixups, sample.fixups, 6 * sizeof(view.fixups[0]));
+	assert_memory_equal(view.guest, sample.guest + 20, 14);
+	assert_int_equal(tcache_template_view(cache, 2, &view), TCACHE_OK);
+	assert_memory_equal(view.code, sample.template_code + 128, 32);
+	assert_memory_equal(view.insns, &sample.insns[3], sizeof(view.insns[0]));
+	assert_int_equal(tcache_template_view(cache, 3, &view), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_template_view(cache, UINT32_MAX, &view), TCACHE_ERR_RANGE);
+	tcache_close(cache);
+}
+
+static void test_find_templates(void **state)
+{
+	static const uint64_t none[2] = {9, 2};
+	const uint8_t *guest = sample.guest;
+	struct tcache *cache = must_open(0);
+	const uint32_t *members;
+	uint32_t number, count;
+
+	(void)state;
+	for (uint32_t i = 0; i < 2; i++) {
+		assert_int_equal(tcache_page_find(cache, sample.pages[i].hash, &number), TCACHE_OK);
+		assert_int_equal(number, i);
+		assert_int_equal(tcache_page_members(cache, i, &members, &count), TCACHE_OK);
+		assert_int_equal(count, sample.pages[i].count);
+		assert_memory_equal(members, sample.members + sample.pages[i].first, count * sizeof(*members));
+	}
+	assert_int_equal(tcache_page_find(cache, none, &number), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_page_members(cache, 2, &members, &count), TCACHE_ERR_RANGE);
+	assert_int_equal(count, 0);
+	assert_int_equal(tcache_template_find(cache, 0x10, 0x103, guest + 20, 17, &number), TCACHE_OK);
+	assert_int_equal(number, 0);
+	/* one that is shorter than eight bytes, with something behind it or nothing */
+	assert_int_equal(tcache_template_find(cache, 0x20, 0x103, guest + 34, 3, &number), TCACHE_OK);
+	assert_int_equal(number, 1);
+	assert_int_equal(tcache_template_find(cache, 0x20, 0x103, (const uint8_t *)"\x0f\xa2\xc3xxxxxxxx", 11, &number),
+			 TCACHE_OK);
+	assert_int_equal(number, 1);
+	assert_int_equal(tcache_template_find(cache, 0x20, 0x103, guest + 34, 2, &number), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_template_find(cache, 0x21, 0x103, guest + 34, 3, &number), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_template_find(cache, 0x20, 0x102, guest + 34, 3, &number), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_template_find(cache, 0x20, 0x103, guest + 34, 0, &number), TCACHE_ERR_RANGE);
 	tcache_close(cache);
 }
 
@@ -610,11 +674,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_records),   TEST(test_chunks),        TEST(test_ahead),        TEST(test_units),
-		TEST(test_find),      TEST(test_strings),       TEST(test_long_strings), TEST(test_unpacked),
-		TEST(test_no_chunks), TEST(test_lazy),          TEST(test_place),        TEST(test_code),
-		TEST(test_cells),     TEST(test_permissions),   TEST(test_owner),        TEST(test_kinds),
-		TEST(test_signature), TEST(test_host_features), TEST(test_digests),
+		TEST(test_records),      TEST(test_chunks),    TEST(test_ahead),          TEST(test_units),
+		TEST(test_find),         TEST(test_templates), TEST(test_find_templates), TEST(test_strings),
+		TEST(test_long_strings), TEST(test_unpacked),  TEST(test_no_chunks),      TEST(test_lazy),
+		TEST(test_place),        TEST(test_code),      TEST(test_cells),          TEST(test_permissions),
+		TEST(test_owner),        TEST(test_kinds),     TEST(test_signature),      TEST(test_host_features),
+		TEST(test_digests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

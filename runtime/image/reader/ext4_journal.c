@@ -100,7 +100,7 @@ static int locate(const struct log *log, u32 number, u64 *found, struct err *err
 
 static int read_block(const struct log *log, u32 number, struct err *err)
 {
-	u64 at;
+	u64 at = 0;
 
 	if (locate(log, number, &at, err) < 0)
 		return -1;

@@ -119,7 +119,8 @@ static void open_ext4(struct volume *volume, int fd)
 
 	volume->tree = ext4_open(fd, volume->offset, volume->size, volume->note, sizeof(volume->note), &err);
 	if (!volume->tree)
-		snprintf(volume->note, sizeof(volume->note), "holds %s, which is damaged: %s", volume->type, err.text);
+		snprintf(volume->note, sizeof(volume->note), "holds %s, which is damaged: %.300s", volume->type,
+			 err.text);
 }
 
 static void open_iso(struct volume *volume, int fd)
@@ -131,7 +132,8 @@ static void open_iso(struct volume *volume, int fd)
 	volume->tree = archive_open(fd, volume->offset, volume->size, format, sizeof(format), volume->note,
 				    sizeof(volume->note), &unknown, &err);
 	if (!volume->tree)
-		snprintf(volume->note, sizeof(volume->note), "holds %s, which is damaged: %s", volume->type, err.text);
+		snprintf(volume->note, sizeof(volume->note), "holds %s, which is damaged: %.300s", volume->type,
+			 err.text);
 }
 
 /* What to say about kinds that cannot be read. */

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Runs a small guest with caches that are damaged, or forged with digests that are right:
-#   bad-cache-test.sh AVANT POKE GUEST
+#   bad-cache-test.sh AVANT POKE FORGE_LINKS GUEST MOVING_GUEST
+# MOVING_GUEST is one whose code has templates.
 set -u
 
-avant=$1 poke=$2 guest=$3
+avant=$1 poke=$2 forge_links=$3 guest=$4 moving=$5
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cache=$work/x.tcache
@@ -28,12 +29,16 @@ change() {
 	"$poke" "$cache" "$@" || exit 1
 }
 
-run --record "$work/run.rec"
-[ $status = 43 ] || fail 'recording'
-"$avant" translate --kernel "$guest" --profile "$work/run.rec" --only-recorded --output "$work/good.tcache" \
-	>"$work/output" || exit 1
-run --engine aot --cache "$work/good.tcache"
-[ $status = 43 ] || fail 'the good cache'
+make_good() {
+	run --record "$work/run.rec"
+	[ $status = 43 ] || fail 'recording'
+	"$avant" translate --kernel "$guest" --profile "$work/run.rec" --only-recorded --output "$work/good.tcache" \
+		>"$work/output" || exit 1
+	run --engine aot --cache "$work/good.tcache" --stats "$work/good.json"
+	[ $status = 43 ] || fail 'the good cache'
+}
+
+make_good
 
 # Damage that is found when a unit is wanted: the guest does not notice.
 for chunk in CODE PCTB ENTR INSN; do
@@ -90,4 +95,47 @@ ignored CELL 0 0000005100000000
 change INSN 0 "$(printf '%0480d' 0)" seal
 run --engine aot --cache "$cache"
 [ $status = 1 ] && grep -q "instruction .* of cache '.*x.tcache' is none" "$work/output" || fail 'no instructions'
+
+# --- templates
+
+guest=$moving
+make_good
+grep -Eq '"aot_cloned": *[1-9]' "$work/good.json" || fail 'no template of the good cache was used'
+for chunk in TMPL TPAG TMEM TCOD TLNK GOAL FIXU; do
+	change $chunk 0 a55aa5
+	run --engine aot --cache "$cache"
+	[ $status = 43 ] && [ "$(grep -c warning "$work/output")" = 1 ] || fail "$chunk damaged"
+done
+
+# Of each record: offset, guest_length, instruction_count, flags, page, code_offset and code_length, body_offset,
+# saved_offset, pcs, entries, insns, links, goals, fix-ups, their numbers by kind, guest_offset, mode_mask
+size=$("$avant" cache info "$work/good.tcache" | sed -n 's/,//g; s/^ *TMPL *optional *\([0-9]*\) .*/\1/p')
+for offset in 40 42 44 46 48 52 56 60 64 68 72 76 80 84 88 92 96 100 104 108 112 114 116 118 120 122 124 126 128 36; do
+	cp "$work/good.tcache" "$cache"
+	record=0
+	while [ $record -lt "$size" ]; do
+		"$poke" "$cache" TMPL $((record * 144 + offset)) ffff seal || exit 1
+		record=$((record + 1))
+	done
+	run --engine aot --cache "$cache"
+	[ $status = 43 ] || fail "TMPL forged at $offset"
+done
+for offset in 0 8 16 20; do
+	ignored TPAG $offset ffffffff
+done
+ignored TMEM 0 ffffffff
+ignored TLNK 0 ffffffff
+ignored TLNK 4 ffffffff
+ignored GOAL 0 ffffffff
+ignored GOAL 4 ffffffff
+ignored GOAL 16 ffffffff
+ignored FIXU 0 ffffffff
+
+# more links than a part of a small code cache has room for
+"$forge_links" "$work/good.tcache" "$cache" 2000 && "$avant" cache verify "$cache" >"$work/output" || exit 1
+for options in '' '--code-cache 2M'; do
+	# shellcheck disable=SC2086 # options are words
+	run --engine aot --cache "$cache" $options
+	[ $status = 43 ] || fail "links forged, $options"
+done
 exit $failed

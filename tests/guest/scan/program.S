@@ -37,10 +37,14 @@ case_2:
 	cmp ebx, 500500 + 1000 + 10000 + 111
 	jne wrong
 	lea rsi, [rip + right_text]
-	mov edx, offset right_end - right_text
+	.att_syntax /* clang's other syntax has no differences of symbols */
+	mov $(right_end - right_text), %edx
+	.intel_syntax noprefix
 	jmp print
 wrong:	lea rsi, [rip + wrong_text]
-	mov edx, offset wrong_end - wrong_text
+	.att_syntax
+	mov $(wrong_end - wrong_text), %edx
+	.intel_syntax noprefix
 print:	mov edi, 1
 	mov eax, edi
 	syscall

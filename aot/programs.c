@@ -1,0 +1,413 @@
+#include "programs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <tcache.h>
+
+#include "scan_image.h"
+
+#define PROGRAMS_MAX 65535u
+#define NAMES_MAX    (1u << 18)
+/* Bytes of host code that a byte of guest code becomes if all units of it are translated, as measured. */
+#define EXPANSION    35u
+/* Bytes of programs with fixed addresses that are kept for their symbols; there are hardly any. */
+#define IMAGES_MOST  (64u << 20)
+
+/* Directories of what people and the system start, wherever the tree begins. */
+static const char *const command_directories[] = {"bin/", "sbin/", "lib/systemd/"};
+
+enum place { SEEN_RUNNING, NEEDED, COMMAND, OTHER };
+
+struct program {
+	u64 hash[2]; /* of the file */
+	char *name;
+	char *soname; /* what others need it by */
+	u64 code;
+	u32 number; /* in the order of the first round */
+	u32 needed_by;
+	enum place place;
+	u16 rank;
+	bool independent, chosen, scanned;
+};
+
+/* A name that programs need, and how many do. */
+struct name {
+	char *text;
+	u32 count;
+};
+
+struct programs {
+	struct program *program;
+	u32 count, room;
+	u32 *by_hash; /* open hash by the file: 1 + number, or 0 */
+	u32 by_hash_size;
+	struct name *name;
+	u32 name_count;
+	u32 *by_name; /* open hash */
+	u32 by_name_size;
+	struct image *image; /* programs of fixed addresses */
+	u32 image_count;
+	u64 image_bytes;
+	struct programs_figures figures;
+	struct report report;
+};
+
+struct programs *programs_create(struct err *err)
+{
+	struct programs *programs = calloc(1, sizeof(*programs));
+
+	if (!programs)
+		err_set(err, "out of memory");
+	return programs;
+}
+
+void programs_destroy(struct programs *programs)
+{
+	if (!programs)
+		return;
+	for (u32 i = 0; i < programs->count; i++) {
+		free(programs->program[i].name);
+		free(programs->program[i].soname);
+	}
+	for (u32 i = 0; i < programs->name_count; i++)
+		free(programs->name[i].text);
+	for (u32 i = 0; i < programs->image_count; i++)
+		image_release(&programs->image[i]);
+	free(programs->program);
+	free(programs->by_hash);
+	free(programs->name);
+	free(programs->by_name);
+	free(programs->image);
+	report_release(&programs->report);
+	free(programs);
+}
+
+static int no_memory(struct err *err)
+{
+	return err_set(err, "not enough memory for the list of programs");
+}
+
+/* --- names that are needed --------------------------------------------------------------------------------------- */
+
+static u32 *find_name(const struct programs *programs, const char *text)
+{
+	u64 hash[2];
+
+	tcache_hash((const u8 *)text, strlen(text), hash);
+	u32 i = (u32)hash[0] & (programs->by_name_size - 1);
+
+	while (programs->by_name[i] && strcmp(programs->name[programs->by_name[i] - 1].text, text) != 0)
+		i = (i + 1) & (programs->by_name_size - 1);
+	return &programs->by_name[i];
+}
+
+static int grow_names(struct programs *programs)
+{
+	u32 size = programs->by_name_size ? programs->by_name_size * 2 : 1024;
+	struct name *name = realloc(programs->name, size / 2 * sizeof(*name));
+	u32 *table = calloc(size, sizeof(*table));
+
+	if (name)
+		programs->name = name;
+	if (!name || !table) {
+		free(table);
+		return -1;
+	}
+	free(programs->by_name);
+	programs->by_name = table;
+	programs->by_name_size = size;
+	for (u32 i = 0; i < programs->name_count; i++)
+		*find_name(programs, name[i].text) = i + 1;
+	return 0;
+}
+
+static int need(struct programs *programs, const char *text)
+{
+	u32 *place;
+
+	if (programs->name_count == programs->by_name_size / 2) {
+		if (programs->name_count >= NAMES_MAX)
+			return 0;
+		if (grow_names(programs) < 0)
+			return -1;
+	}
+	place = find_name(programs, text);
+	if (!*place) {
+		char *copy = strdup(text);
+
+		if (!copy)
+			return -1;
+		programs->name[programs->name_count] = (struct name){copy, 0};
+		*place = ++programs->name_count;
+	}
+	programs->name[*place - 1].count++;
+	return 0;
+}
+
+static u32 needed_by(const struct programs *programs, const char *text)
+{
+	u32 place = programs->by_name_size ? *find_name(programs, text) : 0;
+
+	return place ? programs->name[place - 1].count : 0;
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* --- first round ------------------------------------------------------------------------------------------------- */
+
+static u32 *find_program(const struct programs *programs, const u64 hash[2])
+{
+	u32 i = (u32)hash[0] & (programs->by_hash_size - 1);
+
+	while (programs->by_hash[i] && memcmp(programs->program[programs->by_hash[i] - 1].hash, hash, 16) != 0)
+		i = (i + 1) & (programs->by_hash_size - 1);
+	return &programs->by_hash[i];
+}
+
+static int grow_programs(struct programs *programs)
+{
+	u32 room = programs->room ? programs->room * 2 : 512;
+	struct program *program = realloc(programs->program, room * sizeof(*program));
+	u32 *table = calloc(room * 2, sizeof(*table));
+
+	if (program)
+		programs->program = program;
+	if (!program || !table) {
+		free(table);
+		return -1;
+	}
+	free(programs->by_hash);
+	programs->room = room;
+	programs->by_hash = table;
+	programs->by_hash_size = room * 2;
+	for (u32 i = 0; i < programs->count; i++)
+		*find_program(programs, program[i].hash) = i + 1;
+	return 0;
+}
+
+/* A copy that can be shown on any terminal. */
+static char *printable(const char *text)
+{
+	char *copy = strdup(text);
+
+	for (char *c = copy; c && *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = '?';
+	return copy;
+}
+
+static int note_needs(struct programs *programs, const struct program_summary *summary)
+{
+	if (summary->interpreter && need(programs, base_name(summary->interpreter)) < 0)
+		return -1;
+	for (u32 i = 0; i < summary->needed_count; i++)
+		if (need(programs, base_name(summary->needed[i])) < 0)
+			return -1;
+	return 0;
+}
+
+static bool is_command(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(command_directories); i++) {
+		const char *found = strstr(name, command_directories[i]);
+
+		if (found && (found == name || found[-1] == '/') &&
+		    !strchr(found + strlen(command_directories[i]), '/'))
+			return true;
+	}
+	return false;
+}
+
+static int add_program(struct programs *programs, const char *name, const u64 hash[2],
+		       const struct program_summary *summary)
+{
+	struct program *program;
+
+	if (programs->count == programs->room && grow_programs(programs) < 0)
+		return -1;
+	program = &programs->program[programs->count];
+	*program = (struct program){.hash = {hash[0], hash[1]},
+				    .name = printable(name),
+				    .soname = printable(summary->soname ? summary->soname : base_name(name)),
+				    .code = summary->code,
+				    .number = programs->count,
+				    .place = is_command(name) ? COMMAND : OTHER};
+	*find_program(programs, hash) = ++programs->count;
+	return program->name && program->soname ? note_needs(programs, summary) : -1;
+}
+
+static int unusable(struct programs *programs, const char *reason)
+{
+	char *text = printable(reason);
+
+	programs->figures.unusable++;
+	if (text)
+		report_line(&programs->report, "not translated: %s", text);
+	free(text);
+	return 0;
+}
+
+int programs_note(struct programs *programs, const char *name, const u8 *data, u64 size, struct err *err)
+{
+	struct program_summary summary;
+	struct err reason = ERR_INIT;
+	u64 hash[2];
+
+	tcache_hash(data, size, hash);
+	if (programs->count && *find_program(programs, hash)) {
+		programs->figures.copies++;
+		return 0;
+	}
+	if (discover_summary(data, size, name, &summary, &reason) < 0)
+		return unusable(programs, reason.text);
+	if (summary.module) {
+		programs->figures.modules++;
+		return 0;
+	}
+	if (programs->count == PROGRAMS_MAX) {
+		err_set(&reason, "'%s' is one too many: only %u programs are looked at", name, PROGRAMS_MAX);
+		return unusable(programs, reason.text);
+	}
+	return add_program(programs, name, hash, &summary) < 0 ? no_memory(err) : 0;
+}
+
+/* --- order ------------------------------------------------------------------------------------------------------- */
+
+static int compare(const void *left, const void *right)
+{
+	const struct program *a = *(const struct program *const *)left, *b = *(const struct program *const *)right;
+
+	if (a->place != b->place)
+		return a->place < b->place ? -1 : 1;
+	if (a->needed_by != b->needed_by)
+		return a->needed_by > b->needed_by ? -1 : 1;
+	return a->number < b->number ? -1 : 1;
+}
+
+int programs_choose(struct programs *programs, const struct plan *plan, u64 room, struct err *err)
+{
+	struct program **order = malloc((programs->count + 1ULL) * sizeof(*order));
+	u64 sum = 0;
+
+	(void)plan;
+	if (!order)
+		return no_memory(err);
+	for (u32 i = 0; i < programs->count; i++) {
+		struct program *program = order[i] = &programs->program[i];
+
+		program->needed_by = needed_by(programs, program->soname);
+		if (program->needed_by && program->place > NEEDED)
+			program->place = NEEDED;
+	}
+	qsort(order, programs->count, sizeof(*order), compare);
+	for (u32 i = 0; i < programs->count; i++) {
+		sum += order[i]->code * EXPANSION;
+		order[i]->rank = (u16)(1 + i);
+		order[i]->chosen = sum <= room || !i;
+	}
+	free(order);
+	return 0;
+}
+
+/* --- second round ------------------------------------------------------------------------------------------------ */
+
+/* Keeps the image for its symbols if it has addresses that mean something. */
+static int keep_image(struct programs *programs, struct image *image)
+{
+	struct image *grown;
+	u64 bytes = 0;
+
+	for (u32 i = 0; i < image->segment_count; i++)
+		bytes += image->segment[i].size;
+	if (image->moves || programs->image_bytes + bytes > IMAGES_MOST) {
+		image_release(image);
+		return 0;
+	}
+	grown = realloc(programs->image, (programs->image_count + 1ULL) * sizeof(*grown));
+	if (!grown) {
+		image_release(image);
+		return -1;
+	}
+	programs->image = grown;
+	grown[programs->image_count++] = *image;
+	programs->image_bytes += bytes;
+	return 0;
+}
+
+static int scan(struct programs *programs, struct program *program, struct plan *plan, const u8 *data, u64 size,
+		struct err *err)
+{
+	enum program_verdict verdict;
+	struct err reason = ERR_INIT;
+	struct image image;
+	size_t before = plan ? plan_count(plan) : 0;
+
+	program->scanned = true;
+	if (discover_program(data, size, program->name, &image, &verdict, &reason) < 0)
+		return unusable(programs, reason.text);
+	program->independent = verdict == PROGRAM_INDEPENDENT;
+	programs->figures.independent += program->independent;
+	programs->figures.fixed += !program->independent;
+	if (plan) {
+		if (plan_add_image(plan, &image, program->rank, err) < 0) {
+			image_release(&image);
+			return -1;
+		}
+		programs->figures.scanned++;
+		programs->figures.code_scanned += program->code;
+		report_line(&programs->report, "'%s': %s, %llu bytes of code, %u entries, %zu units", program->name,
+			    program->independent ? "position independent" : "fixed addresses",
+			    (unsigned long long)program->code, image.entry_count, plan_count(plan) - before);
+	}
+	return keep_image(programs, &image) < 0 ? no_memory(err) : 0;
+}
+
+int programs_scan(struct programs *programs, struct plan *plan, const char *name, const u8 *data, u64 size,
+		  struct err *err)
+{
+	u64 hash[2];
+	u32 number;
+
+	(void)name;
+	if (!programs->count)
+		return 0;
+	tcache_hash(data, size, hash);
+	number = *find_program(programs, hash);
+	if (!number || programs->program[number - 1].scanned)
+		return 0;
+	struct program *program = &programs->program[number - 1];
+
+	if (program->chosen || !plan)
+		return scan(programs, program, plan, data, size, err);
+	program->scanned = true;
+	programs->figures.left_out++;
+	programs->figures.code_left_out += program->code;
+	report_line(&programs->report, "'%s': left out for want of room, %llu bytes of code", program->name,
+		    (unsigned long long)program->code);
+	return 0;
+}
+
+const char *programs_symbol(const struct programs *programs, u64 pc, u64 *offset)
+{
+	const char *name = NULL;
+
+	for (u32 i = 0; !name && i < programs->image_count; i++)
+		name = image_symbol(&programs->image[i], pc, offset);
+	return name;
+}
+
+struct programs_figures programs_figures(const struct programs *programs)
+{
+	return programs->figures;
+}
+
+struct report *programs_report(struct programs *programs)
+{
+	return &programs->report;
+}

@@ -1,0 +1,54 @@
+/*
+ * User space: the ELF programs and shared libraries of whatever holds them. Files are shown twice. First, to learn
+ * which there are, each once whatever its names, and which of them matter most; then to be scanned, as many as there is
+ * room for. In between nothing of them is kept but hashes and names, so that they may be many.
+ */
+#ifndef AVANT_AOT_PROGRAMS_H
+#define AVANT_AOT_PROGRAMS_H
+
+#include "discover/discover.h"
+#include "plan.h"
+
+struct programs;
+
+struct programs *programs_create(struct err *err);
+void programs_destroy(struct programs *programs);
+
+/*
+ * First round: a file with the magic of ELF. What is no program for x86-64 is reported. The name is for people; it may
+ * hold anything. Returns 0, or -1 with a message in err: out of memory.
+ */
+int programs_note(struct programs *programs, const char *name, const u8 *data, u64 size, struct err *err);
+
+/*
+ * Between the rounds: decides the order, and which programs are worth scanning if there is room for so many bytes of
+ * host code, by estimate. Programs that the plan's recordings saw running come first; then libraries, in the order of
+ * how many need them; then what is in the directories of commands; then the rest. -1: out of memory.
+ */
+int programs_choose(struct programs *programs, const struct plan *plan, u64 room, struct err *err);
+
+/*
+ * Second round: adds the file's units to the plan if it was chosen and has not been scanned yet; without a plan, it is
+ * only read for the names of code at fixed addresses. -1: out of memory.
+ */
+int programs_scan(struct programs *programs, struct plan *plan, const char *name, const u8 *data, u64 size,
+		  struct err *err);
+
+/* The symbol of code in a program of fixed addresses, and the distance to it; NULL if it has none. */
+const char *programs_symbol(const struct programs *programs, u64 pc, u64 *offset);
+
+struct programs_figures {
+	u64 fixed, independent;          /* different programs and libraries */
+	u64 copies;                      /* files that are equal to one of these */
+	u64 modules;                     /* kernel modules: not translated yet */
+	u64 unusable;                    /* other files: for another processor, damaged */
+	u64 scanned, left_out;           /* programs, after the second round */
+	u64 code_scanned, code_left_out; /* bytes of their code */
+};
+
+struct programs_figures programs_figures(const struct programs *programs);
+
+/* What is to be said about each, after the second round. */
+struct report *programs_report(struct programs *programs);
+
+#endif
