@@ -79,8 +79,8 @@ struct live {
 	struct aot_templates *aot_templates[AOT_MAX]; /* of each, or NULL */
 	unsigned aot_count;
 	u32 targets_kept; /* numbers up to here that flushes do not take back: caches' */
-	void *code_room; /* what its writable view lies in */
-	u64 code_size;   /* bytes of the code cache, of which the store may use store.size */
+	void *code_room;  /* what its writable view lies in */
+	u64 code_size;    /* bytes of the code cache, of which the store may use store.size */
 	u64 code_pages[LIVE_CODE_MAX / 0x200000 / 64]; /* those that are huge already, or cannot be: code_pages.h */
 	struct clones *clones;                         /* … and these the rest */
 	struct insn *form_insns;                       /* what templates hand over */
