@@ -251,8 +251,8 @@ static void view_drop_pages(struct view *view, const struct index_set *pages)
 }
 
 /*
- * The mappings of the space that this view of user code belongs to may have changed, all at once: drops the jump entries
- * for pages that have. Few do, and each entry is a look-up of half a microsecond when it is wanted again.
+ * The mappings of the space that this view of user code belongs to may have changed, all at once: drops the jump
+ * entries for pages that have. Few do, and each entry is a look-up of half a microsecond when it is wanted again.
  */
 static void view_check_jumps(const struct vcpu *v, struct view *view, u64 cr3)
 {

@@ -191,13 +191,13 @@ struct view {
 	 */
 	void *target[TARGET_SIZE]; /* written by view_set_target() only */
 	u64 target_pc[TARGET_SIZE];
-	void *target_miss;           /* what these are filled with; NULL: they are not */
-	struct jump_set jumps;       /* jump entries in use */
-	struct target_set targets;   /* targets in use */
-	struct index_set jump_pages; /* tlb_index() of the pages they lie in; may hold more */
+	void *target_miss;                    /* what these are filled with; NULL: they are not */
+	struct jump_set jumps;                /* jump entries in use */
+	struct target_set targets;            /* targets in use */
+	struct index_set jump_pages;          /* tlb_index() of the pages they lie in; may hold more */
 	struct jump_page jump_page[TLB_SIZE]; /* of those in jump_pages that are in the lower half */
-	bool jumps_local;            /* some jump entry may be for a page that is not global */
-	bool jumps_low;              /* some jump entry may be for the lower half of the address space */
+	bool jumps_local;                     /* some jump entry may be for a page that is not global */
+	bool jumps_low;                       /* some jump entry may be for the lower half of the address space */
 	/*
 	 * Code that exists at several guest addresses shares target numbers, which mean addresses relative to one of
 	 * these: see view_take_base(). An element counts if its low bits are the generation.
@@ -220,8 +220,8 @@ static inline struct tlb_more *tlb_more(const struct tlb_entry *entry)
 #define VIEW_SHARED_SIZE (sizeof(struct view) - offsetof(struct view, jump))
 
 /*
- * The view of user code of one address space. While no slot has it, it is parked: its TLB is empty, and what jump entries
- * say must be compared with the page tables before it is used again.
+ * The view of user code of one address space. While no slot has it, it is parked: its TLB is empty, and what jump
+ * entries say must be compared with the page tables before it is used again.
  */
 struct space {
 	struct view *view;

@@ -39,7 +39,8 @@ u32 mmu_walk(const struct vcpu *v, u64 cr3, u64 gva, enum view_kind kind, unsign
 	bool permitted;
 
 	if (UNLIKELY(!(v->cr0 & CR0_PG))) {
-		*found = (struct translation){.gpa = gva, .size_mask = PAGE_SIZE - 1, .writable = true, .dirty = true, .accessed = true};
+		*found = (struct translation){
+			.gpa = gva, .size_mask = PAGE_SIZE - 1, .writable = true, .dirty = true, .accessed = true};
 		return WALK_OK;
 	}
 	if (UNLIKELY(!vcpu_canonical(gva)))

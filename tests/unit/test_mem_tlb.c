@@ -324,9 +324,9 @@ static void test_spaces(void **state)
 		u64 frame;
 		unsigned page, left;
 	} edits[] = {
-		{0, 0, 0, 0, 15},          {0, 0, 0x10000, 0, 14}, {0, 0, 0x10000, 1, 12}, {0, 0, 0x10000, 2, 3},
-		{0, P, 0, 1, 12},          {NX, 0, 0, 2, 3},       {0, US, 0, 2, 3},       {0, A, 0, 2, 3},
-		{0, RW, 0, 2, 15}, /* code need not be writable */
+		{0, 0, 0, 0, 15},      {0, 0, 0x10000, 0, 14}, {0, 0, 0x10000, 1, 12},
+		{0, 0, 0x10000, 2, 3}, {0, P, 0, 1, 12},       {NX, 0, 0, 2, 3},
+		{0, US, 0, 2, 3},      {0, A, 0, 2, 3},        {0, RW, 0, 2, 15}, /* code need not be writable */
 	};
 	const u64 other = new_table() | 1;
 
