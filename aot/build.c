@@ -466,6 +466,8 @@ int build_write(struct build *build, const char *path, const struct build_image 
 	if (result == 0 && w.strings.failed)
 		result = err_set(err, "out of memory for names");
 	if (result == 0) {
+		if (build->store.used >= TCACHE_HUGE) /* it can be mapped in huge pages */
+			tcache_writer_align(w.writer);
 		tcache_writer_chunk(w.writer, TCACHE_TYPE_code, build->store.code_rw, build->store.used);
 		write_tables(&w);
 		tcache_writer_chunk(w.writer, TCACHE_TYPE_log, log, strlen(log));

@@ -100,6 +100,7 @@ static enum tcache_status load(struct tcache *cache, int fd, unsigned flags)
 	map = mmap(NULL, cache->header->tail, PROT_READ, MAP_SHARED, cache->fd, 0);
 	if (map == MAP_FAILED)
 		return tcache_fail(report, TCACHE_ERR_SYSTEM, "cannot be mapped: %s", strerror(errno));
+	madvise(map, cache->header->tail, MADV_HUGEPAGE); /* a wish */
 	cache->map = map;
 	return TCACHE_OK;
 }

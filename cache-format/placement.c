@@ -129,8 +129,10 @@ static enum tcache_status map_chunk(struct tcache *cache, const char *what, uint
 	void *want = (void *)(uintptr_t)address;
 	void *map = mmap(want, size, protection, how, cache->fd, (off_t)entry->offset);
 
-	if (map == want)
+	if (map == want) {
+		madvise(map, size, MADV_HUGEPAGE); /* a wish */
 		return TCACHE_OK;
+	}
 	/* kernels before 4.17 take MAP_FIXED_NOREPLACE for a hint */
 	if (map != MAP_FAILED) {
 		munmap(map, size);

@@ -19,6 +19,8 @@ struct tcache_writer {
 	uint64_t offset; /* of buffer in the file */
 	size_t fill;
 	uint8_t buffer[TCACHE_GROUP];
+	uint64_t written; /* bytes of the file; what follows, up to offset, is in the window */
+	uint8_t window[TCACHE_HUGE];
 };
 
 static void copy_text(char *to, const char *from, size_t size)
@@ -45,7 +47,7 @@ static void start_header(struct tcache_writer *w, const struct tcache_write_opti
 	copy_text(h->fingerprint.guest_cpu, options->fingerprint.guest_cpu, sizeof(h->fingerprint.guest_cpu));
 	h->created = options->created;
 	w->secret_key = options->secret_key;
-	w->offset = TCACHE_PAGE;
+	w->offset = w->written = TCACHE_PAGE;
 }
 
 enum tcache_status tcache_writer_create(const char *path, const struct tcache_write_options *options,
@@ -84,6 +86,32 @@ static enum tcache_status fail(struct tcache_writer *w, enum tcache_status statu
 	return tcache_fail(&w->report, status, "cannot be written: %s", text);
 }
 
+/* Writes what is in the window. */
+static enum tcache_status flush_window(struct tcache_writer *w)
+{
+	if (w->written < w->offset)
+		w->status =
+			temp_write(&w->file, w->window + w->written % TCACHE_HUGE, w->offset - w->written, w->written);
+	w->written = w->offset;
+	return w->status;
+}
+
+/* Appends to the file. What is written at once, file systems keep in one huge page. */
+static enum tcache_status put(struct tcache_writer *w, const uint8_t *bytes, size_t size)
+{
+	while (size) {
+		size_t at = w->offset % TCACHE_HUGE, part = TCACHE_HUGE - at < size ? TCACHE_HUGE - at : size;
+
+		memcpy(w->window + at, bytes, part);
+		w->offset += part;
+		bytes += part;
+		size -= part;
+		if (at + part == TCACHE_HUGE && flush_window(w))
+			return w->status;
+	}
+	return TCACHE_OK;
+}
+
 /* Writes the page group in the buffer, zeros up to the end of its last page included, and notes its digest. */
 static enum tcache_status flush_group(struct tcache_writer *w)
 {
@@ -104,11 +132,9 @@ static enum tcache_status flush_group(struct tcache_writer *w)
 	}
 	memset(w->buffer + w->fill, 0, padded - w->fill);
 	tcache_group_digest(w->header.group_digest, w->buffer, padded, w->groups[w->header.group_count].digest);
-	w->status = temp_write(&w->file, w->buffer, padded, w->offset);
 	w->header.group_count++;
-	w->offset += padded;
 	w->fill = 0;
-	return w->status;
+	return put(w, w->buffer, padded);
 }
 
 enum tcache_status tcache_writer_begin_other(struct tcache_writer *w, uint32_t type, uint32_t flags,
@@ -199,6 +225,17 @@ enum tcache_status tcache_writer_chunk(struct tcache_writer *w, uint32_t type, c
 	return tcache_writer_end(w);
 }
 
+enum tcache_status tcache_writer_align(struct tcache_writer *w)
+{
+	static const uint8_t zeros[TCACHE_PAGE];
+
+	tcache_writer_begin(w, TCACHE_TYPE_padding);
+	/* an empty chunk takes no room */
+	for (uint64_t at = w->offset; at % TCACHE_HUGE; at += sizeof(zeros))
+		tcache_writer_append(w, zeros, sizeof(zeros));
+	return tcache_writer_end(w);
+}
+
 uint32_t tcache_writer_chunk_count(const struct tcache_writer *w)
 {
 	return w->header.chunk_count;
@@ -226,6 +263,10 @@ static enum tcache_status write_fixed_parts(struct tcache_writer *w)
 
 	if (!tail)
 		return fail(w, TCACHE_ERR_MEMORY, "out of memory");
+	if (flush_window(w)) {
+		free(tail);
+		return w->status;
+	}
 	h->tail = w->offset;
 	h->length = h->tail + bytes;
 	memcpy(head, h, sizeof(*h));

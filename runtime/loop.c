@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ahead.h"
 #include "cpu/cpu.h"
 #include "cpu/kvmclock.h"
 #include "cpu/observe.h"
@@ -50,6 +51,8 @@ static void look_at_events(struct vm *vm)
 		vm->clock.stopped = false;
 		kvmclock_tell_stop(v);
 	}
+	if (UNLIKELY(vm->ram.ahead_due))
+		ahead_go_on(vm);
 	poller_run(vm->poller);
 	uart_poll(vm->uart);
 	vm->console->flush(vm->console); /* a prompt has no line end; nothing to do if all is written */

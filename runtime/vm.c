@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ahead.h"
 #include "boot/linux.h"
 #include "cpu/cpu.h"
 #include "debug/debugger.h"
@@ -118,9 +119,11 @@ static int build(struct vm *vm, struct err *err)
 	if (!vm->poller)
 		return -1;
 	vcpu_reset(vm->vcpu);
-	if (ram_init(&vm->ram, config->memory, err) < 0 || mmu_init(&vm->mmu, err) < 0 ||
-	    clock_init(&vm->clock, config->clock, vm->vcpu, err) < 0 || platform_create(vm, err) < 0 ||
-	    virtio_create_all(vm, err) < 0)
+	if (ram_init(&vm->ram, config->memory, err) < 0)
+		return -1;
+	vm->ahead = ahead_create(vm);
+	if (mmu_init(&vm->mmu, err) < 0 || clock_init(&vm->clock, config->clock, vm->vcpu, err) < 0 ||
+	    platform_create(vm, err) < 0 || virtio_create_all(vm, err) < 0)
 		return -1;
 	vm->counted = config->clock == CLOCK_SOURCE_INSTRUCTIONS || config->count || config->trace_interval ||
 		      config->stop_after;
@@ -187,6 +190,7 @@ int vm_write_recording(struct vm *vm, int fd, struct err *err)
 
 void vm_destroy(struct vm *vm)
 {
+	ahead_destroy(vm->ahead);
 	debugger_destroy(vm);
 	trace_close(vm->tracer);
 	perf_map_close(vm->perf_map);

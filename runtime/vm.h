@@ -100,6 +100,7 @@ struct vm_stats {
 struct vm {
 	struct vm_config config;
 	struct ram ram;
+	struct ahead *ahead; /* or NULL */
 	struct mmu mmu;
 	struct bus ports, mmio;
 	struct clock clock;

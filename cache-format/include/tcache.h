@@ -292,6 +292,10 @@ enum tcache_status tcache_writer_append(struct tcache_writer *writer, const void
 enum tcache_status tcache_writer_end(struct tcache_writer *writer);
 /* begin, append, end. */
 enum tcache_status tcache_writer_chunk(struct tcache_writer *writer, uint32_t type, const void *data, size_t size);
+/* Bytes of a huge page of the host's, in which file systems may keep what is read, written and mapped. */
+#define TCACHE_HUGE 0x200000u
+/* The next chunk begins at a multiple of TCACHE_HUGE: there is a chunk of zeros before it. */
+enum tcache_status tcache_writer_align(struct tcache_writer *writer);
 /* Chunks begun so far: the number that the next one will have. */
 uint32_t tcache_writer_chunk_count(const struct tcache_writer *writer);
 /* Publishes and frees the writer. On failure nothing is left behind, and an existing file is as it was. */

@@ -356,7 +356,8 @@ struct tcache_recorded_page {
 	X(fixups, TCACHE_FOURCC('F', 'I', 'X', 'U'), uint32_t, 1, TCACHE_OPTIONAL, 1,                                  \
 	  "places in templates that depend on their address")                                                          \
 	X(recorded_pages, TCACHE_FOURCC('R', 'P', 'A', 'G'), struct tcache_recorded_page, 1, TCACHE_OPTIONAL, 1,       \
-	  "pages of code that was executed")
+	  "pages of code that was executed")                                                                           \
+	X(padding, TCACHE_FOURCC('P', 'A', 'D', 'D'), uint8_t, 0, TCACHE_OPTIONAL, 1, "zeros before an aligned chunk")
 
 /* TCACHE_TYPE_images, TCACHE_TYPE_units, …: the FourCCs by the names of the table. */
 enum tcache_type {

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ahead.h"
 #include "boot/acpi.h"
 #include "boot/blob.h"
 #include "boot/kernel_image.h"
@@ -168,6 +169,7 @@ static int load(struct vm *vm, const struct kernel_image *image, struct err *err
 	params->acpi_rsdp_addr = acpi_build(ram_range(ram, BOOT_ACPI, BOOT_MIB - BOOT_ACPI), BOOT_ACPI,
 					    BOOT_MIB - BOOT_ACPI, vm->config.rtc);
 	boot_enter_long_mode(vm, image->entry, BOOT_PARAMS);
+	ahead_boot(vm, image->end);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "live/aot.h"
 #include "live/aot_template.h"
 #include "live/clone.h"
+#include "live/code_pages.h"
 #include "live/guest_bytes.h"
 #include "live/live.h"
 #include "live/record.h"
@@ -52,11 +53,6 @@ void live_stub_pushf(void);
 /* Unless the user wants another size. */
 #define CODE_SIZE_LEAST 0x4000000u
 #define CODE_SIZE_MOST  0x10000000u
-
-#define LARGE_PAGE 0x200000UL
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
 
 /* Bound at a time; more have the tables emptied. */
 #define AOT_UNITS_MAX 65536u
@@ -147,8 +143,13 @@ static int carve_tables(struct live *live, struct err *err)
  */
 static int map_code(struct live *live, struct err *err)
 {
+	live->code_room =
+		mmap(NULL, live->code_size + CODE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (live->code_room == MAP_FAILED)
+		return err_set(err, "cannot create the code cache: %s", strerror(errno));
 	live->store.code_rw =
-		mmap(NULL, live->code_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		mmap((void *)align_up((u64)live->code_room, CODE_PAGE), live->code_size, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 	if (live->store.code_rw == MAP_FAILED)
 		return err_set(err, "cannot create the code cache: %s", strerror(errno));
 	u8 *at = mmap((void *)LIVE_CODE_ADDRESS, live->code_size, PROT_NONE,
@@ -250,7 +251,7 @@ struct live *live_create(struct vm *vm, struct err *err)
 	live->store.returns_host = vm->config.returns == RETURNS_HOST;
 	live->store.origin = ORIGIN_LIVE;
 	live->store.recording = vm->config.record_path != NULL;
-	live->store.code_rw = live->store.code = MAP_FAILED;
+	live->store.code_rw = live->store.code = live->code_room = MAP_FAILED;
 	if (live->store.recording) {
 		live->recorder = recorder_create(err);
 		if (!live->recorder) {
@@ -273,8 +274,8 @@ void live_destroy(struct live *live)
 {
 	if (!live)
 		return;
-	if (live->store.code_rw != MAP_FAILED)
-		munmap(live->store.code_rw, live->code_size);
+	if (live->code_room != MAP_FAILED)
+		munmap(live->code_room, live->code_size + CODE_PAGE);
 	if (live->store.code != MAP_FAILED)
 		munmap(live->store.code, live->code_size);
 	clones_destroy(live);
@@ -320,6 +321,7 @@ void live_flush(struct live *live)
 	live->store.unit_count = live->store.pc_count = live->store.entry_count = live->store.link_count =
 		live->store.insn_count = live->store.landing_count = live->store.counter_count = 1;
 	aot_number_targets(live);
+	live->targets_kept = live->store.target_count;
 	live->store.used = CACHE_FIRST_OFFSET;
 	live->generation++;
 	emit_jmp_mem(&e, ADDRESS_ABS(&vm->vcpu->stub[STUB_JUMP_MISS]));
@@ -472,25 +474,13 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 	return number;
 }
 
-/*
- * Code is executed from large pages: that of a compiler takes twenty times its guest's bytes, more small pages than the
- * processor keeps translations of. Done once a block has been written, by copying it; kernels that cannot (before 6.1)
- * say so, and all that is lost is speed.
- */
-void live_collapse_code(struct live *live, u64 begin, u64 end)
-{
-	begin = align_up(begin, LARGE_PAGE);
-	end &= ~(LARGE_PAGE - 1);
-	if (begin < end)
-		madvise(live->store.code + begin, end - begin, MADV_COLLAPSE);
-}
-
 /* One attempt; UNIT_NONE if something is full. */
 static u32 translate_once(struct live *live, u32 mode)
 {
 	struct translation *t = live->translation;
 	const struct translate_parts *parts = NULL;
 
+	code_pages_want(live, live->store.used, live->store.used + CODE_PAGE, live->store.size);
 	if (live->lift && !(mode & MODE_CAREFUL))
 		parts = live->lift(translation_scan(t), &live->store, mode);
 	return translate_unit_with(t, &live->store, mode, parts);
@@ -504,7 +494,6 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 
 	if (!scan_here(v, translation_scan(live->translation), gpa, mode, &next, fault))
 		return UNIT_NONE;
-	u64 block = live->store.used & ~(LARGE_PAGE - 1);
 	u32 number = translate_once(live, mode);
 
 	while (number == UNIT_NONE && clones_yield(live))
@@ -515,8 +504,6 @@ static u32 translate_here(struct vcpu *v, u64 gpa, u32 mode, bool *fault)
 	}
 	if (number == UNIT_NONE)
 		return UNIT_NONE;
-	if (live->store.used >= block + LARGE_PAGE)
-		live_collapse_code(live, block, live->store.used);
 	struct unit *unit = &live->store.units[number];
 
 	unit->gpa = gpa;

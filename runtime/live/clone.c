@@ -8,6 +8,7 @@
 
 #include "debug/perf_map.h"
 #include "live/aot_template.h"
+#include "live/code_pages.h"
 #include "live/record.h"
 #include "translate/translate.h"
 #include "vm.h"
@@ -15,6 +16,7 @@
 #define SEGMENT_LEAST   0x10000u /* bytes */
 #define SEGMENT_MOST    0x200000u
 #define SEGMENTS        64u /* of a code cache that is large enough */
+#define SEGMENTS_AHEAD  4u  /* whose memory is made ready: a boot fills one in 15 ms */
 /* Bytes of code for a clone and a link of the smallest sort, at most; measured are 1,300 and 250. */
 #define BYTES_PER_CLONE 400u
 #define BYTES_PER_LINK  40u
@@ -290,13 +292,12 @@ static void empty_segment(struct live *live, u32 number)
 static void next_segment(struct live *live)
 {
 	struct clones *clones = live->clones;
-	u64 begin = (u64)clones->current * clones->segment_size;
 
-	if (clones->segments[clones->current].age)
-		live_collapse_code(live, begin, begin + clones->segment_size);
 	if (++clones->current >= clones->segment_count)
 		clones->current = clones->first;
 	empty_segment(live, clones->current);
+	code_pages_want(live, (u64)clones->current * clones->segment_size,
+			(u64)(clones->current + SEGMENTS_AHEAD) * clones->segment_size, live->code_size);
 	clones->segments[clones->current].age = ++clones->clock;
 }
 
@@ -767,6 +768,21 @@ static u32 make(struct vcpu *v, struct clone_page *page, u32 mode, struct templa
 	return numbers[0];
 }
 
+/*
+ * Something is full. Where it is numbers of targets, the larger part of those that are given goes: other code's are
+ * absolute addresses, which every exec adds to and nothing but forgetting that code takes back. They would leave so few
+ * that clones had to be forgotten all the time.
+ */
+static void make_room(struct live *live)
+{
+	u32 shared = TARGET_SIZE - live->targets_kept;
+
+	if (live->store.target_count - live->targets_kept > shared / 2)
+		live_flush(live);
+	else
+		clones_flush(live);
+}
+
 u32 clones_make(struct vcpu *v, u64 gpa, u32 mode)
 {
 	struct live *live = v->vm->live;
@@ -787,7 +803,7 @@ u32 clones_make(struct vcpu *v, u64 gpa, u32 mode)
 			return UNIT_NONE;
 		number = make(v, page, mode, t);
 		if (number == UNIT_NONE)
-			clones_flush(live);
+			make_room(live);
 	}
 	return number;
 }

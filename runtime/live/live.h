@@ -78,10 +78,13 @@ struct live {
 	struct aot *aot[AOT_MAX];                     /* caches in use */
 	struct aot_templates *aot_templates[AOT_MAX]; /* of each, or NULL */
 	unsigned aot_count;
-	u64 code_size;           /* bytes of the code cache, of which the store may use store.size */
-	struct clones *clones;   /* … and these the rest */
-	struct insn *form_insns; /* what templates hand over */
-	u64 *form_counters;      /* of their blocks, when recording */
+	u32 targets_kept; /* numbers up to here that flushes do not take back: caches' */
+	void *code_room;  /* what its writable view lies in */
+	u64 code_size;    /* bytes of the code cache, of which the store may use store.size */
+	u64 code_pages[LIVE_CODE_MAX / 0x200000 / 64]; /* those that are huge already, or cannot be: code_pages.h */
+	struct clones *clones;                         /* … and these the rest */
+	struct insn *form_insns;                       /* what templates hand over */
+	u64 *form_counters;                            /* of their blocks, when recording */
 	u32 form_insn_max, form_counter_max;
 	struct recorder *recorder; /* or NULL */
 	/*
@@ -136,8 +139,6 @@ void live_release_frame(struct live *live, u64 gpa);
 unsigned live_frame_drops(const struct live *live, u64 frame);
 /* Forgets all translations. */
 void live_flush(struct live *live);
-/* Whole large pages of the code cache from offset `begin` to `end` have been written, and become such. Ordinary C. */
-void live_collapse_code(struct live *live, u64 begin, u64 end);
 /* Empties the prediction stack of user (cpl 3) or kernel code. General registers only. */
 void live_reset_predictions(struct vcpu *v, bool user);
 /* Empties those that a change of mappings made doubtful (v->forget_user, _kernel). General registers only. */

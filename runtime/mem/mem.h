@@ -32,6 +32,10 @@ struct ram {
 	u64 size;   /* bytes */
 	u64 low;    /* bytes at gpa 0; the remainder is at RAM_HIGH_BASE */
 	u8 *frames; /* FRAME_* flags, one byte a page, by offset in RAM */
+	/* ahead.h: when the guest first uses memory in [watch, watch + watch_length), what lies at `ready` is due */
+	u8 *watch, *ready;
+	u64 watch_length;
+	bool ahead_due;
 };
 
 /* Maps `size` bytes (a multiple of 2 MiB). Returns 0, or -1 with a message in err. */

@@ -33,6 +33,18 @@ void view_note_large(struct view *view, u64 gva, u64 size_mask)
 		view->large_mask = size_mask;
 }
 
+/* Memory near the end of what is ready is used: the loop has somebody make more of it ready. */
+static void note_use(struct vcpu *v, u8 *host)
+{
+	struct ram *ram = &v->vm->ram;
+
+	if (LIKELY((u64)(host - ram->watch) >= ram->watch_length))
+		return;
+	ram->watch_length = 0;
+	ram->ahead_due = true;
+	vcpu_notify(v);
+}
+
 static void fill(struct vcpu *v, struct view *view, u64 gva, u8 *host, unsigned access, const struct translation *found)
 {
 	const unsigned index = tlb_index(gva);
@@ -40,6 +52,7 @@ static void fill(struct vcpu *v, struct view *view, u64 gva, u8 *host, unsigned 
 	const u64 ntag = 0 - PAGE_BASE(gva), addend = (u64)host - gva;
 	u8 *frame = ram_frame(&v->vm->ram, host);
 
+	note_use(v, host);
 	/* the tags share an addend: all valid ones must be of the same page and the same translation */
 	if (entry->addend != addend ||
 	    (entry->ntag_read != ntag && tlb_more(entry)->ntag_write != ntag && tlb_more(entry)->ntag_exec != ntag)) {

@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.join(TOP, "tests", "guest"))
 from session import GuestError, Session  # noqa: E402
 
 TCG, LIVE, AOT = "TCG", "Avant live", "Avant aot"
-PACKAGES = "bash,perl,python3,git,gcc,make,libc6-dev,fio,iperf3,openssl,lua5.4"
+PACKAGES = "bash,perl,python3,libpython3.11-testsuite,git,gcc,make,libc6-dev,fio,iperf3,openssl"
 # What runs first in a fresh guest, so that nothing of it is in any memory.
 FIRST_RUNS = {
     "first bash -c :": "bash -c :",

@@ -92,7 +92,7 @@ for missing in '' NO_TMPFILE=1; do
 		fi
 		n=$((n + 1))
 	done
-	[ $n -gt 5 ] && [ $written = yes ] || fail "interrupted in $n writes $missing"
+	[ $n -gt 3 ] && [ $written = yes ] || fail "interrupted in $n writes $missing"
 	cmp "$work/good.tcache" "$work/out/x" || fail "not interrupted, but not the same file"
 	rm -f "$work/out/x"
 done

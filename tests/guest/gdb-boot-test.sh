@@ -27,6 +27,7 @@ for name in kernel_init __x64_sys_execve linux_banner; do
 	[ -n "$(address $name)" ] || { echo "no address of $name"; cat "$work/symbols"; exit 1; }
 done
 
+: >"$work/messages" # the process in the background may be late to make it
 boot "echo sum=\$((6*7))" --gdb :0 >"$work/console" 2>"$work/messages" &
 avant_pid=$!
 port=

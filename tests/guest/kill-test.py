@@ -110,7 +110,8 @@ class Place:
         while True:
             reap()
             left = children()
-            others = {number: text for number, text in left.items() if not is_build(text)}
+            # without a command line it has begun to end: whose end takes long was, if not a build, told before
+            others = {number: text for number, text in left.items() if text and not is_build(text)}
             if not left:
                 break
             if (others and time.monotonic() > deadline) or time.monotonic() > build_deadline:

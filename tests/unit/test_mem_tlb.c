@@ -857,6 +857,24 @@ static void test_cells(void **state)
 		assert_true(vm->mmu.views[i].cell[0].ntag == TLB_CELL_EMPTY);
 }
 
+/* The first use of memory that is watched is told, once. */
+static void test_watch(void **state)
+{
+	(void)state;
+	map(cpu->cr3, KERNEL_PAGE, FRAME, ALL_ACCESS & ~US);
+	map(cpu->cr3, KERNEL_PAGE + PAGE_SIZE, FRAME + PAGE_SIZE, ALL_ACCESS & ~US);
+	vm->ram.watch = vm->ram.host + FRAME + PAGE_SIZE;
+	vm->ram.watch_length = PAGE_SIZE;
+	fill(KERNEL_PAGE, RD);
+	assert_false(vm->ram.ahead_due || cpu->event);
+	fill(KERNEL_PAGE + PAGE_SIZE, RD);
+	assert_true(vm->ram.ahead_due && cpu->event);
+	vm->ram.ahead_due = false;
+	cpu->event = cpu->poll = 0;
+	fill(KERNEL_PAGE + PAGE_SIZE, WR);
+	assert_false(vm->ram.ahead_due || cpu->event);
+}
+
 /* Address 0 must not find an empty pair. */
 static void test_pair_of_zero(void **state)
 {
@@ -874,6 +892,7 @@ int main(void)
 		MEM_TEST(test_targets),
 		MEM_TEST(test_shared_jumps),
 		MEM_TEST(test_pair_of_zero),
+		MEM_TEST(test_watch),
 		MEM_TEST(test_cells),
 		MEM_TEST(test_fill_by_access),
 		MEM_TEST(test_supervisor_writes_without_wp),

@@ -167,6 +167,50 @@ static void test_sizes(void **state)
 	tcache_close(cache);
 }
 
+/* Aligned chunks begin where huge pages do, once or many times, whatever was before them; nothing else is different. */
+static void test_aligned(void **state)
+{
+	static const size_t before[] = {1, TCACHE_HUGE - TCACHE_PAGE, TCACHE_HUGE + 5, 3 * TCACHE_PAGE};
+	uint8_t *data = malloc(TCACHE_HUGE + 5);
+	struct tcache_writer *writer = start(&no_options);
+	struct tcache *cache;
+	uint64_t length;
+
+	(void)state;
+	assert_non_null(data);
+	for (size_t i = 0; i < TCACHE_HUGE + 5; i++)
+		data[i] = (uint8_t)(i * 7 ^ i >> 11);
+	for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
+		tcache_writer_chunk(writer, TCACHE_TYPE_kernel, data, before[i]);
+		tcache_writer_align(writer);
+		tcache_writer_chunk(writer, TCACHE_TYPE_kernel, data, 100);
+		tcache_writer_align(writer);
+		tcache_writer_align(writer);
+		tcache_writer_chunk(writer, TCACHE_TYPE_kernel, data, 200);
+	}
+	assert_int_equal(tcache_writer_finish(writer, error, sizeof(error)), TCACHE_OK);
+	must_be_valid();
+	assert_int_equal(tcache_open(path, 0, &cache, error, sizeof(error)), TCACHE_OK);
+	for (uint32_t i = 0; i < tcache_chunk_count(cache); i++) {
+		const struct tcache_toc_entry *entry = tcache_toc(cache, i);
+		const uint8_t *chunk = tcache_chunk(cache, i, &length);
+		static const size_t lengths[] = {0, 0, 100, 0, 0, 200};
+
+		assert_non_null(chunk);
+		if (i % 6 != 2 && i % 6 != 5) {
+			assert_int_equal(entry->type, i % 6 == 0 ? TCACHE_TYPE_kernel : TCACHE_TYPE_padding);
+			if (i % 6 == 0)
+				assert_memory_equal(chunk, data, before[i / 6]);
+			continue;
+		}
+		assert_int_equal(entry->offset % TCACHE_HUGE, 0);
+		assert_int_equal(length, lengths[i % 6]);
+		assert_memory_equal(chunk, data, length);
+	}
+	tcache_close(cache);
+	free(data);
+}
+
 static void test_usage(void **state)
 {
 	struct tcache_writer *writer;
@@ -488,11 +532,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_same_bytes),      TEST(test_pieces),       TEST(test_sizes),
-		TEST(test_usage),           TEST(test_other_chunks), TEST(test_too_many_chunks),
-		TEST(test_bad_fingerprint), TEST(test_abort),        TEST(test_replace),
-		TEST(test_permissions),     TEST(test_targets),      TEST(test_target_appears),
-		TEST(test_file_limit),      TEST(test_full_disk),    TEST(test_killed),
+		TEST(test_same_bytes),      TEST(test_pieces),          TEST(test_sizes),
+		TEST(test_aligned),         TEST(test_usage),           TEST(test_other_chunks),
+		TEST(test_too_many_chunks), TEST(test_bad_fingerprint), TEST(test_abort),
+		TEST(test_replace),         TEST(test_permissions),     TEST(test_targets),
+		TEST(test_target_appears),  TEST(test_file_limit),      TEST(test_full_disk),
+		TEST(test_killed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
