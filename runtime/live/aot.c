@@ -10,6 +10,7 @@
 #include "cpu/cpu.h"
 #include "live/aot_index.h"
 #include "live/aot_template.h"
+#include "live/code_pages.h"
 #include "translate/fingerprint.h"
 #include "vm.h"
 
@@ -302,15 +303,35 @@ void aot_forget_unpacked(const struct live *live)
 
 /* --- binding ----------------------------------------------------------------------------------------------------- */
 
+/*
+ * Code that no recorded run executed lies between such code as nobody may ever want. Run from there, it would be spread
+ * over as many of the host's pages as there are units. So it is copied: it depends on no address of its own. Returns
+ * the offset of the copy, or of the original if there is no room.
+ */
+static u32 take_code(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit *from)
+{
+	struct store *store = &live->store;
+	u32 at = (u32)store->used;
+
+	if (!(from->flags & TCACHE_UNIT_COLD) || from->code_length > store->size - store->used ||
+	    live->copied_count == AOT_UNITS_MAX)
+		return aot->code + from->code_offset;
+	code_pages_want(live, at, at + CODE_PAGE, store->size);
+	memcpy(store->code_rw + at, store->code + aot->code + from->code_offset, from->code_length);
+	store->used = align_up(store->used + from->code_length, 16);
+	live->copied[live->copied_count++] = number;
+	return at;
+}
+
 static struct unit *new_unit(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit_view *view)
 {
 	struct store *store = &live->store;
 	const struct tcache_unit *from = view->unit;
-	u32 code = aot->code + from->code_offset;
 
 	if (store->unit_count == store->bound_first || store->entry_count + (u64)from->entry_count > store->entry_max)
 		return NULL;
 	u32 n = --store->bound_first;
+	u32 code = take_code(live, aot, n, from);
 	struct unit *unit = &store->units[n];
 
 	*unit = (struct unit){
@@ -337,13 +358,15 @@ static struct unit *new_unit(struct live *live, const struct aot *aot, u32 numbe
 }
 
 /* Its links lead nowhere yet. */
-static void reset_cells(struct aot *aot, struct binding *binding, const struct tcache_unit *unit)
+static void reset_cells(struct aot *aot, struct binding *binding, const struct unit *unit)
 {
-	if (binding->dirty) {
-		for (u32 i = unit->link_first; i < unit->link_first + unit->link_count; i++)
-			aot->cells[i] = aot->place->code_address + unit->code_offset + aot->links[i].cold;
+	bool copied = unit->code < aot->code;
+
+	if (binding->dirty || copied) {
+		for (u32 i = unit->links; i < unit->links + unit->links_count; i++)
+			aot->cells[i] = LIVE_CODE_ADDRESS + unit->code + aot->links[i].cold;
 	}
-	binding->dirty = false;
+	binding->dirty = copied;
 }
 
 static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, u32 mode, bool *full)
@@ -379,7 +402,7 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 	unit->gpa = gpa;
 	unit->gpa_next = next;
 	unit->mode = mode; /* of this use: links are made by it */
-	reset_cells(aot, binding, view.unit);
+	reset_cells(aot, binding, unit);
 	if (view.unit->pc_count)
 		aot->host_pcs = view.pcs - view.unit->pc_first;
 	binding->bound = true;
@@ -544,20 +567,13 @@ static bool find_unit(const struct aot *aot, u32 offset, u32 *number)
 	return offset - aot->units[*number].code_offset < aot->units[*number].code_length;
 }
 
-bool aot_find_pc(const struct live *live, u32 offset, const struct unit **found, const struct pc_entry **entry)
+/* The unit's last pc entry at or before the offset from its first byte; NULL if there is none. */
+static const struct pc_entry *entry_before(const struct aot *aot, u32 number, u32 offset)
 {
-	const struct aot *aot = owner(live, offset);
-	u32 number;
-
-	offset -= aot->code;
-	if (!find_unit(aot, offset, &number) || aot->bindings[number].unit == UNIT_NONE)
-		return false;
 	const struct tcache_unit *unit = &aot->units[number];
 	const struct tcache_pc *pcs = aot->host_pcs + unit->pc_first;
 	u32 first = 0, last = unit->pc_count;
 
-	/* the last entry at or before offset */
-	offset -= unit->code_offset;
 	while (first < last) {
 		u32 middle = first + (last - first) / 2;
 
@@ -566,8 +582,39 @@ bool aot_find_pc(const struct live *live, u32 offset, const struct unit **found,
 		else
 			last = middle;
 	}
+	return first ? (const struct pc_entry *)&pcs[first - 1] : NULL;
+}
+
+bool aot_find_pc(const struct live *live, u32 offset, const struct unit **found, const struct pc_entry **entry)
+{
+	const struct aot *aot = owner(live, offset);
+	u32 number;
+
+	offset -= aot->code;
+	if (!find_unit(aot, offset, &number) || aot->bindings[number].unit == UNIT_NONE)
+		return false;
 	*found = &live->store.units[aot->bindings[number].unit];
-	*entry = first ? (const struct pc_entry *)&pcs[first - 1] : NULL;
+	*entry = entry_before(aot, number, offset - aot->units[number].code_offset);
+	return true;
+}
+
+bool aot_find_copied_pc(const struct live *live, u32 offset, const struct unit **found, const struct pc_entry **entry)
+{
+	const struct unit *units = live->store.units;
+	u32 low = 0, high = live->copied_count;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (units[live->copied[middle]].code_end <= offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == live->copied_count || offset < units[live->copied[low]].code)
+		return false;
+	*found = &units[live->copied[low]];
+	*entry = entry_before(live->aot[(*found)->cache_id], (*found)->cached - 1, offset - (*found)->code);
 	return true;
 }
 

@@ -1,7 +1,7 @@
 /*
  * Caches in use: units that the build step made, bound to guest memory when their bytes are found there. A bound unit
- * is an ordinary unit in the live engine's tables whose code lies in the cache's mapping, read-only; its links go
- * through cells, which are private to this process.
+ * is an ordinary unit in the live engine's tables whose code lies in the cache's mapping, read-only, or has been copied
+ * from there; its links go through cells, which are private to this process.
  */
 #ifndef AVANT_LIVE_AOT_H
 #define AVANT_LIVE_AOT_H
@@ -64,6 +64,8 @@ void aot_unbind_all(struct live *live);
  */
 bool aot_owns(const struct live *live, u32 offset);
 bool aot_find_pc(const struct live *live, u32 offset, const struct unit **unit, const struct pc_entry **entry);
+/* The same among units that were copied. */
+bool aot_find_copied_pc(const struct live *live, u32 offset, const struct unit **unit, const struct pc_entry **entry);
 
 /* Links of caches are numbered from here on. */
 #define AOT_FIRST_LINK (1u << 26)

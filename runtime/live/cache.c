@@ -54,9 +54,6 @@ void live_stub_pushf(void);
 #define CODE_SIZE_LEAST 0x4000000u
 #define CODE_SIZE_MOST  0x10000000u
 
-/* Bound at a time; more have the tables emptied. */
-#define AOT_UNITS_MAX 65536u
-
 struct table {
 	void **at;
 	u64 bytes;
@@ -123,6 +120,7 @@ static int carve_tables(struct live *live, struct err *err)
 		{(void **)&store->links, store->link_max * sizeof(struct link)},
 		{(void **)&store->targets, TARGET_SIZE * sizeof(struct target)},
 		{(void **)&store->target_hash, sizeof(u32) << TARGET_HASH_BITS},
+		{(void **)&live->copied, AOT_UNITS_MAX * sizeof(u32)},
 		{(void **)&live->hash, sizeof(u32) << ENTRY_HASH_BITS},
 		{(void **)&live->frame_head, live->frame_count * sizeof(u32)},
 		{(void **)&live->frame_drops, live->frame_count * sizeof(u32)},
@@ -312,6 +310,7 @@ void live_flush(struct live *live)
 		forget_frames(live, &live->store.units[i]);
 	aot_unbind_all(live);
 	live->store.bound_first = live->store.unit_max;
+	live->copied_count = 0;
 	if (live->recorder)
 		recorder_harvest(live->recorder, false);
 	clones_flush(live);

@@ -59,6 +59,8 @@ struct careful {
 #define CAREFULS        64
 #define ENTRY_HASH_BITS 16
 #define AOT_MAX         4
+/* Units of caches that are bound at a time; more have the tables emptied. */
+#define AOT_UNITS_MAX   65536u
 
 struct live {
 	struct vm *vm;
@@ -78,6 +80,8 @@ struct live {
 	struct aot *aot[AOT_MAX];                     /* caches in use */
 	struct aot_templates *aot_templates[AOT_MAX]; /* of each, or NULL */
 	unsigned aot_count;
+	u32 *copied; /* units of caches that have been copied, in the order of code */
+	u32 copied_count;
 	u32 targets_kept; /* numbers up to here that flushes do not take back: caches' */
 	void *code_room;  /* what its writable view lies in */
 	u64 code_size;    /* bytes of the code cache, of which the store may use store.size */

@@ -176,7 +176,7 @@ bool live_find_pc(const struct live *live, u32 offset, const struct unit **found
 			high = middle;
 	}
 	if (low == live->store.unit_count || offset < live->store.units[low].code)
-		return false;
+		return aot_find_copied_pc(live, offset, found, entry);
 	const struct unit *unit = &live->store.units[low];
 	u32 first = unit->pcs, last = unit->pcs + unit->pcs_count;
 
