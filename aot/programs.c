@@ -6,18 +6,25 @@
 #include <tcache.h>
 
 #include "scan_image.h"
+#include "x86/mode.h"
 
-#define PROGRAMS_MAX 65535u
-#define NAMES_MAX    (1u << 18)
+/* Ranks of code. */
+#define RANK_RUN_PAGE 0u
+#define RANK_FIRST    1u
+#define PROGRAMS_MAX  65000u
+#define NAMES_MAX     (1u << 18)
 /* Bytes of host code that a byte of guest code becomes if all units of it are translated, as measured. */
-#define EXPANSION    35u
+#define EXPANSION     13u
 /* Bytes of programs with fixed addresses that are kept for their symbols; there are hardly any. */
-#define IMAGES_MOST  (64u << 20)
+#define IMAGES_MOST   (64u << 20)
+
+/* What so many need matters more than a command. */
+#define NEEDED_LEAST 5u
 
 /* Directories of what people and the system start, wherever the tree begins. */
 static const char *const command_directories[] = {"bin/", "sbin/", "lib/systemd/"};
 
-enum place { SEEN_RUNNING, NEEDED, COMMAND, OTHER };
+enum place { NEEDED_BY_MANY, SEEN_RUNNING, COMMAND, OTHER };
 
 struct program {
 	u64 hash[2]; /* of the file */
@@ -37,6 +44,11 @@ struct name {
 	u32 count;
 };
 
+/* A symlink, by the last parts of both paths. */
+struct alias {
+	u32 name, target; /* numbers of names */
+};
+
 struct programs {
 	struct program *program;
 	u32 count, room;
@@ -46,19 +58,24 @@ struct programs {
 	u32 name_count;
 	u32 *by_name; /* open hash */
 	u32 by_name_size;
+	struct alias *alias;
+	u32 alias_count, alias_room;
 	struct image *image; /* programs of fixed addresses */
 	u32 image_count;
 	u64 image_bytes;
+	const struct recorded *recorded;
 	struct programs_figures figures;
 	struct report report;
 };
 
-struct programs *programs_create(struct err *err)
+struct programs *programs_create(const struct recorded *recorded, struct err *err)
 {
 	struct programs *programs = calloc(1, sizeof(*programs));
 
 	if (!programs)
 		err_set(err, "out of memory");
+	else
+		programs->recorded = recorded;
 	return programs;
 }
 
@@ -78,6 +95,7 @@ void programs_destroy(struct programs *programs)
 	free(programs->by_hash);
 	free(programs->name);
 	free(programs->by_name);
+	free(programs->alias);
 	free(programs->image);
 	report_release(&programs->report);
 	free(programs);
@@ -122,27 +140,40 @@ static int grow_names(struct programs *programs)
 	return 0;
 }
 
-static int need(struct programs *programs, const char *text)
+/* 1 + number of the name; 0: there are too many, or no memory for it (*failed). */
+static u32 name_number(struct programs *programs, const char *text, bool *failed)
 {
 	u32 *place;
 
+	*failed = false;
 	if (programs->name_count == programs->by_name_size / 2) {
 		if (programs->name_count >= NAMES_MAX)
 			return 0;
-		if (grow_names(programs) < 0)
-			return -1;
+		*failed = grow_names(programs) < 0;
+		if (*failed)
+			return 0;
 	}
 	place = find_name(programs, text);
 	if (!*place) {
 		char *copy = strdup(text);
 
+		*failed = !copy;
 		if (!copy)
-			return -1;
+			return 0;
 		programs->name[programs->name_count] = (struct name){copy, 0};
 		*place = ++programs->name_count;
 	}
-	programs->name[*place - 1].count++;
-	return 0;
+	return *place;
+}
+
+static int need(struct programs *programs, const char *text)
+{
+	bool failed;
+	u32 number = name_number(programs, text, &failed);
+
+	if (number)
+		programs->name[number - 1].count++;
+	return failed ? -1 : 0;
 }
 
 static u32 needed_by(const struct programs *programs, const char *text)
@@ -224,8 +255,36 @@ static bool is_command(const char *name)
 	return false;
 }
 
+/*
+ * Was anything of it executed in a recording, or its first unit, if its addresses are fixed? Of pages as the page cache
+ * has them: with zeros behind the file's end.
+ */
+static bool has_run(const struct recorded *recorded, const struct program_summary *summary, const u8 *data, u64 size)
+{
+	u64 hash[2];
+	u8 page[PAGE_SIZE];
+
+	if (summary->entry_left &&
+	    recorded_unit(recorded, NULL, summary->entry, MODE_LINUX_USER, summary->entry_bytes, summary->entry_left))
+		return true;
+	for (u32 i = 0; i < summary->text_count && recorded_has_pages(recorded); i++) {
+		u64 end = summary->text[i].offset + summary->text[i].size;
+
+		for (u64 at = PAGE_BASE(summary->text[i].offset); at < end; at += PAGE_SIZE) {
+			u64 there = size - at < PAGE_SIZE ? size - at : PAGE_SIZE;
+
+			memcpy(page, data + at, there);
+			memset(page + there, 0, PAGE_SIZE - there);
+			tcache_hash(page, PAGE_SIZE, hash);
+			if (recorded_page(recorded, hash))
+				return true;
+		}
+	}
+	return false;
+}
+
 static int add_program(struct programs *programs, const char *name, const u64 hash[2],
-		       const struct program_summary *summary)
+		       const struct program_summary *summary, bool run)
 {
 	struct program *program;
 
@@ -237,7 +296,9 @@ static int add_program(struct programs *programs, const char *name, const u64 ha
 				    .soname = printable(summary->soname ? summary->soname : base_name(name)),
 				    .code = summary->code,
 				    .number = programs->count,
-				    .place = is_command(name) ? COMMAND : OTHER};
+				    .place = run                ? SEEN_RUNNING
+					     : is_command(name) ? COMMAND
+								: OTHER};
 	*find_program(programs, hash) = ++programs->count;
 	return program->name && program->soname ? note_needs(programs, summary) : -1;
 }
@@ -274,10 +335,57 @@ int programs_note(struct programs *programs, const char *name, const u8 *data, u
 		err_set(&reason, "'%s' is one too many: only %u programs are looked at", name, PROGRAMS_MAX);
 		return unusable(programs, reason.text);
 	}
-	return add_program(programs, name, hash, &summary) < 0 ? no_memory(err) : 0;
+	return add_program(programs, name, hash, &summary, has_run(programs->recorded, &summary, data, size)) < 0
+		       ? no_memory(err)
+		       : 0;
+}
+
+int programs_note_script(struct programs *programs, const char *interpreter, struct err *err)
+{
+	return need(programs, base_name(interpreter)) < 0 ? no_memory(err) : 0;
+}
+
+int programs_note_link(struct programs *programs, const char *name, const char *target, struct err *err)
+{
+	struct alias alias;
+	bool failed, failed_too;
+
+	if (strcmp(base_name(name), base_name(target)) == 0)
+		return 0;
+	alias.name = name_number(programs, base_name(name), &failed);
+	alias.target = name_number(programs, base_name(target), &failed_too);
+	if (failed || failed_too)
+		return no_memory(err);
+	if (!alias.name || !alias.target)
+		return 0;
+	if (programs->alias_count == programs->alias_room) {
+		u32 room = programs->alias_room ? programs->alias_room * 2 : 256;
+		struct alias *grown = realloc(programs->alias, room * sizeof(*grown));
+
+		if (!grown)
+			return no_memory(err);
+		programs->alias = grown;
+		programs->alias_room = room;
+	}
+	programs->alias[programs->alias_count++] = alias;
+	return 0;
 }
 
 /* --- order ------------------------------------------------------------------------------------------------------- */
+
+/* What is needed by another name is needed: python3 is python3.11. Two steps: alternatives are links to links. */
+static void follow_aliases(struct programs *programs)
+{
+	for (unsigned step = 0; step < 2; step++) {
+		for (u32 i = 0; i < programs->alias_count; i++) {
+			struct name *name = &programs->name[programs->alias[i].name - 1];
+
+			if (name != &programs->name[programs->alias[i].target - 1])
+				programs->name[programs->alias[i].target - 1].count += name->count;
+			name->count = 0;
+		}
+	}
+}
 
 static int compare(const void *left, const void *right)
 {
@@ -285,30 +393,32 @@ static int compare(const void *left, const void *right)
 
 	if (a->place != b->place)
 		return a->place < b->place ? -1 : 1;
+	if ((a->place == SEEN_RUNNING || a->place == COMMAND) && a->code != b->code)
+		return a->code < b->code ? -1 : 1;
 	if (a->needed_by != b->needed_by)
 		return a->needed_by > b->needed_by ? -1 : 1;
 	return a->number < b->number ? -1 : 1;
 }
 
-int programs_choose(struct programs *programs, const struct plan *plan, u64 room, struct err *err)
+int programs_choose(struct programs *programs, u64 room, struct err *err)
 {
 	struct program **order = malloc((programs->count + 1ULL) * sizeof(*order));
 	u64 sum = 0;
 
-	(void)plan;
 	if (!order)
 		return no_memory(err);
+	follow_aliases(programs);
 	for (u32 i = 0; i < programs->count; i++) {
 		struct program *program = order[i] = &programs->program[i];
 
 		program->needed_by = needed_by(programs, program->soname);
-		if (program->needed_by && program->place > NEEDED)
-			program->place = NEEDED;
+		if (program->needed_by >= NEEDED_LEAST)
+			program->place = NEEDED_BY_MANY;
 	}
 	qsort(order, programs->count, sizeof(*order), compare);
 	for (u32 i = 0; i < programs->count; i++) {
 		sum += order[i]->code * EXPANSION;
-		order[i]->rank = (u16)(1 + i);
+		order[i]->rank = (u16)(RANK_FIRST + i);
 		order[i]->chosen = sum <= room || !i;
 	}
 	free(order);
@@ -355,7 +465,8 @@ static int scan(struct programs *programs, struct program *program, struct plan 
 	programs->figures.independent += program->independent;
 	programs->figures.fixed += !program->independent;
 	if (plan) {
-		if (plan_add_image(plan, &image, program->rank, err) < 0) {
+		if (plan_add_image(plan, &image, programs->recorded, (struct scan_ranks){program->rank, RANK_RUN_PAGE},
+				   err) < 0) {
 			image_release(&image);
 			return -1;
 		}

@@ -8,10 +8,12 @@
 
 #include "discover/discover.h"
 #include "plan.h"
+#include "recorded.h"
 
 struct programs;
 
-struct programs *programs_create(struct err *err);
+/* `recorded` must outlive it. */
+struct programs *programs_create(const struct recorded *recorded, struct err *err);
 void programs_destroy(struct programs *programs);
 
 /*
@@ -20,12 +22,19 @@ void programs_destroy(struct programs *programs);
  */
 int programs_note(struct programs *programs, const char *name, const u8 *data, u64 size, struct err *err);
 
+/* First round: a file that another program, named by its path, interprets. -1: out of memory. */
+int programs_note_script(struct programs *programs, const char *interpreter, struct err *err);
+
+/* First round: another name, perhaps of a program. -1: out of memory. */
+int programs_note_link(struct programs *programs, const char *name, const char *target, struct err *err);
+
 /*
  * Between the rounds: decides the order, and which programs are worth scanning if there is room for so many bytes of
- * host code, by estimate. Programs that the plan's recordings saw running come first; then libraries, in the order of
- * how many need them; then what is in the directories of commands; then the rest. -1: out of memory.
+ * host code, by estimate. What many others need (libraries, interpreters) comes first, by how many; then programs that
+ * recordings saw running, and what is in the directories of commands, the smallest first, so that they are many; then
+ * the rest, by how many need it. Pages that recordings saw running go before all that. -1: out of memory.
  */
-int programs_choose(struct programs *programs, const struct plan *plan, u64 room, struct err *err);
+int programs_choose(struct programs *programs, u64 room, struct err *err);
 
 /*
  * Second round: adds the file's units to the plan if it was chosen and has not been scanned yet; without a plan, it is

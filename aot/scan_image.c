@@ -7,60 +7,83 @@
 #include "translate/translate.h"
 #include "x86/mode.h"
 
-/* The page that was asked for last: units come more or less in the order of pages. */
+/* The page that was asked for last: units come in the order of addresses. */
 struct hashed_page {
 	u64 address; /* or NO_PAGE */
 	u64 hash[2];
+	bool run; /* something was executed in it */
 };
 
 #define NO_PAGE UINT64_MAX
 
-/* The hash of the page as it will be in memory; NULL if not all of it is known. */
-static const u64 *hash_page(const struct image *image, u64 pc, struct hashed_page *page)
+struct adding {
+	struct plan *plan;
+	const struct image *image;
+	const struct recorded *recorded;
+	struct scan_ranks ranks;
+	struct hashed_page page;
+	struct err *err;
+};
+
+/* The page as it will be in memory; NULL if not all of it is known. */
+static const struct hashed_page *hash_page(struct adding *a, u64 pc)
 {
 	const u8 *bytes;
 
-	if (page->address == PAGE_BASE(pc))
-		return page->hash;
-	bytes = image_at(image, PAGE_BASE(pc), PAGE_SIZE);
+	if (a->page.address == PAGE_BASE(pc))
+		return &a->page;
+	bytes = image_at(a->image, PAGE_BASE(pc), PAGE_SIZE);
 	if (!bytes)
 		return NULL;
-	page->address = PAGE_BASE(pc);
-	tcache_hash(bytes, PAGE_SIZE, page->hash);
-	return page->hash;
+	a->page.address = PAGE_BASE(pc);
+	tcache_hash(bytes, PAGE_SIZE, a->page.hash);
+	a->page.run = recorded_page(a->recorded, a->page.hash);
+	return &a->page;
 }
 
-/* Adds one unit; what cannot be a template, because it is not in one page, is left to the live translator. */
-static int add_unit(struct plan *plan, const struct image *image, const struct scan *scan, u16 rank,
-		    struct hashed_page *page, struct err *err)
+/* What cannot be a template, because it is not in one page, is left to the live translator. */
+static int add_template(struct adding *a, const struct scan *scan, const u8 *bytes)
 {
-	const u8 *bytes = image_at(image, scan->pc, scan->bytes);
-	u32 mode = image->kernel ? MODE_LINUX_KERNEL : MODE_LINUX_USER;
-	const u64 *hash = NULL;
+	const struct hashed_page *page = scan->straddles ? NULL : hash_page(a, scan->pc);
+	u64 offset = PAGE_OFFSET(scan->pc);
+
+	if (!page || recorded_unit(a->recorded, page->hash, TCACHE_TEMPLATE_BASE + offset, MODE_LINUX_USER, bytes,
+				   PAGE_SIZE - offset))
+		return 0;
+	return plan_add(a->plan, scan, MODE_LINUX_USER, bytes, page->hash,
+			page->run ? a->ranks.run_page : a->ranks.image, a->err);
+}
+
+static int add_unit(struct adding *a, const struct scan *scan)
+{
+	u32 mode = a->image->kernel ? MODE_LINUX_KERNEL : MODE_LINUX_USER;
+	const u8 *bytes = image_at(a->image, scan->pc, scan->bytes);
 
 	if (!bytes)
 		return 0;
-	if (image->moves || fixup_moves(scan->pc, mode)) {
-		hash = scan->straddles ? NULL : hash_page(image, scan->pc, page);
-		if (!hash)
-			return 0;
-	}
-	return plan_add(plan, scan, mode, bytes, hash, rank, err);
+	if (a->image->moves || fixup_moves(scan->pc, mode))
+		return add_template(a, scan, bytes);
+	if (recorded_unit(a->recorded, NULL, scan->pc, mode, bytes, image_left(a->image, scan->pc)))
+		return 0;
+	return plan_add(a->plan, scan, mode, bytes, NULL, a->ranks.image, a->err);
 }
 
-int plan_add_image(struct plan *plan, const struct image *image, u16 rank, struct err *err)
+int plan_add_image(struct plan *plan, const struct image *image, const struct recorded *recorded,
+		   struct scan_ranks ranks, struct err *err)
 {
 	struct scan_options options = translate_scan_options(plan_store(plan), 0);
 	struct units *units = units_create(image, &options, err);
-	struct hashed_page page = {.address = NO_PAGE};
+	struct adding adding = {plan, image, recorded, ranks, {.address = NO_PAGE}, err};
 	const struct scan *scan;
 	int result = 0;
 
 	if (!units)
 		return -1;
+	/* a kernel is there once, and its code runs from where it lies: the longer its units the better */
+	units_set_disjoint(units);
 	units_add_entries(units);
 	while (result == 0 && (scan = units_next(units)))
-		result = add_unit(plan, image, scan, rank, &page, err);
+		result = add_unit(&adding, scan);
 	units_free(units);
 	return result;
 }

@@ -17,8 +17,9 @@ struct kernel {
 struct code {
 	struct kernel kernel[INPUTS_MAX + 1];
 	unsigned kernel_count;
-	struct programs *programs;
-	struct report archives; /* about initramfs files */
+	struct recorded *recorded;
+	struct programs *programs; /* NULL before code_scan() */
+	struct report archives;    /* about initramfs files */
 };
 
 struct code *code_read(const struct inputs *inputs, struct err *err)
@@ -27,11 +28,6 @@ struct code *code_read(const struct inputs *inputs, struct err *err)
 
 	if (!code) {
 		err_set(err, "out of memory");
-		return NULL;
-	}
-	code->programs = programs_create(err);
-	if (!code->programs) {
-		free(code);
 		return NULL;
 	}
 	for (unsigned i = 0; i < inputs_kernel_count(inputs); i++) {
@@ -63,6 +59,7 @@ void code_destroy(struct code *code)
 		kernel_image_release(&code->kernel[i].image);
 	}
 	programs_destroy(code->programs);
+	recorded_destroy(code->recorded);
 	report_release(&code->archives);
 	free(code);
 }
@@ -70,8 +67,10 @@ void code_destroy(struct code *code)
 /* --- scanning ---------------------------------------------------------------------------------------------------- */
 
 /* Kernel code as it will be when the kernel has booted goes before code as linked, if there is no room for both. */
-static int scan_kernel(struct kernel *kernel, struct plan *plan, const struct code_options *o, struct err *err)
+static int scan_kernel(struct kernel *kernel, struct plan *plan, const struct recorded *recorded,
+		       const struct code_options *o, struct err *err)
 {
+	const struct scan_ranks ranks = {.image = 0};
 	struct kernel_options patched = {.cpu = cpu_model_find(o->cpu), .patch = true}, linked = {.cpu = patched.cpu};
 	struct err why = ERR_INIT;
 
@@ -86,10 +85,10 @@ static int scan_kernel(struct kernel *kernel, struct plan *plan, const struct co
 	}
 	if (o->only_names)
 		return 0;
-	if (plan_add_image(plan, &kernel->patched, 0, err) < 0 ||
+	if (plan_add_image(plan, &kernel->patched, recorded, ranks, err) < 0 ||
 	    discover_kernel(&kernel->image, &linked, &kernel->linked, err) < 0)
 		return -1;
-	return plan_add_image(plan, &kernel->linked, 0, err);
+	return plan_add_image(plan, &kernel->linked, recorded, ranks, err);
 }
 
 /* One round over all programs. */
@@ -112,13 +111,28 @@ static int scan_program(void *opaque, const char *name, const u8 *data, u64 size
 	return programs_scan(round->programs, round->plan, name, data, size, err);
 }
 
-static int walk(struct code *code, struct inputs *inputs, archive_visitor *visit, struct round *round,
-		struct report *report, struct err *err)
+static int note_script(void *opaque, const char *interpreter, struct err *err)
+{
+	struct round *round = opaque;
+
+	return programs_note_script(round->programs, interpreter, err);
+}
+
+static int note_link(void *opaque, const char *name, const char *target, struct err *err)
+{
+	struct round *round = opaque;
+
+	return programs_note_link(round->programs, name, target, err);
+}
+
+static int walk(struct inputs *inputs, const struct input_visitor *visitor, struct round *round, struct report *report,
+		struct err *err)
 {
 	for (unsigned i = 0; i < inputs_initrd_count(inputs); i++) {
 		const struct input_file *file = inputs_initrd(inputs, i);
 		struct err reason = ERR_INIT;
-		int result = discover_archive(file->data, file->size, file->name, visit, round, report, &reason);
+		int result =
+			discover_archive(file->data, file->size, file->name, visitor->program, round, report, &reason);
 
 		if (result < 0 && !file->found) {
 			*err = reason;
@@ -127,22 +141,28 @@ static int walk(struct code *code, struct inputs *inputs, archive_visitor *visit
 		if (result < 0 && report)
 			warn("%s", reason.text);
 	}
-	(void)code;
-	return inputs_walk(inputs, visit, round, err);
+	return inputs_walk(inputs, visitor, round, err);
 }
 
 int code_scan(struct code *code, struct inputs *inputs, struct plan *plan, const struct code_options *options,
 	      struct err *err)
 {
-	struct round round = {code->programs, options->only_names ? NULL : plan};
+	static const struct input_visitor first = {note_program, note_script, note_link},
+					  second = {.program = scan_program};
+	struct round round = {.plan = options->only_names ? NULL : plan};
 
-	for (unsigned i = 0; i < code->kernel_count; i++)
-		if (scan_kernel(&code->kernel[i], plan, options, err) < 0)
-			return -1;
-	if (walk(code, inputs, note_program, &round, &code->archives, err) < 0 ||
-	    programs_choose(code->programs, plan, options->room, err) < 0)
+	code->recorded = recorded_create(plan, err);
+	code->programs = code->recorded ? programs_create(code->recorded, err) : NULL;
+	if (!code->programs)
 		return -1;
-	return walk(code, inputs, scan_program, &round, NULL, err);
+	round.programs = code->programs;
+	for (unsigned i = 0; i < code->kernel_count; i++)
+		if (scan_kernel(&code->kernel[i], plan, code->recorded, options, err) < 0)
+			return -1;
+	if (walk(inputs, &first, &round, &code->archives, err) < 0 ||
+	    programs_choose(code->programs, options->room, err) < 0)
+		return -1;
+	return walk(inputs, &second, &round, NULL, err);
 }
 
 /* --- results ----------------------------------------------------------------------------------------------------- */

@@ -25,7 +25,8 @@ struct code_options {
 struct code *code_read(const struct inputs *inputs, struct err *err);
 void code_destroy(struct code *code);
 
-/* Adds what is found to the plan, kernels with rank 0. 0, or -1 with a message in err. */
+/* Adds what is found to the plan, which has all recordings, kernels with the last rank. 0, or -1 with a message in err.
+ */
 int code_scan(struct code *code, struct inputs *inputs, struct plan *plan, const struct code_options *options,
 	      struct err *err);
 

@@ -230,7 +230,7 @@ struct walk {
 	unsigned number;
 	u64 most; /* bytes of a file that is opened */
 	struct seen seen;
-	input_visitor *visit;
+	const struct input_visitor *visitor;
 	void *opaque;
 	struct err *err;
 };
@@ -280,13 +280,18 @@ static bool is_first(struct seen *seen, u64 identity)
 	return true;
 }
 
-static bool is_elf(const struct blob *blob)
+/* "#!/usr/bin/env perl" is a script of perl's. NULL: not one. */
+static const char *interpreter_of(char *first_bytes)
 {
-	struct err unread = ERR_INIT;
-	u8 magic[SELFMAG];
+	char *rest = first_bytes + 2, *word;
 
-	return blob->size >= sizeof(Elf64_Ehdr) && blob_read(blob, 0, magic, SELFMAG, &unread) == 0 &&
-	       memcmp(magic, ELFMAG, SELFMAG) == 0;
+	if (strncmp(first_bytes, "#!", 2) != 0)
+		return NULL;
+	rest[strcspn(rest, "\n")] = '\0';
+	word = strtok_r(rest, " \t", &rest);
+	if (word && strlen(word) >= 4 && strcmp(word + strlen(word) - 4, "/env") == 0)
+		word = strtok_r(NULL, " \t", &rest);
+	return word;
 }
 
 static int visit_program(struct walk *walk, const struct blob *blob, const char *path)
@@ -303,9 +308,25 @@ static int visit_program(struct walk *walk, const struct blob *blob, const char 
 		note_unread(walk, path, reason.text);
 		return 0;
 	}
-	result = walk->visit(walk->opaque, path, data, blob->size, walk->err);
+	result = walk->visitor->program(walk->opaque, path, data, blob->size, walk->err);
 	free(data);
 	return result;
+}
+
+static int visit_file(struct walk *walk, const struct blob *blob, const char *path)
+{
+	char first[128] = "";
+	const char *interpreter;
+	struct err reason = ERR_INIT;
+
+	if (blob_read(blob, 0, first, blob->size < sizeof(first) ? blob->size : sizeof(first) - 1, &reason) < 0) {
+		note_unread(walk, path, reason.text);
+		return 0;
+	}
+	if (memcmp(first, ELFMAG, SELFMAG) == 0)
+		return visit_program(walk, blob, path);
+	interpreter = walk->visitor->script ? interpreter_of(first) : NULL;
+	return interpreter ? walk->visitor->script(walk->opaque, interpreter, walk->err) : 0;
 }
 
 static int visit_entry(void *opaque, const struct image_entry *entry)
@@ -318,15 +339,16 @@ static int visit_entry(void *opaque, const struct image_entry *entry)
 
 	if (entry->kind == IMAGE_UNREADABLE)
 		note_unread(walk, entry->path, entry->target);
-	if (entry->kind != IMAGE_FILE || entry->size < sizeof(Elf64_Ehdr) || !is_first(&walk->seen, entry->identity))
+	if (entry->kind == IMAGE_SYMLINK && walk->visitor->link)
+		return walk->visitor->link(walk->opaque, entry->path, entry->target, walk->err);
+	if (entry->kind != IMAGE_FILE || entry->size < SELFMAG || !is_first(&walk->seen, entry->identity))
 		return 0;
-	if (image_open_file(image, IMAGE_TREE, entry->path, walk->most, &blob, &reason) < 0) {
+	if (image_open_file(image, IMAGE_TREE, entry->path, walk->most, &blob, &reason) == 0) {
+		result = visit_file(walk, &blob, entry->path);
+		blob_release(&blob);
+	} else {
 		note_unread(walk, entry->path, reason.text);
-		return 0;
 	}
-	if (is_elf(&blob))
-		result = visit_program(walk, &blob, entry->path);
-	blob_release(&blob);
 	return result;
 }
 
@@ -346,9 +368,9 @@ static int walk_image(struct walk *walk)
 	return result;
 }
 
-int inputs_walk(struct inputs *inputs, input_visitor *visit, void *opaque, struct err *err)
+int inputs_walk(struct inputs *inputs, const struct input_visitor *visitor, void *opaque, struct err *err)
 {
-	struct walk walk = {.inputs = inputs, .visit = visit, .opaque = opaque, .err = err};
+	struct walk walk = {.inputs = inputs, .visitor = visitor, .opaque = opaque, .err = err};
 	int result = 0;
 
 	for (; result == 0 && walk.number < inputs->image_count; walk.number++)

@@ -44,14 +44,21 @@ const struct input_file *inputs_initrd(const struct inputs *inputs, unsigned num
 /* Lines of text, each ended: what was found in the images, what cannot be read and why. "" if there is nothing. */
 const char *inputs_notes(const struct inputs *inputs);
 
-/* Is told of an ELF file, whose bytes are gone when it returns. Anything but 0 ends the walk with that. */
-typedef int input_visitor(void *opaque, const char *name, const u8 *data, u64 size, struct err *err);
+/* What is told of the files in images and trees. Anything but 0 ends the walk with that. */
+struct input_visitor {
+	/* An ELF file, whose bytes are gone when this returns. */
+	int (*program)(void *opaque, const char *name, const u8 *data, u64 size, struct err *err);
+	/* A file that is run by another program; NULL: is not told. */
+	int (*script)(void *opaque, const char *interpreter, struct err *err);
+	/* A symlink; NULL: is not told. */
+	int (*link)(void *opaque, const char *name, const char *target, struct err *err);
+};
 
 /*
- * Visits the regular files of all images and trees that have the magic of ELF files, in an order that depends on
- * contents alone. Symlinks are not followed. What cannot be read is noted, once. Returns 0, what the visitor returned,
- * or -1 with a message in err.
+ * Visits all images and trees, in an order that depends on contents alone. What a file is, its first bytes say;
+ * symlinks are not followed. What cannot be read is noted, once. Returns 0, what the visitor returned, or -1 with a
+ * message in err.
  */
-int inputs_walk(struct inputs *inputs, input_visitor *visit, void *opaque, struct err *err);
+int inputs_walk(struct inputs *inputs, const struct input_visitor *visitor, void *opaque, struct err *err);
 
 #endif

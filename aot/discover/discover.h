@@ -109,9 +109,17 @@ int discover_program(const u8 *data, u64 size, const char *name, struct image *i
 
 /* What can be told of an ELF file without looking for code. Texts point into the file. */
 #define SUMMARY_NEEDED 128
+#define SUMMARY_TEXT   4
 struct program_summary {
-	bool module;                        /* an object file: a kernel module */
-	u64 code;                           /* bytes of its executable segments */
+	bool module;           /* an object file: a kernel module */
+	u64 entry;             /* address, of a program of fixed ones; 0: it is none */
+	const u8 *entry_bytes; /* … and what is there */
+	u64 entry_left;        /* … to the end of its segment; or 0 */
+	u64 code;              /* bytes of its executable segments, … */
+	struct {
+		u64 offset, size;
+	} text[SUMMARY_TEXT]; /* … which lie here in the file */
+	u32 text_count;
 	const char *soname;                 /* the name that others need it by; or NULL */
 	const char *interpreter;            /* path of the loader; or NULL */
 	const char *needed[SUMMARY_NEEDED]; /* names of the libraries that it needs */
@@ -136,6 +144,9 @@ void image_release(struct image *image);
 
 /* `size` bytes at a guest address, within one segment; NULL if they are not all there. */
 const u8 *image_at(const struct image *image, u64 address, u64 size);
+
+/* Bytes from a guest address to the end of its segment; 0: it is in none. */
+u64 image_left(const struct image *image, u64 address);
 
 /* Is this an address of code? */
 bool image_is_code(const struct image *image, u64 address);
@@ -166,6 +177,13 @@ struct units;
 /* The image must outlive it. NULL with a message in err. */
 struct units *units_create(const struct image *image, const struct scan_options *options, struct err *err);
 void units_free(struct units *units);
+
+/*
+ * Units are to end where another one begins, so that hardly any instruction belongs to two: what jumps into the middle
+ * of one cuts it in two. They come in the order of addresses. Call it before anything is added; nothing can be added
+ * after the first unit.
+ */
+void units_set_disjoint(struct units *units);
 
 /* Adds a pc unless it was added before or is no code. Returns whether it is new. */
 bool units_add(struct units *units, u64 pc);

@@ -357,6 +357,13 @@ const u8 *image_at(const struct image *image, u64 address, u64 size)
 	return image_write_at((struct image *)image, address, size);
 }
 
+u64 image_left(const struct image *image, u64 address)
+{
+	const struct image_segment *segment = segment_at(image, address);
+
+	return segment ? segment->size - (address - segment->address) : 0;
+}
+
 bool image_is_executable(const struct image *image, u64 address)
 {
 	const struct image_segment *segment = segment_at(image, address);

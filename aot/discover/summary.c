@@ -63,6 +63,36 @@ static void read_dynamic(const struct elf_file *elf, struct program_summary *sum
 	}
 }
 
+static void read_text(const struct elf_file *elf, struct program_summary *summary)
+{
+	for (u32 i = 0; i < elf->segment_count; i++) {
+		const struct elf_part *part = &elf->segment[i];
+
+		if (part->type != PT_LOAD || !(part->flags & PF_X))
+			continue;
+		summary->code += part->size;
+		if (summary->text_count == SUMMARY_TEXT)
+			continue;
+		summary->text[summary->text_count].offset = part->offset;
+		summary->text[summary->text_count++].size = part->size;
+	}
+}
+
+static void read_entry(const struct elf_file *elf, struct program_summary *summary)
+{
+	if (elf->type != ET_EXEC)
+		return;
+	summary->entry = elf->entry;
+	for (u32 i = 0; i < elf->segment_count; i++) {
+		const struct elf_part *part = &elf->segment[i];
+
+		if (part->type != PT_LOAD || elf->entry - part->address >= part->size)
+			continue;
+		summary->entry_bytes = elf->data + part->offset + (elf->entry - part->address);
+		summary->entry_left = part->size - (elf->entry - part->address);
+	}
+}
+
 static void read_interpreter(const struct elf_file *elf, struct program_summary *summary)
 {
 	const struct elf_part *part = find_segment(elf, PT_INTERP);
@@ -79,9 +109,8 @@ int discover_summary(const u8 *data, u64 size, const char *name, struct program_
 	if (elf_open(&elf, data, size, name, err))
 		return -1;
 	summary->module = elf.type == ET_REL;
-	for (u32 i = 0; i < elf.segment_count; i++)
-		if (elf.segment[i].type == PT_LOAD && elf.segment[i].flags & PF_X)
-			summary->code += elf.segment[i].size;
+	read_text(&elf, summary);
+	read_entry(&elf, summary);
 	read_interpreter(&elf, summary);
 	read_dynamic(&elf, summary);
 	u16 type = elf.type;

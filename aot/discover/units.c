@@ -26,6 +26,9 @@ struct units {
 	struct scan scan;
 	struct units_figures figures;
 	u8 *memory; /* of all bits */
+	bool disjoint;
+	u32 next_range; /* disjoint: where the next unit is looked for */
+	u64 next_at;
 };
 
 static struct range_bits *range_of(const struct units *units, u64 pc)
@@ -97,24 +100,51 @@ void units_free(struct units *units)
 	free(units);
 }
 
+void units_set_disjoint(struct units *units)
+{
+	units->disjoint = true;
+}
+
+/* Room for two more; false: out of memory. */
+static bool make_room(struct units *units)
+{
+	u64 capacity = units->capacity ? units->capacity * 2 : 1024;
+	u64 *stack;
+
+	if (units->depth + 2 <= units->capacity)
+		return true;
+	stack = realloc(units->stack, capacity * sizeof(*stack));
+	if (!stack)
+		return false;
+	units->stack = stack;
+	units->capacity = capacity;
+	return true;
+}
+
+/* The last start before pc in its page; pc itself if there is none. */
+static u64 start_before(const struct range_bits *range, u64 pc)
+{
+	u64 at = pc - range->address;
+
+	while (at-- > 0 && PAGE_BASE(range->address + at) == PAGE_BASE(pc)) {
+		if (marked(range->start, at))
+			return range->address + at;
+	}
+	return pc;
+}
+
 bool units_add(struct units *units, u64 pc)
 {
 	struct range_bits *range = range_of(units, pc);
 
-	if (!range)
-		return false;
-	if (units->depth == units->capacity) {
-		u64 capacity = units->capacity ? units->capacity * 2 : 1024;
-		u64 *stack = realloc(units->stack, capacity * sizeof(*stack));
-
-		if (!stack)
-			return false; /* a unit less */
-		units->stack = stack;
-		units->capacity = capacity;
-	}
+	if (!range || !make_room(units))
+		return false; /* for want of memory, a unit less */
 	if (!mark(range->start, range, pc))
 		return false;
 	units->stack[units->depth++] = pc;
+	/* the unit before may have reached over it: what it led to within itself is somewhere else now */
+	if (units->disjoint && start_before(range, pc) != pc)
+		units->stack[units->depth++] = start_before(range, pc);
 	return true;
 }
 
@@ -345,27 +375,81 @@ static bool scan_at(struct units *units, u64 pc)
 	return false;
 }
 
+/* Adds all that the unit leads to. */
+static void follow(struct units *units)
+{
+	for (unsigned i = units->scan.count; i-- > 0;) {
+		add_taken(units, &units->scan, i);
+		leave(units, &units->scan, i);
+	}
+}
+
+static void count(struct units *units)
+{
+	const struct scan *scan = &units->scan;
+	struct range_bits *range = range_of(units, scan->pc);
+
+	units->figures.units++;
+	units->figures.instructions += scan->count;
+	for (unsigned i = 0; i < scan->count; i++) {
+		const struct scan_item *item = &scan->item[i];
+
+		for (unsigned b = 0; b < item->insn.length; b++)
+			if (item->offset + b + (scan->pc - range->address) < range->size)
+				units->figures.covered += mark(range->covered, range, scan->pc + item->offset + b);
+	}
+}
+
+/* The same up to where the next unit begins: at one of its instructions, or it is another reading of these bytes. */
+static bool scan_disjoint_at(struct units *units, u64 pc)
+{
+	struct range_bits *range = range_of(units, pc);
+	struct scan *scan = &units->scan;
+
+	if (!scan_at(units, pc))
+		return false;
+	for (unsigned i = 1; i < scan->count; i++) {
+		unsigned length = scan->item[i].offset;
+		u64 at = pc + length - range->address;
+
+		if (at < range->size && marked(range->start, at))
+			return scan_unit(scan, pc, image_at(units->image, pc, length), length, length,
+					 &units->options) == 0;
+	}
+	return true;
+}
+
+/* All starts are known before the first unit is shown, in the order of addresses. */
+static const struct scan *next_disjoint(struct units *units)
+{
+	while (units->depth)
+		if (scan_disjoint_at(units, units->stack[--units->depth]))
+			follow(units);
+	for (; units->next_range < units->range_count; units->next_range++, units->next_at = 0) {
+		struct range_bits *range = &units->range[units->next_range];
+
+		while (units->next_at < range->size) {
+			u64 at = units->next_at++;
+
+			if (!marked(range->start, at) || !scan_disjoint_at(units, range->address + at))
+				continue;
+			count(units);
+			return &units->scan;
+		}
+	}
+	return NULL;
+}
+
 const struct scan *units_next(struct units *units)
 {
+	if (units->disjoint)
+		return next_disjoint(units);
 	while (units->depth) {
-		u64 pc = units->stack[--units->depth];
-		struct range_bits *range = range_of(units, pc);
-		struct scan *scan = &units->scan;
-
-		if (!scan_at(units, pc))
+		if (!scan_at(units, units->stack[--units->depth]))
 			continue;
-		units->figures.units++;
-		units->figures.instructions += scan->count;
-		for (unsigned i = scan->count; i-- > 0;) {
-			const struct scan_item *item = &scan->item[i];
-
-			for (unsigned b = 0; b < item->insn.length; b++)
-				if (item->offset + b + (pc - range->address) < range->size)
-					units->figures.covered += mark(range->covered, range, pc + item->offset + b);
-			add_taken(units, scan, i);
-			leave(units, scan, i);
-		}
-		return scan;
+		count(units);
+		follow(units);
+		return &units->scan;
 	}
 	return NULL;
 }
