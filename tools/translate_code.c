@@ -66,11 +66,14 @@ void code_destroy(struct code *code)
 
 /* --- scanning ---------------------------------------------------------------------------------------------------- */
 
-/* Kernel code as it will be when the kernel has booted goes before code as linked, if there is no room for both. */
+/*
+ * Kernel code as it will be when the kernel has booted goes before code as linked, if there is no room for both. If
+ * recordings have seen kernels running, what they have not seen of them is worth least of all.
+ */
 static int scan_kernel(struct kernel *kernel, struct plan *plan, const struct recorded *recorded,
 		       const struct code_options *o, struct err *err)
 {
-	const struct scan_ranks ranks = {.image = 0};
+	const struct scan_ranks ranks = {.image = o->may_be_others ? UINT16_MAX : 0};
 	struct kernel_options patched = {.cpu = cpu_model_find(o->cpu), .patch = true}, linked = {.cpu = patched.cpu};
 	struct err why = ERR_INIT;
 

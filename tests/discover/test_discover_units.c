@@ -142,6 +142,41 @@ static void test_taken(void **state)
 	image_release(&image);
 }
 
+/*
+ * Units that do not overlap, in the order of addresses: a jump into the middle of one cuts it, whichever of them was
+ * seen first; one into the middle of an instruction does not.
+ */
+static void test_disjoint(void **state)
+{
+	static const struct {
+		u64 pc;
+		unsigned instructions;
+	} wanted[] = {{0x00, 2}, {0x03, 1}, {0x04, 2}, {0x100, 1}, {0x102, 2}, {0x103, 1}};
+	struct image image;
+	struct err err = ERR_INIT;
+	const struct scan *scan;
+
+	(void)state;
+	synth_image(&image);
+	PUT(&image, 0x00, 0x90, 0x66, 0x90, 0x90, 0x90, 0xc3); /* nop; xchg %ax,%ax; nop; nop; ret */
+	PUT(&image, 0x100, 0x66, 0x90, 0xb0, 0xc3, 0xc3);      /* xchg %ax,%ax; mov $0xc3,%al; ret */
+
+	struct units *units = units_create(&image, &options, &err);
+
+	units_set_disjoint(units);
+	for (unsigned i = ARRAY_SIZE(wanted); i-- > 0;)
+		assert_true(units_add(units, CODE + wanted[i].pc));
+	for (unsigned i = 0; i < ARRAY_SIZE(wanted); i++) {
+		scan = units_next(units);
+		assert_non_null(scan);
+		assert_int_equal(scan->pc - CODE, wanted[i].pc);
+		assert_int_equal(scan->count, wanted[i].instructions);
+	}
+	assert_null(units_next(units));
+	units_free(units);
+	image_release(&image);
+}
+
 /* Any bytes: it ends, and every unit lies in the image. Twice the same. */
 static void test_noise(void **state)
 {
@@ -181,6 +216,7 @@ int main(void)
 		cmocka_unit_test(test_leaving_on_purpose),
 		cmocka_unit_test(test_jump_tables),
 		cmocka_unit_test(test_taken),
+		cmocka_unit_test(test_disjoint),
 		cmocka_unit_test(test_noise),
 	};
 
