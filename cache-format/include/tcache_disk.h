@@ -14,17 +14,17 @@
 
 #define TCACHE_MAGIC        "\x89TCACHE\n"
 #define TCACHE_FOOTER_MAGIC "TCACHEND"
-#define TCACHE_VERSION      1u
+#define TCACHE_VERSION      2u
 
 #define TCACHE_PAGE        4096u  /* alignment of chunks */
-#define TCACHE_GROUP       65536u /* bytes that share a digest, counted from the chunk's first page */
+#define TCACHE_GROUP       16384u /* bytes that share a digest, counted from the chunk's first page */
 #define TCACHE_HEADER_SIZE 256u
 #define TCACHE_DIGEST_SIZE 32u
 
 /* Limits. A file beyond them is refused, and the writer does not make one. */
 #define TCACHE_MAX_LENGTH        (1ULL << 36)
 #define TCACHE_MAX_CHUNKS        256u
-#define TCACHE_MAX_GROUPS        (1u << 20)
+#define TCACHE_MAX_GROUPS        (1u << 22)
 #define TCACHE_MAX_CODE          (TCACHE_AREA_END - TCACHE_AREA_BEGIN)
 #define TCACHE_MAX_STRING        4095u /* bytes, without the terminating zero */
 #define TCACHE_MAX_GUEST_LENGTH  (TCACHE_PAGE + 15u)

@@ -78,7 +78,8 @@ static struct group *import_page(struct aot_templates *aot, struct templates *te
 		import(aot, templates, group, i);
 	group_resolve_links(group);
 	group->aot = aot;
-	group->aot_page = page;
+	group->aot_cold = range.cold;
+	group->aot_end = range.end;
 	aot->groups[page] = group;
 	return group;
 }
@@ -124,17 +125,15 @@ struct template *aot_templates_more(struct templates *templates, struct group *g
 				    const u8 *bytes, u32 length)
 {
 	struct aot_templates *aot = group->aot;
-	struct tcache_page_range range;
 	u32 number;
 
 	if (!aot)
 		return NULL;
-	if (tcache_page_templates(aot->cache, group->aot_page, &range) != TCACHE_OK ||
-	    tcache_page_at(aot->cache, range.cold, range.end, offset, &number) != TCACHE_OK) {
+	if (tcache_page_at(aot->cache, group->aot_cold, group->aot_end, offset, &number) != TCACHE_OK) {
 		complain(aot);
 		return NULL;
 	}
-	for (; number < range.end; number++) {
+	for (; number < group->aot_end; number++) {
 		const struct tcache_template *t = tcache_templates(aot->cache, number, 1);
 		u64 hash[2];
 

@@ -80,7 +80,7 @@ struct number_set {
 struct group {
 	struct group *next;
 	struct aot_templates *aot; /* the cache that has more of them, in this page; or NULL */
-	u32 aot_page;
+	u32 aot_cold, aot_end;     /* numbers there: from the first to behind the last that was not executed */
 	struct template **templates;
 	struct place *places; /* by offset */
 	struct slot_target *slots;
