@@ -2,33 +2,53 @@
 
 #include "command.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+/* So long another signal is the same one still: timeout(1), for one, sends it to the process and to its group. */
+#define ONE_NS 100000000ULL
 
 static const char *command_name;
 /* lock-free, and so allowed in a handler, which may run in any thread */
-static atomic_bool may_note, noted;
+static atomic_bool may_note;
+static atomic_ullong noted_ns; /* when; 0: not yet */
 
-static void say(const char *text)
+static void say(const char *what)
 {
-	ssize_t written = write(STDERR_FILENO, text, strlen(text));
+	const char *const parts[] = {"\n", command_name, what};
 
-	(void)written;
+	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
+		ssize_t written = write(STDERR_FILENO, parts[i], strlen(parts[i]));
+
+		(void)written;
+	}
+}
+
+static u64 now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
 }
 
 static void on_interrupt(int number)
 {
+	unsigned long long before = 0, now = now_ns();
+	int error = errno;
+
 	(void)number;
-	say("\n");
-	say(command_name);
-	if (atomic_load(&may_note) && !atomic_exchange(&noted, true)) {
+	if (atomic_load(&may_note) && atomic_compare_exchange_strong(&noted_ns, &before, now)) {
 		say(": stopping; once more ends it at once\n");
-		return;
+	} else if (!before || now - before >= ONE_NS) {
+		say(": interrupted\n");
+		_exit(STATUS_ERROR);
 	}
-	say(": interrupted\n");
-	_exit(STATUS_ERROR);
+	errno = error;
 }
 
 void interrupts_catch(const char *name)
@@ -36,7 +56,7 @@ void interrupts_catch(const char *name)
 	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
 	struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
 
-	_Static_assert(ATOMIC_BOOL_LOCK_FREE == 2, "used in a signal handler");
+	_Static_assert(ATOMIC_BOOL_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2, "used in a signal handler");
 	command_name = name;
 	for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++)
 		sigaction(numbers[i], &action, NULL);
@@ -49,5 +69,5 @@ void interrupts_note(bool note)
 
 bool interrupts_noted(void)
 {
-	return atomic_load(&noted);
+	return atomic_load(&noted_ns) != 0;
 }
