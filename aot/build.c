@@ -238,6 +238,28 @@ static int check_place(const struct build *build, struct tcache *cache, const st
 	return err_set(err, "'%s' was made for another place in memory", tcache_name(cache));
 }
 
+/* The options that a cache was made with are known by their digest: the one combination that has it. */
+static int check_options(struct tcache *cache, const struct tcache_fingerprint *want, struct err *err)
+{
+	const struct tcache_fingerprint *have = &tcache_header(cache)->fingerprint;
+	struct tcache_fingerprint other;
+
+	for (unsigned n = 0; n < 8; n++) {
+		const bool counted = n & 1, exact_flags = n & 2, table = n & 4;
+		const struct store store = {.counted = counted, .exact_flags = exact_flags, .returns_host = !table};
+
+		translator_fingerprint(&store, "", &other);
+		if (memcmp(other.options, have->options, sizeof(other.options)) != 0 ||
+		    memcmp(other.options, want->options, sizeof(other.options)) == 0)
+			continue;
+		return err_set(err, "'%s' was made with other options: %s%s%s%s", tcache_name(cache),
+			       n ? "with" : "without --counted, --exact-flags, --returns-table",
+			       counted ? " --counted" : "", exact_flags ? " --exact-flags" : "",
+			       table ? " --returns-table" : "");
+	}
+	return 0;
+}
+
 int build_check_cache(const struct build *build, struct tcache *cache, struct err *err)
 {
 	const struct store *store = &build->store;
@@ -246,6 +268,8 @@ int build_check_cache(const struct build *build, struct tcache *cache, struct er
 
 	/* as far as the new cache will say that its code needs it */
 	set_fingerprint(build, &fingerprint);
+	if (check_options(cache, &fingerprint, err) < 0)
+		return -1;
 	if (tcache_check_fingerprint(cache, &fingerprint) != TCACHE_OK)
 		return err_set(err, "%s", tcache_error(cache));
 	place = tcache_place(cache);

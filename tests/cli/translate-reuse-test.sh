@@ -104,9 +104,11 @@ refused "damaged.tcache'" --reuse damaged.tcache
 refused "forged.tcache'.*cold path" --reuse forged.tcache
 refused "writable.tcache'" --reuse writable.tcache
 refused "1.tcache' was made for --place 0, this is 1" --reuse 1.tcache --place 1
-refused "1.tcache'.*other options" --reuse 1.tcache --counted
-refused "1.tcache'.*other options" --reuse 1.tcache --counted --exact-flags
-refused "1.tcache'.*other options" --reuse 1.tcache --returns-table
+refused "1.tcache' was made with other options: without --counted" --reuse 1.tcache --counted
+refused "1.tcache' was made with other options: without --counted" --reuse 1.tcache --counted --exact-flags
+refused "1.tcache' was made with other options: without --counted" --reuse 1.tcache --returns-table
+translate "$first" --profile 1.rec --counted --returns-table -o counted.tcache || fail "$(cat said)"
+refused "counted.tcache' was made with other options: with --counted --returns-table" --reuse counted.tcache
 cpu=$("$avant" run --cpu help | sed -n 's/^ *\([a-z0-9-]*\) .*/\1/p' | grep -vx default | head -n 1)
 refused "1.tcache'.*guest CPU" --reuse 1.tcache --cpu "$cpu"
 
