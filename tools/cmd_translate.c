@@ -127,9 +127,10 @@ struct job {
 	struct progress progress;
 	u64 units, lifted; /* translated or kept, and those of them with lifted loops */
 	u64 kept;
-	u64 unseen;   /* bytes of host code for what no recording has seen */
-	u64 left_out; /* no room, or more than --unseen */
-	u64 skipped;  /* recorded bytes that are not one unit */
+	u64 unseen;      /* bytes of host code for what no recording has seen */
+	u64 left_out;    /* no room, or more than --unseen */
+	u64 crowded_out; /* … though it was executed, and something else is kept */
+	u64 skipped;     /* recorded bytes that are not one unit */
 };
 
 static int read_recordings(struct job *job, struct err *err)
@@ -196,7 +197,8 @@ static int lift_loops(struct job *job, struct err *err)
 		return 0;
 	progress_begin(&job->progress, "lifting", lift_units_count(job->lift));
 	result = lift_units_compile(job->lift, jobs, show_progress, &job->progress, err);
-	progress_end(&job->progress, lift_units_count(job->lift));
+	if (!interrupts_noted())
+		progress_end(&job->progress, lift_units_count(job->lift));
 	return result;
 }
 
@@ -251,6 +253,7 @@ static void translate_wanted(struct job *job, size_t number)
 		break;
 	case BUILD_FULL:
 		job->left_out++;
+		job->crowded_out += job->kept && plan_at(job->plan, number)->count_count;
 		break;
 	}
 }
@@ -382,6 +385,9 @@ static int run_job(struct job *job, struct err *err)
 static void say_result(const struct job *job)
 {
 	fputs(inputs_notes(job->inputs), stderr);
+	if (job->crowded_out)
+		warn("%llu units that were executed have no room beside what is kept; without it they may have",
+		     (unsigned long long)job->crowded_out);
 	code_summary(job->code, stdout);
 	printf("%s: %llu units, ", job->options->output, (unsigned long long)job->units);
 	if (job->sources.used)
