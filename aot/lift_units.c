@@ -110,6 +110,18 @@ static void limit(struct lift_units *units, u64 most)
 	qsort(units->choices, units->count, sizeof(*units->choices), by_want);
 }
 
+/* Those that are there already: after limit(), so that the choice is the same with and without them. */
+static void leave_out(struct lift_units *units, const struct lift_rule *rule)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < units->count; i++) {
+		if (!rule->have || !rule->have(rule->opaque, units->choices[i].want))
+			units->choices[kept++] = units->choices[i];
+	}
+	units->count = kept;
+}
+
 struct lift_units *lift_units_choose(const struct plan *plan, const struct lift_rule *rule, struct err *err)
 {
 	struct lift_units *units = calloc(1, sizeof(*units));
@@ -129,6 +141,7 @@ struct lift_units *lift_units_choose(const struct plan *plan, const struct lift_
 		}
 	}
 	limit(units, rule->most);
+	leave_out(units, rule);
 	for (size_t i = 0; i < units->count; i++)
 		units->by_want[units->choices[i].want] = (u32)i + 1;
 	return units;
@@ -196,20 +209,22 @@ static int start(struct thread *thread, struct err *err)
 	return 0;
 }
 
-static void wait_for_threads(struct lift_units *units, void (*progress)(void *opaque, size_t done), void *opaque)
+static void wait_for_threads(struct lift_units *units, lift_progress *progress, void *opaque)
 {
 	const struct timespec pause = {.tv_nsec = 20000000};
 	size_t done;
 
 	while ((done = atomic_load(&units->done)) < units->count) {
-		if (progress)
-			progress(opaque, done);
+		if (progress && !progress(opaque, done)) {
+			atomic_store(&units->stop, true);
+			return;
+		}
 		nanosleep(&pause, NULL);
 	}
 }
 
-int lift_units_compile(struct lift_units *units, unsigned threads, void (*progress)(void *opaque, size_t done),
-		       void *opaque, struct err *err)
+int lift_units_compile(struct lift_units *units, unsigned threads, lift_progress *progress, void *opaque,
+		       struct err *err)
 {
 	struct thread *thread = calloc(threads, sizeof(*thread));
 	int result = thread ? 0 : err_set(err, "out of memory");
@@ -227,7 +242,8 @@ int lift_units_compile(struct lift_units *units, unsigned threads, void (*progre
 	}
 	if (result == 0)
 		wait_for_threads(units, progress, opaque);
-	atomic_store(&units->stop, result < 0);
+	if (result < 0)
+		atomic_store(&units->stop, true);
 	for (unsigned i = 0; thread && i < threads; i++) {
 		if (thread[i].runs)
 			pthread_join(thread[i].id, NULL);
