@@ -268,6 +268,8 @@ def main():
     parser.add_argument("--packages", action="version", version=PACKAGES,
                         help="print what mkimage.sh --include needs, and leave")
     options = parser.parse_args()
+    if options.logs:
+        os.makedirs(options.logs, exist_ok=True)
     wanted = options.engines.split(",")
     names = [name for name, key in ((TCG, "tcg"), (LIVE, "live"), (AOT, "aot"))
              if key in wanted and (key != "aot" or options.cache) and (key != "tcg" or options.qemu)]

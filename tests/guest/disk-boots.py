@@ -214,6 +214,8 @@ def parse():
         sys.exit(0)
     options = parser.parse_args()
     options.avant = os.path.abspath(options.avant)
+    if options.logs:
+        os.makedirs(options.logs, exist_ok=True)
     return options
 
 
