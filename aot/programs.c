@@ -65,6 +65,7 @@ struct programs {
 	u64 image_bytes;
 	const struct recorded *recorded;
 	struct programs_figures figures;
+	struct fates fates[PROGRAM_FATES];
 	struct report report;
 };
 
@@ -98,6 +99,8 @@ void programs_destroy(struct programs *programs)
 	free(programs->alias);
 	free(programs->image);
 	report_release(&programs->report);
+	for (unsigned i = 0; i < PROGRAM_FATES; i++)
+		fates_release(&programs->fates[i]);
 	free(programs);
 }
 
@@ -222,17 +225,6 @@ static int grow_programs(struct programs *programs)
 	return 0;
 }
 
-/* A copy that can be shown on any terminal. */
-static char *printable(const char *text)
-{
-	char *copy = strdup(text);
-
-	for (char *c = copy; c && *c; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			*c = '?';
-	return copy;
-}
-
 static int note_needs(struct programs *programs, const struct program_summary *summary)
 {
 	if (summary->interpreter && need(programs, base_name(summary->interpreter)) < 0)
@@ -292,8 +284,8 @@ static int add_program(struct programs *programs, const char *name, const u64 ha
 		return -1;
 	program = &programs->program[programs->count];
 	*program = (struct program){.hash = {hash[0], hash[1]},
-				    .name = printable(name),
-				    .soname = printable(summary->soname ? summary->soname : base_name(name)),
+				    .name = printable_copy(name),
+				    .soname = printable_copy(summary->soname ? summary->soname : base_name(name)),
 				    .code = summary->code,
 				    .number = programs->count,
 				    .place = run                ? SEEN_RUNNING
@@ -303,15 +295,22 @@ static int add_program(struct programs *programs, const char *name, const u64 ha
 	return program->name && program->soname ? note_needs(programs, summary) : -1;
 }
 
-static int unusable(struct programs *programs, const char *reason)
+static int unusable(struct programs *programs, const char *name, const char *reason, u64 code, struct err *err)
 {
-	char *text = printable(reason);
+	char *text = printable_copy(reason);
 
 	programs->figures.unusable++;
 	if (text)
 		report_line(&programs->report, "not translated: %s", text);
 	free(text);
-	return 0;
+	return fates_add(&programs->fates[PROGRAM_UNUSABLE], name, reason, code) < 0 ? no_memory(err) : 0;
+}
+
+static int module(struct programs *programs, const char *name, u64 code, struct err *err)
+{
+	programs->figures.modules++;
+	programs->figures.code_modules += code;
+	return fates_add(&programs->fates[PROGRAM_MODULE], name, NULL, code) < 0 ? no_memory(err) : 0;
 }
 
 int programs_note(struct programs *programs, const char *name, const u8 *data, u64 size, struct err *err)
@@ -326,14 +325,12 @@ int programs_note(struct programs *programs, const char *name, const u8 *data, u
 		return 0;
 	}
 	if (discover_summary(data, size, name, &summary, &reason) < 0)
-		return unusable(programs, reason.text);
-	if (summary.module) {
-		programs->figures.modules++;
-		return 0;
-	}
+		return unusable(programs, name, reason.text, 0, err);
+	if (summary.module)
+		return module(programs, name, summary.code, err);
 	if (programs->count == PROGRAMS_MAX) {
 		err_set(&reason, "'%s' is one too many: only %u programs are looked at", name, PROGRAMS_MAX);
-		return unusable(programs, reason.text);
+		return unusable(programs, name, reason.text, summary.code, err);
 	}
 	return add_program(programs, name, hash, &summary, has_run(programs->recorded, &summary, data, size)) < 0
 		       ? no_memory(err)
@@ -460,7 +457,7 @@ static int scan(struct programs *programs, struct program *program, struct plan 
 
 	program->scanned = true;
 	if (discover_program(data, size, program->name, &image, &verdict, &reason) < 0)
-		return unusable(programs, reason.text);
+		return unusable(programs, program->name, reason.text, program->code, err);
 	program->independent = verdict == PROGRAM_INDEPENDENT;
 	programs->figures.independent += program->independent;
 	programs->figures.fixed += !program->independent;
@@ -501,7 +498,8 @@ int programs_scan(struct programs *programs, struct plan *plan, const char *name
 	programs->figures.code_left_out += program->code;
 	report_line(&programs->report, "'%s': left out for want of room, %llu bytes of code", program->name,
 		    (unsigned long long)program->code);
-	return 0;
+	return fates_add(&programs->fates[PROGRAM_LEFT_OUT], program->name, NULL, program->code) < 0 ? no_memory(err)
+												     : 0;
 }
 
 const char *programs_symbol(const struct programs *programs, u64 pc, u64 *offset)
@@ -516,6 +514,11 @@ const char *programs_symbol(const struct programs *programs, u64 pc, u64 *offset
 struct programs_figures programs_figures(const struct programs *programs)
 {
 	return programs->figures;
+}
+
+const struct fates *programs_fates(const struct programs *programs, enum program_fate fate)
+{
+	return &programs->fates[fate];
 }
 
 struct report *programs_report(struct programs *programs)

@@ -7,6 +7,7 @@
 #define AVANT_AOT_PROGRAMS_H
 
 #include "discover/discover.h"
+#include "fates.h"
 #include "plan.h"
 #include "recorded.h"
 
@@ -53,9 +54,13 @@ struct programs_figures {
 	u64 unusable;                    /* other files: for another processor, damaged */
 	u64 scanned, left_out;           /* programs, after the second round */
 	u64 code_scanned, code_left_out; /* bytes of their code */
+	u64 code_modules;                /* … and of kernel modules */
 };
 
 struct programs_figures programs_figures(const struct programs *programs);
+
+/* The files of which nothing was translated, by why. */
+const struct fates *programs_fates(const struct programs *programs, enum program_fate fate);
 
 /* What is to be said about each, after the second round. */
 struct report *programs_report(struct programs *programs);

@@ -1,6 +1,7 @@
 /* avant translate: the build step. Linked into a program of its own, because LLVM is large. */
 #include "command.h"
 
+#include "account.h"
 #include "build.h"
 #include "lift_units.h"
 #include "loop_heads.h"
@@ -9,8 +10,10 @@
 #include "save_recording.h"
 #include "translate_code.h"
 #include "translate_inputs.h"
+#include "translate_report.h"
 
 #include "cpu/cpu.h"
+#include "translate/translate.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -26,7 +29,7 @@
 
 struct translate_options {
 	struct input_paths paths;
-	const char *output, *save_profile;
+	const char *output, *save_profile, *report;
 	const char *profiles[PROFILES_MAX];
 	unsigned profile_count;
 	const char *cpu_name;
@@ -81,6 +84,8 @@ static const struct option_spec option_specs[] = {
 	{"cpu", "MODEL", "processor that guests will see, as in avant run", "default", option_text, FIELD(cpu_name)},
 	{"place", "N", "0 or 1: caches that are to be used together must\nhave different places", "0", parse_place,
 	 FIELD(place)},
+	{"report", "FILE", "write what was not lifted, by frequency, and why, as\nJSON (aot/README.md)", NULL,
+	 option_text, FIELD(report)},
 	{.help = "Input"},
 	{"image", "FILE",
 	 "disk image: the kernel that it boots, its initramfs,\nits programs; may be given several times", NULL,
@@ -118,6 +123,7 @@ struct job {
 	struct build *build;
 	struct code *code;
 	struct lift_units *lift;
+	struct account *account; /* NULL without --report */
 	struct progress progress;
 	u64 units, lifted; /* translated, and those of them with lifted loops */
 	u64 left_out;      /* no room, or more than --unseen */
@@ -191,14 +197,32 @@ static enum build_result translate_one(struct job *job, size_t number)
 	return lifted ? build_lifted(job->build, want, lifted) : build_copy(job->build, want);
 }
 
-/* Until so many bytes of code are there. */
-static void translate_wanted(struct job *job, size_t number, u64 limit)
+static int account_for(struct job *job, size_t number, enum build_result result, struct err *err)
 {
+	const struct translation *t = build_translation(job->build);
+
+	if (!job->account)
+		return 0;
+	if (result == BUILD_OK)
+		return account_translated(job->account, number, t->scan, t->handed,
+					  lift_units_result(job->lift, number), err);
+	account_left(job->account, number, result == BUILD_FULL ? LEFT_NO_ROOM : LEFT_NO_TEMPLATE);
+	return 0;
+}
+
+/* Until so many bytes of code are there. */
+static int translate_wanted(struct job *job, size_t number, u64 limit, struct err *err)
+{
+	enum build_result result;
+
 	if (build_code(job->build) >= limit) {
 		job->left_out++;
-		return;
+		if (job->account)
+			account_left(job->account, number, LEFT_UNSEEN_LIMIT);
+		return 0;
 	}
-	switch (translate_one(job, number)) {
+	result = translate_one(job, number);
+	switch (result) {
 	case BUILD_OK:
 		job->units++;
 		job->lifted += lift_units_result(job->lift, number) != NULL;
@@ -210,14 +234,16 @@ static void translate_wanted(struct job *job, size_t number, u64 limit)
 		job->left_out++;
 		break;
 	}
+	return account_for(job, number, result, err);
 }
 
-static void translate_heat(struct job *job, enum heat heat)
+static int translate_heat(struct job *job, enum heat heat, struct err *err)
 {
 	for (size_t i = 0; i < plan_count(job->plan); i++) {
-		if (want_heat(plan_at(job->plan, i)) == heat)
-			translate_wanted(job, i, UINT64_MAX);
+		if (want_heat(plan_at(job->plan, i)) == heat && translate_wanted(job, i, UINT64_MAX, err) < 0)
+			return -1;
 	}
+	return 0;
 }
 
 /* What nobody has seen, by rank. */
@@ -225,19 +251,25 @@ static int translate_unseen(struct job *job, struct err *err)
 {
 	u64 limit = build_code(job->build) + unseen_limit(job->options);
 	size_t count, *order = plan_unseen(job->plan, &count);
+	int result = 0;
 
 	if (!order)
 		return err_set(err, "out of memory");
-	for (size_t i = 0; i < count; i++)
-		translate_wanted(job, order[i], limit);
+	for (size_t i = 0; i < count && result == 0; i++)
+		result = translate_wanted(job, order[i], limit, err);
 	free(order);
-	return 0;
+	return result;
 }
 
 static int translate_all(struct job *job, struct err *err)
 {
-	translate_heat(job, HOT);
-	translate_heat(job, WARM);
+	if (job->options->report) {
+		job->account = account_create(job->plan, job->lift, err);
+		if (!job->account)
+			return -1;
+	}
+	if (translate_heat(job, HOT, err) < 0 || translate_heat(job, WARM, err) < 0)
+		return -1;
 	return translate_unseen(job, err);
 }
 
@@ -262,6 +294,18 @@ static char *make_log(const struct job *job)
 		return text;
 	free(text);
 	return NULL;
+}
+
+static int write_report(struct job *job, struct err *err)
+{
+	const struct report_input input = {.account = job->account,
+					   .plan = job->plan,
+					   .programs = code_programs(job->code),
+					   .profiles = job->options->profile_count,
+					   .namer = name_of,
+					   .opaque = job->code};
+
+	return job->options->report ? translate_report_write(&input, job->options->report, err) : 0;
 }
 
 static int write_cache(struct job *job, struct err *err)
@@ -298,7 +342,7 @@ static int run_job(struct job *job, struct err *err)
 		return -1;
 	job->plan = plan_create(build_store(job->build), err);
 	if (!job->plan || read_recordings(job, err) < 0 || scan(job, err) < 0 || lift_loops(job, err) < 0 ||
-	    translate_all(job, err) < 0)
+	    translate_all(job, err) < 0 || write_report(job, err) < 0)
 		return -1;
 	return write_cache(job, err);
 }
@@ -352,6 +396,7 @@ static int translate_main(const struct command *command, void *parsed)
 		status = command_error(command, "%s", err.text);
 	else
 		say_result(&job);
+	account_destroy(job.account);
 	lift_units_destroy(job.lift);
 	build_destroy(job.build);
 	plan_destroy(job.plan);
