@@ -118,12 +118,29 @@ static unsigned repeat_of(const struct insn *insn)
 	return insn->rep == 0xf3 ? 1 : insn->rep ? 2 : 0;
 }
 
+static bool within(u8 helper, u8 first, u8 last)
+{
+	return helper >= first && helper <= last;
+}
+
+/* The mnemonic; moves of special registers, which are different things by one name, have rows of their own. */
+static u32 row_of(const struct insn *insn)
+{
+	const u8 helper = insn->helper;
+
+	if (insn->class == INSN_HELPER &&
+	    (within(helper, HELP_mov_from_cr, HELP_mov_to_dr) || within(helper, HELP_mov_to_seg, HELP_mov_from_seg)))
+		return MNEMONICS - 1 - helper;
+	return insn->mnemonic < MNEMONICS - HELP_COUNT ? insn->mnemonic : 0;
+}
+
 static void add_handed(struct account *account, const struct insn *insn, enum stub stub, u64 executed)
 {
-	u32 mnemonic = insn->mnemonic < MNEMONICS ? insn->mnemonic : 0, hand = hand_of(stub);
-	struct account_handed *handed = &account->handed[(mnemonic * HANDS + hand) * REPEATS + repeat_of(insn)];
+	u32 hand = hand_of(stub);
+	struct account_handed *handed = &account->handed[(row_of(insn) * HANDS + hand) * REPEATS + repeat_of(insn)];
 
-	handed->mnemonic = (u16)mnemonic;
+	handed->mnemonic = insn->mnemonic;
+	handed->helper = insn->class == INSN_HELPER ? insn->helper : HELP_COUNT;
 	handed->hand = (u8)hand;
 	handed->rep = insn->rep;
 	add_to(&handed->amount, executed);
@@ -262,6 +279,8 @@ static int compare_handed(const void *left, const void *right)
 		return order;
 	if (a->mnemonic != b->mnemonic)
 		return a->mnemonic < b->mnemonic ? -1 : 1;
+	if (a->helper != b->helper)
+		return a->helper - b->helper;
 	return a->hand != b->hand ? a->hand - b->hand : a->rep - b->rep;
 }
 

@@ -44,6 +44,7 @@ struct account_handed {
 	u16 mnemonic; /* ZydisMnemonic */
 	u8 hand;      /* enum account_hand */
 	u8 rep;       /* as in struct insn */
+	u8 helper;    /* enum insn_helper of sensitive ones, or HELP_COUNT */
 	struct amount amount;
 };
 

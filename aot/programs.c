@@ -5,6 +5,7 @@
 #include <string.h>
 #include <tcache.h>
 
+#include "page_names.h"
 #include "scan_image.h"
 #include "x86/mode.h"
 
@@ -66,6 +67,7 @@ struct programs {
 	const struct recorded *recorded;
 	struct programs_figures figures;
 	struct fates fates[PROGRAM_FATES];
+	struct page_names pages;
 	struct report report;
 };
 
@@ -99,6 +101,7 @@ void programs_destroy(struct programs *programs)
 	free(programs->alias);
 	free(programs->image);
 	report_release(&programs->report);
+	page_names_release(&programs->pages);
 	for (unsigned i = 0; i < PROGRAM_FATES; i++)
 		fates_release(&programs->fates[i]);
 	free(programs);
@@ -247,19 +250,14 @@ static bool is_command(const char *name)
 	return false;
 }
 
-/*
- * Was anything of it executed in a recording, or its first unit, if its addresses are fixed? Of pages as the page cache
- * has them: with zeros behind the file's end.
- */
-static bool has_run(const struct recorded *recorded, const struct program_summary *summary, const u8 *data, u64 size)
+/* Notes the pages that recordings have seen running, as the page cache has them: with zeros behind the file's end. */
+static int note_pages(struct programs *programs, const struct program_summary *summary, const u8 *data, u64 size,
+		      bool *run)
 {
-	u64 hash[2];
+	struct page_name name = {.program = programs->count};
 	u8 page[PAGE_SIZE];
 
-	if (summary->entry_left &&
-	    recorded_unit(recorded, NULL, summary->entry, MODE_LINUX_USER, summary->entry_bytes, summary->entry_left))
-		return true;
-	for (u32 i = 0; i < summary->text_count && recorded_has_pages(recorded); i++) {
+	for (u32 i = 0; i < summary->text_count && recorded_has_pages(programs->recorded); i++) {
 		u64 end = summary->text[i].offset + summary->text[i].size;
 
 		for (u64 at = PAGE_BASE(summary->text[i].offset); at < end; at += PAGE_SIZE) {
@@ -267,12 +265,23 @@ static bool has_run(const struct recorded *recorded, const struct program_summar
 
 			memcpy(page, data + at, there);
 			memset(page + there, 0, PAGE_SIZE - there);
-			tcache_hash(page, PAGE_SIZE, hash);
-			if (recorded_page(recorded, hash))
-				return true;
+			tcache_hash(page, PAGE_SIZE, name.hash);
+			if (!recorded_page(programs->recorded, name.hash))
+				continue;
+			name.offset = at;
+			*run = true;
+			if (page_names_add(&programs->pages, &name) < 0)
+				return -1;
 		}
 	}
-	return false;
+	return 0;
+}
+
+/* Was the program's first unit executed in a recording, if its addresses are fixed? */
+static bool has_run(const struct recorded *recorded, const struct program_summary *summary)
+{
+	return summary->entry_left && recorded_unit(recorded, NULL, summary->entry, MODE_LINUX_USER,
+						    summary->entry_bytes, summary->entry_left);
 }
 
 static int add_program(struct programs *programs, const char *name, const u64 hash[2],
@@ -318,6 +327,7 @@ int programs_note(struct programs *programs, const char *name, const u8 *data, u
 	struct program_summary summary;
 	struct err reason = ERR_INIT;
 	u64 hash[2];
+	bool run;
 
 	tcache_hash(data, size, hash);
 	if (programs->count && *find_program(programs, hash)) {
@@ -332,9 +342,11 @@ int programs_note(struct programs *programs, const char *name, const u8 *data, u
 		err_set(&reason, "'%s' is one too many: only %u programs are looked at", name, PROGRAMS_MAX);
 		return unusable(programs, name, reason.text, summary.code, err);
 	}
-	return add_program(programs, name, hash, &summary, has_run(programs->recorded, &summary, data, size)) < 0
-		       ? no_memory(err)
-		       : 0;
+	run = has_run(programs->recorded, &summary);
+	if (note_pages(programs, &summary, data, size, &run) < 0 ||
+	    add_program(programs, name, hash, &summary, run) < 0)
+		return no_memory(err);
+	return 0;
 }
 
 int programs_note_script(struct programs *programs, const char *interpreter, struct err *err)
@@ -404,6 +416,7 @@ int programs_choose(struct programs *programs, u64 room, struct err *err)
 
 	if (!order)
 		return no_memory(err);
+	page_names_sort(&programs->pages);
 	follow_aliases(programs);
 	for (u32 i = 0; i < programs->count; i++) {
 		struct program *program = order[i] = &programs->program[i];
@@ -509,6 +522,16 @@ const char *programs_symbol(const struct programs *programs, u64 pc, u64 *offset
 	for (u32 i = 0; !name && i < programs->image_count; i++)
 		name = image_symbol(&programs->image[i], pc, offset);
 	return name;
+}
+
+const char *programs_page(const struct programs *programs, const u64 page[2], u64 *offset)
+{
+	const struct page_name *found = page_names_find(&programs->pages, page);
+
+	if (!found)
+		return NULL;
+	*offset = found->offset;
+	return programs->program[found->program].name;
 }
 
 struct programs_figures programs_figures(const struct programs *programs)

@@ -47,6 +47,10 @@ int programs_scan(struct programs *programs, struct plan *plan, const char *name
 /* The symbol of code in a program of fixed addresses, and the distance to it; NULL if it has none. */
 const char *programs_symbol(const struct programs *programs, u64 pc, u64 *offset);
 
+/* After the choice: a program that has this page, of those that a recording has seen, and where in the file; or NULL.
+ */
+const char *programs_page(const struct programs *programs, const u64 page[2], u64 *offset);
+
 struct programs_figures {
 	u64 fixed, independent;          /* different programs and libraries */
 	u64 copies;                      /* files that are equal to one of these */

@@ -99,6 +99,11 @@ static json_t *instructions_json(const struct report_input *input)
 {
 	static const char *const hands[HANDS] = {
 		[HAND_QUICK] = "quick", [HAND_HELPER] = "helper", [HAND_INTERPRETER] = "interpreter"};
+	static const char *const helpers[HELP_COUNT] = {
+#define X(name) [HELP_##name] = #name,
+		INSN_HELPERS(X)
+#undef X
+	};
 	json_t *list = json_array();
 	size_t count;
 	const struct account_handed *handed = account_handed(input->account, &count);
@@ -106,11 +111,15 @@ static json_t *instructions_json(const struct report_input *input)
 	for (size_t i = 0; i < count; i++) {
 		const char *prefix = handed[i].rep == 0xf3 ? "rep " : handed[i].rep ? "repne " : "";
 
-		json_array_append_new(list,
-				      json_pack("{s:o, s:s, s:o, s:o}", "mnemonic",
-						json_sprintf("%s%s", prefix, mnemonic_text(handed[i].mnemonic)), "by",
-						hands[handed[i].hand], "places", json_count(handed[i].amount.places),
-						"executed", json_count(handed[i].amount.executed)));
+		json_t *entry = json_pack("{s:o, s:s}", "mnemonic",
+					  json_sprintf("%s%s", prefix, mnemonic_text(handed[i].mnemonic)), "by",
+					  hands[handed[i].hand]);
+
+		if (handed[i].helper < HELP_COUNT)
+			json_object_set_new(entry, "helper", json_string(helpers[handed[i].helper]));
+		json_object_set_new(entry, "places", json_count(handed[i].amount.places));
+		json_object_set_new(entry, "executed", json_count(handed[i].amount.executed));
+		json_array_append_new(list, entry);
 	}
 	return list;
 }
@@ -138,14 +147,22 @@ static json_t *verdicts_json(const struct report_input *input)
 	return list;
 }
 
-/* Where a loop is: an address, or a place in a page that is found by its contents. */
+/* Where a loop is: an address, a place in a program's file, or in a page of which nothing but its hash is known. */
 static void set_place(json_t *entry, const struct report_input *input, const struct want *want, u16 offset)
 {
+	struct safe_text safe;
 	u64 distance = 0;
 	const char *name = input->namer(input->opaque, want, &distance);
 
 	json_object_set_new(entry, "kernel", json_boolean(!(want->mode & MODE_USER)));
 	if (want_is_template(want)) {
+		name = programs_page(input->programs, want->page, &distance);
+		if (name) {
+			json_object_set_new(entry, "file", json_string(safe_text(&safe, name, strlen(name))));
+			json_object_set_new(entry, "file_offset",
+					    json_count(distance + PAGE_OFFSET(want->pc) + offset));
+			return;
+		}
 		json_object_set_new(entry, "page",
 				    json_sprintf("%016llx%016llx", (unsigned long long)want->page[0],
 						 (unsigned long long)want->page[1]));
@@ -153,13 +170,10 @@ static void set_place(json_t *entry, const struct report_input *input, const str
 		return;
 	}
 	json_object_set_new(entry, "address", json_address(want->pc + offset));
-	if (name) {
-		struct safe_text safe;
-
+	if (name)
 		json_object_set_new(entry, "name",
 				    json_sprintf("%s+0x%llx", safe_text(&safe, name, strlen(name)),
 						 (unsigned long long)(distance + offset)));
-	}
 }
 
 static json_t *loop_json(const struct report_input *input, const struct account_loop *loop)

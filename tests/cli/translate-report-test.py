@@ -97,6 +97,8 @@ def test_guest():
 	check(report["profiles"] == 1, "recordings:", report["profiles"])
 	ids = [entry for entry in report["instructions"] if entry["mnemonic"] == "cpuid"]
 	check(len(ids) == 1 and ids[0]["by"] == "helper" and ids[0]["executed"] == 30000, "cpuid:", ids)
+	moves = {entry.get("helper"): entry["places"] for entry in report["instructions"] if entry["mnemonic"] == "mov"}
+	check("mov_to_cr" in moves and "mov_to_seg" in moves, "moves of special registers:", moves)
 	check(reason(report, "lifted")["executed"] == 5 * 40000, "the loop that is lifted:", reason(report, "lifted"))
 	for word in "few_accesses", "executed_rarely", "entries_unknown", "instruction":
 		check(reason(report, word)["executed"] > 0, "no loop is", word)
