@@ -309,6 +309,7 @@ static int compare_loops(const void *left, const void *right)
 const struct account_loop *account_loops(struct account *account, size_t *count)
 {
 	*count = account->loop_count;
-	qsort(account->loop, *count, sizeof(*account->loop), compare_loops);
+	if (*count)
+		qsort(account->loop, *count, sizeof(*account->loop), compare_loops);
 	return account->loop;
 }

@@ -74,7 +74,8 @@ def check_sums(name, report):
 def translate(name, *options):
 	done = run("translate", "--report", name + ".json", "-o", name + ".tcache", *options)
 	plain = run("translate", "-o", name + ".tcache2", *options)
-	check(done.returncode == 0 and plain.returncode == 0, name, done.stderr, plain.stderr)
+	if done.returncode or plain.returncode:
+		sys.exit(f"FAILED: {name}: {done.stderr}{plain.stderr}")
 	check(done.stdout == plain.stdout.replace(".tcache2", ".tcache") and done.stderr == plain.stderr, name, "other output")
 	with open(name + ".tcache", "rb") as a, open(name + ".tcache2", "rb") as b:
 		check(a.read() == b.read(), name, "another cache than without --report")

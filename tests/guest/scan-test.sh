@@ -64,12 +64,6 @@ boot other other '/program; /program; /program' --cache "$work/same.tcache"
 [ "$(grep -c '^PROGRAM 2 right' "$work/other.out")" = 3 ] || fail "the changed program: $(cat "$work/other.out")"
 [ "$(number aot_cloned other)" = 0 ] || fail "$(number aot_cloned other) copies for a program that has been replaced"
 
-# what a recording has seen of it has its name in the report
-boot recorded same '/program; /program; /program' --record "$work/same.rec"
-"$avant" translate --initrd "$work/same.img" --profile "$work/same.rec" --report "$work/report.json" -o "$work/recorded.tcache" \
-	>"$work/translate.out" || fail "translate --report"
-grep -q '"file": "program",' "$work/report.json" || fail "the program's loop is not in the report: $(head -c 3000 "$work/report.json")"
-
 # one cache for both, as if they were on two disks
 for image in same other; do
 	mkdir "$work/$image.tree"
