@@ -22,10 +22,10 @@
 #include <tcache.h>
 #include <unistd.h>
 
-#define PROFILES_MAX   16
-/* Bytes of host code for what no recording has seen, with and without one. */
-#define UNSEEN_DEFAULT (64ULL << 20)
-#define UNSEEN_ALONE   (512ULL << 20)
+#define PROFILES_MAX  16
+/* Bytes of host code. What a kernel never ran in a recording is hardly wanted; of an image's programs any may be. */
+#define UNSEEN_KERNEL (64ULL << 20)
+#define UNSEEN_MOST   (512ULL << 20)
 
 struct translate_options {
 	struct input_paths paths;
@@ -98,9 +98,8 @@ static const struct option_spec option_specs[] = {
 	{"save-profile", "FILE", "write what all recordings hold together as one\nrecording", NULL, option_text,
 	 FIELD(save_profile)},
 	{"unseen", "SIZE",
-	 "host code for what no recording has seen; default:\n64M with a recording, otherwise as much as there "
-	 "is\nroom for",
-	 NULL, option_size, FIELD(unseen)},
+	 "host code for what no recording has seen; default:\n64M with a recording but no image, otherwise 512M", NULL,
+	 option_size, FIELD(unseen)},
 	{"only-recorded", NULL, "translate only what was executed in a recording", NULL, NULL, FIELD(only_recorded)},
 	{.help = "Work"},
 	{"jobs", "N", "threads that LLVM runs in; default: one for each\nprocessor", NULL, option_count, FIELD(jobs)},
@@ -146,7 +145,7 @@ static int read_recordings(struct job *job, struct err *err)
 /* Bytes of host code for what no recording has seen. */
 static u64 unseen_limit(const struct translate_options *o)
 {
-	return o->unseen ? o->unseen : o->profile_count ? UNSEEN_DEFAULT : UNSEEN_ALONE;
+	return o->unseen ? o->unseen : o->profile_count && !o->paths.image_count ? UNSEEN_KERNEL : UNSEEN_MOST;
 }
 
 static int scan(struct job *job, struct err *err)
