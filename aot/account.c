@@ -216,6 +216,21 @@ int account_translated(struct account *account, size_t number, const struct scan
 	return add_loops(account, number, scan, executed, err);
 }
 
+void account_kept(struct account *account, size_t number)
+{
+	const struct want *want = plan_at(account->plan, number);
+	u64 executed[SCAN_ROOM];
+
+	if (!rescan(account, want))
+		return;
+	add_unit(&account->done, &account->scan, want);
+	count_items(&account->scan, want, executed);
+	for (unsigned i = 0; i < account->scan.count; i++) {
+		add_to(&account->fate[FATE_KEPT], executed[i]);
+		add_to(&account->verdict[LIFT_KEPT], executed[i]);
+	}
+}
+
 void account_left(struct account *account, size_t number, enum account_reason reason)
 {
 	const struct want *want = plan_at(account->plan, number);

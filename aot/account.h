@@ -1,6 +1,7 @@
 /*
- * What became of every planned instruction: lifted, copied, handed over to the runtime, or left to live translation;
- * how often each was executed in the recordings; and why loops were not lifted. Counted while units are translated.
+ * What became of every planned instruction: lifted, copied, handed over to the runtime, kept of an older cache, or left
+ * to live translation; how often each was executed in the recordings; and why loops were not lifted. Counted while
+ * units are translated.
  */
 #ifndef AVANT_AOT_ACCOUNT_H
 #define AVANT_AOT_ACCOUNT_H
@@ -16,7 +17,7 @@ struct amount {
 	u64 places, executed;
 };
 
-enum account_fate { FATE_LIFTED, FATE_COPIED, FATE_HANDED, FATE_LEFT, FATES };
+enum account_fate { FATE_LIFTED, FATE_COPIED, FATE_HANDED, FATE_KEPT, FATE_LEFT, FATES };
 
 /* Why units are left to live translation. */
 /* clang-format off */
@@ -72,6 +73,8 @@ void account_destroy(struct account *account);
  */
 int account_translated(struct account *account, size_t number, const struct scan *scan, const u8 *handed,
 		       const struct lifted *lifted, struct err *err);
+/* … or was taken over from an older cache, which does not say how each instruction was made. */
+void account_kept(struct account *account, size_t number);
 /* … or was not. */
 void account_left(struct account *account, size_t number, enum account_reason reason);
 

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <tcache.h>
 
+#include "kept.h"
 #include "lift/place.h"
 #include "live/aot.h"
 #include "template_set.h"
@@ -32,6 +33,7 @@ struct build {
 	struct translation *translation;
 	struct template_set *templates;
 	const struct want **wants; /* by unit */
+	struct kept *kept;         /* … what is kept of an older cache */
 	bool *lifted;              /* … some of it is lifted */
 	void *tables;
 	u64 tables_size;
@@ -42,6 +44,18 @@ struct build {
 static u32 first_target(const struct build *build)
 {
 	return 1 + build->options.place * PLACE_TARGETS;
+}
+
+static struct tcache_placement placement(const struct build *build)
+{
+	return (struct tcache_placement){
+		.code_address = build->address,
+		.cells_address = build->address + CODE_SIZE,
+		.insns_address = build->address + CODE_SIZE + CELLS_SIZE,
+		.insn_size = sizeof(struct insn),
+		.first_target = first_target(build),
+		.first_link = build->store.first_link,
+	};
 }
 
 struct store *build_store(struct build *build)
@@ -88,6 +102,7 @@ static int carve_tables(struct build *build, struct err *err)
 	} tables[] = {
 		{(void **)&store->units, store->unit_max * sizeof(struct unit)},
 		{(void **)&build->wants, store->unit_max * sizeof(struct want *)},
+		{(void **)&build->kept, store->unit_max * sizeof(struct kept)},
 		{(void **)&build->lifted, store->unit_max * sizeof(bool)},
 		{(void **)&store->pcs, store->pc_max * sizeof(struct pc_entry)},
 		{(void **)&store->entries, store->entry_max * sizeof(struct entry)},
@@ -200,6 +215,129 @@ enum build_result build_lifted(struct build *build, const struct want *want, con
 	return translate(build, want, &parts.parts);
 }
 
+/* --- keeping ----------------------------------------------------------------------------------------------------- */
+
+static void set_fingerprint(const struct build *build, struct tcache_fingerprint *fingerprint)
+{
+	static const unsigned needed[] = {TCACHE_HOST_BMI2, TCACHE_HOST_FSGSBASE, TCACHE_HOST_LAHF};
+
+	translator_fingerprint(&build->store, build->options.guest_cpu, fingerprint);
+	for (unsigned i = 0; i < ARRAY_SIZE(needed); i++)
+		fingerprint->host_features[needed[i] / 64] |= BIT(needed[i] % 64);
+}
+
+static int check_place(const struct build *build, struct tcache *cache, const struct tcache_placement *place,
+		       struct err *err)
+{
+	const struct tcache_placement want = placement(build);
+
+	if (place->code_address == want.code_address && place->cells_address == want.cells_address &&
+	    place->insns_address == want.insns_address && place->insn_size == want.insn_size &&
+	    place->first_target == want.first_target && place->first_link == want.first_link)
+		return 0;
+	for (unsigned n = 0; n < PLACES; n++) {
+		if (place->code_address == AOT_ADDRESS + n * PLACE_SIZE && n != build->options.place)
+			return err_set(err, "'%s' was made for --place %u, this is %u", tcache_name(cache), n,
+				       build->options.place);
+	}
+	return err_set(err, "'%s' was made for another place in memory", tcache_name(cache));
+}
+
+/* The options that a cache was made with are known by their digest: the one combination that has it. */
+static int check_options(struct tcache *cache, const struct tcache_fingerprint *want, struct err *err)
+{
+	const struct tcache_fingerprint *have = &tcache_header(cache)->fingerprint;
+	struct tcache_fingerprint other;
+
+	for (unsigned n = 0; n < 8; n++) {
+		const bool counted = n & 1, exact_flags = n & 2, table = n & 4;
+		const struct store store = {.counted = counted, .exact_flags = exact_flags, .returns_host = !table};
+
+		translator_fingerprint(&store, "", &other);
+		if (memcmp(other.options, have->options, sizeof(other.options)) != 0 ||
+		    memcmp(other.options, want->options, sizeof(other.options)) == 0)
+			continue;
+		return err_set(err, "'%s' was made with other options: %s%s%s%s", tcache_name(cache),
+			       n ? "with" : "without --counted, --exact-flags, --returns-table",
+			       counted ? " --counted" : "", exact_flags ? " --exact-flags" : "",
+			       table ? " --returns-table" : "");
+	}
+	return 0;
+}
+
+int build_check_cache(const struct build *build, struct tcache *cache, struct err *err)
+{
+	const struct store *store = &build->store;
+	struct tcache_fingerprint fingerprint;
+	const struct tcache_placement *place;
+
+	/* as far as the new cache will say that its code needs it */
+	set_fingerprint(build, &fingerprint);
+	if (check_options(cache, &fingerprint, err) < 0)
+		return -1;
+	if (tcache_check_fingerprint(cache, &fingerprint) != TCACHE_OK)
+		return err_set(err, "%s", tcache_error(cache));
+	place = tcache_place(cache);
+	if (!place)
+		return err_set(err, "%s", tcache_error(cache));
+	if (check_place(build, cache, place, err) < 0)
+		return -1;
+	if (tcache_code_count(cache) > store->size || tcache_links_count(cache) > store->link_max ||
+	    tcache_insns_count(cache) > store->insn_max || tcache_targets_count(cache) > PLACE_TARGETS)
+		return err_set(err, "'%s' has more in it than a cache has room for", tcache_name(cache));
+	return 0;
+}
+
+int build_keep_begin(struct build *build, struct tcache *cache, struct err *err)
+{
+	struct store *store = &build->store;
+	const u64 insn_count = tcache_insns_count(cache), target_count = tcache_targets_count(cache);
+	const struct tcache_insn *insns = tcache_insns(cache, 0, insn_count);
+	const u64 *targets = tcache_targets(cache, 0, target_count);
+
+	if (!insns || !targets)
+		return err_set(err, "%s", tcache_error(cache));
+	/* also those between what is kept: no record may be empty */
+	for (u64 i = 0; i < insn_count; i++) {
+		store->insns[i] = (struct insn){.length = insns[i].length};
+		memcpy(store->insns[i].bytes, insns[i].bytes, sizeof(insns[i].bytes));
+	}
+	for (u64 i = 0; i < target_count; i++)
+		store_set_target(store, first_target(build) + (u32)i, targets[i]);
+	return 0;
+}
+
+bool build_keep_unit(struct build *build, const struct want *want, const struct tcache_unit_view *view)
+{
+	u32 number = kept_add_unit(&build->store, view);
+
+	if (number == UNIT_NONE)
+		return false;
+	build->wants[number] = want;
+	build->lifted[number] = view->unit->flags & TCACHE_UNIT_LIFTED;
+	build->kept[number] = (struct kept){.executions = view->unit->executions,
+					    .name = view->name,
+					    .name_offset = view->unit->name_offset,
+					    .flags = (u16)view->unit->flags};
+	return true;
+}
+
+bool build_keep_template(struct build *build, const struct want *want, const struct tcache_template_view *view)
+{
+	return template_set_keep(build->templates, want, view);
+}
+
+void build_keep_end(struct build *build)
+{
+	struct store *store = &build->store;
+
+	/* those of what is not kept: never used, but they must lead into the code */
+	for (u32 i = 0; i < store->link_count; i++) {
+		if (!store->links[i].unit)
+			store->cells[i] = build->address;
+	}
+}
+
 /* --- writing ----------------------------------------------------------------------------------------------------- */
 
 /* Text with every string once, in the order of first use. Offset 0 is the empty string. */
@@ -293,21 +431,17 @@ static void write_tables(struct writing *w)
 	write_insns(w);
 }
 
-static u64 executions(const struct want *want)
-{
-	return want->count_count ? want->counts[0] : 0;
-}
-
 static struct tcache_unit unit_record(struct writing *w, u32 n, build_namer *namer, void *opaque)
 {
 	const struct unit *unit = &w->build->store.units[n];
 	const struct want *want = w->build->wants[n];
+	const struct kept *kept = &w->build->kept[n];
 	u64 offset = 0;
 	const char *name = namer ? namer(opaque, want, &offset) : NULL;
 	struct tcache_unit record = {
 		.hash = {want->hash[0], want->hash[1]},
 		.pc = unit->pc,
-		.executions = executions(want),
+		.executions = want->count_count ? want->counts[0] : kept->executions,
 		.mode = unit->mode,
 		.mode_mask = want->mode_mask,
 		.flags = w->build->lifted[n] ? TCACHE_UNIT_LIFTED : TCACHE_UNIT_COPIED,
@@ -328,8 +462,12 @@ static struct tcache_unit unit_record(struct writing *w, u32 n, build_namer *nam
 		.guest_offset = 1 + (u32)w->guest_size,
 	};
 
-	if (!want->count_count)
+	if (kept_is_cold(kept, want->count_count))
 		record.flags |= TCACHE_UNIT_COLD;
+	if (!name && kept->flags && *kept->name) {
+		name = kept->name;
+		offset = kept->name_offset;
+	}
 	if (name) {
 		record.name = add_string(&w->strings, name);
 		record.name_offset = (u32)offset;
@@ -379,15 +517,7 @@ static int write_units(struct writing *w, build_namer *namer, void *opaque, stru
 
 static void write_placement(struct writing *w)
 {
-	const struct build *build = w->build;
-	struct tcache_placement place = {
-		.code_address = build->address,
-		.cells_address = build->address + CODE_SIZE,
-		.insns_address = build->address + CODE_SIZE + CELLS_SIZE,
-		.insn_size = sizeof(struct insn),
-		.first_target = first_target(build),
-		.first_link = build->store.first_link,
-	};
+	const struct tcache_placement place = placement(w->build);
 
 	tcache_writer_chunk(w->writer, TCACHE_TYPE_placement, &place, sizeof(place));
 }
@@ -440,15 +570,6 @@ static int write_templates(struct writing *w, build_namer *namer, void *opaque, 
 	/* element 0 of the units' tables is not written */
 	return template_set_write(w->build->templates, w->writer, store->pc_count - 1, store->entry_count - 1,
 				  (u32)w->guest_size, name_template, &naming, err);
-}
-
-static void set_fingerprint(const struct build *build, struct tcache_fingerprint *fingerprint)
-{
-	static const unsigned needed[] = {TCACHE_HOST_BMI2, TCACHE_HOST_FSGSBASE, TCACHE_HOST_LAHF};
-
-	translator_fingerprint(&build->store, build->options.guest_cpu, fingerprint);
-	for (unsigned i = 0; i < ARRAY_SIZE(needed); i++)
-		fingerprint->host_features[needed[i] / 64] |= BIT(needed[i] % 64);
 }
 
 int build_write(struct build *build, const char *path, const struct build_image *images, unsigned image_count,

@@ -42,6 +42,25 @@ enum build_result build_copy(struct build *build, const struct want *want);
 /* The same with its hot loops lifted. */
 enum build_result build_lifted(struct build *build, const struct want *want, const struct lifted *lifted);
 
+/*
+ * Keeping translations of an older cache, before anything is translated. Code, cells, links and instruction records
+ * stay where they are, because the code names them; so do the numbers of jump targets. What is not kept leaves gaps.
+ */
+struct tcache;
+struct tcache_unit_view;
+struct tcache_template_view;
+
+/* Was it made for this place, CPU and options? Also an empty place has room for it. 0, or -1 with a message in err. */
+int build_check_cache(const struct build *build, struct tcache *cache, struct err *err);
+/* Takes over what units share. The cache has been checked, and must stay open until build_write(). */
+int build_keep_begin(struct build *build, struct tcache *cache, struct err *err);
+/* Takes over a translation as it is. False: it takes what others have, as no cache of avant translate does; or no room.
+ */
+bool build_keep_unit(struct build *build, const struct want *want, const struct tcache_unit_view *view);
+bool build_keep_template(struct build *build, const struct want *want, const struct tcache_template_view *view);
+/* No more is kept. */
+void build_keep_end(struct build *build);
+
 /* An input that the cache shall name. */
 struct build_image {
 	const char *path;

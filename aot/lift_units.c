@@ -15,7 +15,7 @@ struct choice {
 	u64 weight; /* instructions executed in its loops */
 	u32 instructions;
 	bool items[SCAN_ROOM]; /* to be lifted */
-	bool over_budget;
+	enum { TO_BE_COMPILED, THERE_ALREADY, OVER_BUDGET } group;
 	struct lifted *lifted;
 	const char *reason; /* constant: why it was given up, if it was */
 };
@@ -23,7 +23,7 @@ struct choice {
 struct lift_units {
 	const struct plan *plan;
 	struct lift_rule rule;
-	struct choice *choices;    /* in the order of the plan: those to be compiled, then those over the budget */
+	struct choice *choices;    /* in the order of the plan: those to be compiled, then the others */
 	size_t count, total, room; /* to be compiled; all */
 	u32 *by_want;              /* 1 + number of the choice, or 0 */
 	/* the threads */
@@ -116,8 +116,8 @@ static int by_want(const void *a, const void *b)
 {
 	const struct choice *x = a, *y = b;
 
-	if (x->over_budget != y->over_budget)
-		return x->over_budget ? 1 : -1;
+	if (x->group != y->group)
+		return x->group < y->group ? -1 : 1;
 	return x->want < y->want ? -1 : x->want > y->want;
 }
 
@@ -133,7 +133,24 @@ static void limit(struct lift_units *units, u64 most)
 	while (kept < units->total && sum + units->choices[kept].instructions <= most)
 		sum += units->choices[kept++].instructions;
 	for (size_t i = kept; i < units->total; i++)
-		units->choices[i].over_budget = true;
+		units->choices[i].group = OVER_BUDGET;
+	units->count = kept;
+	qsort(units->choices, units->total, sizeof(*units->choices), by_want);
+}
+
+/* Those that are there already: after limit(), so that the choice is the same with and without them. */
+static void leave_out(struct lift_units *units, const struct lift_rule *rule)
+{
+	size_t kept = units->count;
+
+	for (size_t i = 0; rule->have && i < units->count; i++) {
+		if (rule->have(rule->opaque, units->choices[i].want)) {
+			units->choices[i].group = THERE_ALREADY;
+			kept--;
+		}
+	}
+	if (kept == units->count)
+		return;
 	units->count = kept;
 	qsort(units->choices, units->total, sizeof(*units->choices), by_want);
 }
@@ -158,6 +175,7 @@ struct lift_units *lift_units_choose(const struct plan *plan, const struct lift_
 		}
 	}
 	limit(units, rule->most);
+	leave_out(units, rule);
 	for (size_t i = 0; i < units->total; i++)
 		units->by_want[units->choices[i].want] = (u32)i + 1;
 	return units;
@@ -224,20 +242,22 @@ static int start(struct thread *thread, struct err *err)
 	return 0;
 }
 
-static void wait_for_threads(struct lift_units *units, void (*progress)(void *opaque, size_t done), void *opaque)
+static void wait_for_threads(struct lift_units *units, lift_progress *progress, void *opaque)
 {
 	const struct timespec pause = {.tv_nsec = 20000000};
 	size_t done;
 
 	while ((done = atomic_load(&units->done)) < units->count) {
-		if (progress)
-			progress(opaque, done);
+		if (progress && !progress(opaque, done)) {
+			atomic_store(&units->stop, true);
+			return;
+		}
 		nanosleep(&pause, NULL);
 	}
 }
 
-int lift_units_compile(struct lift_units *units, unsigned threads, void (*progress)(void *opaque, size_t done),
-		       void *opaque, struct err *err)
+int lift_units_compile(struct lift_units *units, unsigned threads, lift_progress *progress, void *opaque,
+		       struct err *err)
 {
 	struct thread *thread = calloc(threads, sizeof(*thread));
 	int result = thread ? 0 : err_set(err, "out of memory");
@@ -255,7 +275,8 @@ int lift_units_compile(struct lift_units *units, unsigned threads, void (*progre
 	}
 	if (result == 0)
 		wait_for_threads(units, progress, opaque);
-	atomic_store(&units->stop, result < 0);
+	if (result < 0)
+		atomic_store(&units->stop, true);
 	for (unsigned i = 0; thread && i < threads; i++) {
 		if (thread[i].runs)
 			pthread_join(thread[i].id, NULL);
@@ -280,7 +301,7 @@ static enum lift_verdict judge_choice(const struct lift_units *units, size_t num
 	u32 place = units->by_want[number];
 	const struct choice *choice = place ? &units->choices[place - 1] : NULL;
 
-	if (!choice || choice->over_budget)
+	if (!choice || choice->group == OVER_BUDGET)
 		return units->rule.most ? LIFT_OVER_BUDGET : LIFT_OFF;
 	if (choice->lifted)
 		return LIFT_LIFTED;

@@ -16,6 +16,9 @@ struct lift_units;
 struct lift_rule {
 	u64 least; /* executed instructions */
 	u64 most;  /* instructions to be compiled */
+	/* Is there a lifted translation of this one already? It is chosen, but not compiled. NULL: of none. */
+	bool (*have)(void *opaque, size_t number);
+	void *opaque;
 };
 
 #define LIFT_LEAST      20000u
@@ -28,14 +31,14 @@ void lift_units_destroy(struct lift_units *units);
 
 size_t lift_units_count(const struct lift_units *units);
 
-/*
- * Compiles all of them with so many threads. `progress` (or NULL) is called now and then, from the calling thread, with
- * the number done. Returns 0, or -1 with a message in err.
- */
-int lift_units_compile(struct lift_units *units, unsigned threads, void (*progress)(void *opaque, size_t done),
-		       void *opaque, struct err *err);
+/* Called now and then, from the calling thread, with the number done; false: no more of them are begun. */
+typedef bool lift_progress(void *opaque, size_t done);
 
-/* What became of the planned unit with this number: NULL if it is to be copied. */
+/* Compiles all of them with so many threads. `progress` may be NULL. Returns 0, or -1 with a message in err. */
+int lift_units_compile(struct lift_units *units, unsigned threads, lift_progress *progress, void *opaque,
+		       struct err *err);
+
+/* What became of the planned unit with this number: NULL if it is to be copied, or there already. */
 const struct lifted *lift_units_result(const struct lift_units *units, size_t number);
 
 /* A loop of a unit, and what was decided about it. */

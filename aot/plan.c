@@ -100,6 +100,18 @@ static u32 *find(const struct plan *plan, const struct want *want)
 	return &plan->table[i];
 }
 
+bool plan_find(const struct plan *plan, const struct want *key, size_t *number)
+{
+	const struct want *want;
+	u32 place = plan->count ? *find(plan, key) : 0;
+
+	if (!place)
+		return false;
+	*number = place - 1;
+	want = &plan->wants[*number];
+	return want->mode_mask == key->mode_mask && !memcmp(want->bytes, key->bytes, want->length);
+}
+
 static int grow(struct plan *plan)
 {
 	size_t room = plan->room ? plan->room * 2 : 4096;

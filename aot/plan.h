@@ -85,6 +85,12 @@ const struct plan_dropped *plan_dropped(const struct plan *plan, enum plan_drop 
 /* Scans exactly these bytes; false if they are not one unit. */
 bool plan_scan(const struct store *store, struct scan *scan, u64 pc, u32 mode, const u8 *bytes, unsigned length);
 
+/*
+ * Is this planned? Of `key`, pc, hash, page, mode, mode_mask, length and bytes are compared. Then *number is that of
+ * the plan's own record.
+ */
+bool plan_find(const struct plan *plan, const struct want *key, size_t *number);
+
 /* The store that it is planned for. */
 const struct store *plan_store(const struct plan *plan);
 /* Numbers of those that nobody has seen executed, by rank, then in order. The caller frees them; NULL: out of memory.

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "kept.h"
 #include "translate/fixup.h"
 #include "translate/translate.h"
 #include "unit_records.h"
@@ -17,6 +18,7 @@ struct template_set {
 	struct store *units;
 	const struct want **wants; /* by unit of the store */
 	u32 *mode_masks;
+	struct kept *kept; /* … what is kept of an older cache */
 	void *memory;
 	u64 memory_size;
 };
@@ -48,6 +50,7 @@ struct template_set *template_set_create(struct store *units, struct err *err)
 		{(void **)&store->units, store->unit_max * sizeof(struct unit)},
 		{(void **)&set->wants, store->unit_max * sizeof(struct want *)},
 		{(void **)&set->mode_masks, store->unit_max * sizeof(u32)},
+		{(void **)&set->kept, store->unit_max * sizeof(struct kept)},
 		{(void **)&store->pcs, store->pc_max * sizeof(struct pc_entry)},
 		{(void **)&store->entries, store->entry_max * sizeof(struct entry)},
 		{(void **)&store->links, store->link_max * sizeof(struct link)},
@@ -114,6 +117,23 @@ int template_set_add(struct template_set *set, struct translation *translation, 
 	set->wants[number] = want;
 	set->mode_masks[number] = translate_mode_mask(translation_scan(translation));
 	return 0;
+}
+
+bool template_set_keep(struct template_set *set, const struct want *want, const struct tcache_template_view *view)
+{
+	struct store *store = &set->store;
+	u32 number;
+
+	store->insn_count = set->units->insn_count;
+	number = kept_add_template(store, view);
+	set->units->insn_count = store->insn_count;
+	if (number == UNIT_NONE)
+		return false;
+	set->wants[number] = want;
+	set->mode_masks[number] = view->record->mode_mask;
+	set->kept[number] =
+		(struct kept){.executions = view->record->executions, .name = "", .flags = view->record->flags};
+	return true;
 }
 
 u64 template_set_code(const struct template_set *set)
@@ -215,6 +235,12 @@ static u64 *executed_places(const struct writing *w, u32 *count)
 	return keys;
 }
 
+/* By number in the store. */
+static bool is_cold(const struct template_set *set, u32 number)
+{
+	return kept_is_cold(&set->kept[number], set->wants[number]->count_count);
+}
+
 static int write_links(const struct writing *w)
 {
 	const struct store *store = &w->set->store;
@@ -230,7 +256,8 @@ static int write_links(const struct writing *w)
 		struct tcache_template_link link = template_link_record(store, unit, i);
 		u64 key = place_key(page_of(w, want), link.target);
 
-		if (want->count_count && bsearch(&key, executed, executed_count, sizeof(key), compare_keys))
+		if (!is_cold(w->set, store->links[i].unit) &&
+		    bsearch(&key, executed, executed_count, sizeof(key), compare_keys))
 			link.flags |= TCACHE_TEMPLATE_LINK_TAKEN;
 		tcache_writer_append(w->writer, &link, sizeof(link));
 	}
@@ -266,11 +293,6 @@ static int write_fixups(struct writing *w, struct err *err)
 	return result;
 }
 
-static u64 executions(const struct want *want)
-{
-	return want->count_count ? want->counts[0] : 0;
-}
-
 static u64 first_bytes(const struct want *want)
 {
 	u64 first = 0;
@@ -283,17 +305,19 @@ static struct tcache_template make_record(const struct template_set *set, u32 n)
 {
 	const struct unit *unit = &set->store.units[n];
 	const struct want *want = set->wants[n];
+	const struct kept *kept = &set->kept[n];
+	const u16 made = kept->flags ? kept->flags & ~TCACHE_UNIT_COLD : TCACHE_UNIT_COPIED;
 
 	return (struct tcache_template){
 		.hash = {want->hash[0], want->hash[1]},
 		.first = first_bytes(want),
-		.executions = executions(want),
+		.executions = want->count_count ? want->counts[0] : kept->executions,
 		.mode = unit->mode,
 		.mode_mask = set->mode_masks[n],
 		.offset = (u16)PAGE_OFFSET(unit->pc),
 		.guest_length = want->length,
 		.instruction_count = unit->instructions,
-		.flags = TCACHE_UNIT_COPIED | (want->count_count ? 0 : TCACHE_UNIT_COLD),
+		.flags = made | (is_cold(set, n) ? TCACHE_UNIT_COLD : 0),
 		.code_offset = unit->code,
 		.code_length = unit->code_end - unit->code,
 		.body_offset = unit->body - unit->code,

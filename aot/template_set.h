@@ -19,6 +19,9 @@ void template_set_destroy(struct template_set *set);
 /* Translates a template. 0; 1: its bytes are not one unit, or make too much code; -1: no room for more. */
 int template_set_add(struct template_set *set, struct translation *translation, const struct want *want);
 
+/* Takes over a template of another cache as it is; false: no room for it. */
+bool template_set_keep(struct template_set *set, const struct want *want, const struct tcache_template_view *view);
+
 /* Bytes of host code so far. */
 u64 template_set_code(const struct template_set *set);
 u32 template_set_count(const struct template_set *set);

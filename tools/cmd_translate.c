@@ -3,6 +3,7 @@
 
 #include "account.h"
 #include "build.h"
+#include "interrupts.h"
 #include "lift_units.h"
 #include "loop_heads.h"
 #include "plan.h"
@@ -11,11 +12,11 @@
 #include "translate_code.h"
 #include "translate_inputs.h"
 #include "translate_report.h"
+#include "translate_reuse.h"
 
 #include "cpu/cpu.h"
 #include "translate/translate.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@
 
 struct translate_options {
 	struct input_paths paths;
-	const char *output, *save_profile, *report;
+	const char *output, *save_profile, *reuse, *report;
 	const char *profiles[PROFILES_MAX];
 	unsigned profile_count;
 	const char *cpu_name;
@@ -97,6 +98,10 @@ static const struct option_spec option_specs[] = {
 	{"profile", "FILE", "recording of avant run --record; may be given\nseveral times", NULL, parse_profile, 0},
 	{"save-profile", "FILE", "write what all recordings hold together as one\nrecording", NULL, option_text,
 	 FIELD(save_profile)},
+	{"reuse", "FILE",
+	 "existing cache: what is in it and still wanted is\nkept byte for byte; it must be made for the same\n"
+	 "place, CPU and options",
+	 NULL, option_text, FIELD(reuse)},
 	{"unseen", "SIZE",
 	 "host code for what no recording has seen; default:\n64M with a recording but no image, otherwise 512M", NULL,
 	 option_size, FIELD(unseen)},
@@ -123,10 +128,13 @@ struct job {
 	struct code *code;
 	struct lift_units *lift;
 	struct account *account; /* NULL without --report */
+	struct sources sources;  /* existing caches */
 	struct progress progress;
-	u64 units, lifted; /* translated, and those of them with lifted loops */
-	u64 left_out;      /* no room, or more than --unseen */
-	u64 skipped;       /* recorded bytes that are not one unit */
+	u64 units, lifted; /* translated or kept, and those of them with lifted loops */
+	u64 kept;
+	u64 unseen;   /* bytes of host code for what no recording has seen */
+	u64 left_out; /* no room, or more than --unseen */
+	u64 skipped;  /* recorded bytes that are not one unit */
 };
 
 static int read_recordings(struct job *job, struct err *err)
@@ -164,15 +172,24 @@ static const char *name_of(void *opaque, const struct want *want, u64 *offset)
 	return code_symbol(opaque, want, offset);
 }
 
-static void show_progress(void *opaque, size_t done)
+static bool show_progress(void *opaque, size_t done)
 {
 	progress_show(opaque, done);
+	return !interrupts_noted();
+}
+
+static bool is_lifted_already(void *opaque, size_t number)
+{
+	return reuse_kind(opaque, number) == REUSE_LIFTED;
 }
 
 static int lift_loops(struct job *job, struct err *err)
 {
 	const struct translate_options *o = job->options;
-	struct lift_rule rule = {.least = LIFT_LEAST, .most = o->copy ? 0 : o->budget * LIFT_PER_MINUTE};
+	struct lift_rule rule = {.least = LIFT_LEAST,
+				 .most = o->copy ? 0 : o->budget * LIFT_PER_MINUTE,
+				 .have = is_lifted_already,
+				 .opaque = job->sources.used};
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned jobs = o->jobs ? (unsigned)o->jobs : processors > 0 ? (unsigned)processors : 1;
 	int result;
@@ -186,6 +203,31 @@ static int lift_loops(struct job *job, struct err *err)
 	result = lift_units_compile(job->lift, jobs, show_progress, &job->progress, err);
 	progress_end(&job->progress, lift_units_count(job->lift));
 	return result;
+}
+
+/* What is lifted now is not kept as it was copied; with --copy nothing is kept that was lifted. */
+static void leave_others(struct job *job)
+{
+	struct reuse *reuse = job->sources.used;
+
+	for (size_t i = 0; i < plan_count(job->plan); i++) {
+		if (lift_units_result(job->lift, i) || (job->options->copy && reuse_kind(reuse, i) == REUSE_LIFTED))
+			reuse_leave(reuse, i);
+	}
+}
+
+static int keep(struct job *job, struct err *err)
+{
+	struct reuse *reuse = job->sources.used;
+
+	if (!reuse)
+		return 0;
+	leave_others(job);
+	if (reuse_keep(reuse, job->plan, job->build, &job->unseen, err) < 0)
+		return -1;
+	job->lifted = reuse_count(reuse, REUSE_LIFTED);
+	job->units = job->kept = job->lifted + reuse_count(reuse, REUSE_COPIED);
+	return 0;
 }
 
 static enum build_result translate_one(struct job *job, size_t number)
@@ -209,18 +251,16 @@ static int account_for(struct job *job, size_t number, enum build_result result,
 	return 0;
 }
 
-/* Until so many bytes of code are there. */
-static int translate_wanted(struct job *job, size_t number, u64 limit, struct err *err)
+/* After an interruption only what LLVM has made still gets its place: that takes no time, and would be lost. */
+static bool is_done(const struct job *job, size_t number)
 {
-	enum build_result result;
+	return reuse_kind(job->sources.used, number) || (interrupts_noted() && !lift_units_result(job->lift, number));
+}
 
-	if (build_code(job->build) >= limit) {
-		job->left_out++;
-		if (job->account)
-			account_left(job->account, number, LEFT_UNSEEN_LIMIT);
-		return 0;
-	}
-	result = translate_one(job, number);
+static int translate_wanted(struct job *job, size_t number, struct err *err)
+{
+	enum build_result result = translate_one(job, number);
+
 	switch (result) {
 	case BUILD_OK:
 		job->units++;
@@ -239,23 +279,35 @@ static int translate_wanted(struct job *job, size_t number, u64 limit, struct er
 static int translate_heat(struct job *job, enum heat heat, struct err *err)
 {
 	for (size_t i = 0; i < plan_count(job->plan); i++) {
-		if (want_heat(plan_at(job->plan, i)) == heat && translate_wanted(job, i, UINT64_MAX, err) < 0)
+		if (want_heat(plan_at(job->plan, i)) == heat && !is_done(job, i) && translate_wanted(job, i, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-/* What nobody has seen, by rank. */
+/* What nobody has seen, by rank, until there is enough of it. */
 static int translate_unseen(struct job *job, struct err *err)
 {
-	u64 limit = build_code(job->build) + unseen_limit(job->options);
+	u64 limit = unseen_limit(job->options);
 	size_t count, *order = plan_unseen(job->plan, &count);
 	int result = 0;
 
 	if (!order)
 		return err_set(err, "out of memory");
-	for (size_t i = 0; i < count && result == 0; i++)
-		result = translate_wanted(job, order[i], limit, err);
+	for (size_t i = 0; i < count && result == 0; i++) {
+		u64 before = build_code(job->build);
+
+		if (is_done(job, order[i]))
+			continue;
+		if (job->unseen >= limit) {
+			job->left_out++;
+			if (job->account)
+				account_left(job->account, order[i], LEFT_UNSEEN_LIMIT);
+		} else {
+			result = translate_wanted(job, order[i], err);
+		}
+		job->unseen += build_code(job->build) - before;
+	}
 	free(order);
 	return result;
 }
@@ -267,6 +319,9 @@ static int translate_all(struct job *job, struct err *err)
 		if (!job->account)
 			return -1;
 	}
+	for (size_t i = 0; job->account && i < plan_count(job->plan); i++)
+		if (reuse_kind(job->sources.used, i))
+			account_kept(job->account, i);
 	if (translate_heat(job, HOT, err) < 0 || translate_heat(job, WARM, err) < 0)
 		return -1;
 	return translate_unseen(job, err);
@@ -307,7 +362,7 @@ static int write_report(struct job *job, struct err *err)
 	return job->options->report ? translate_report_write(&input, job->options->report, err) : 0;
 }
 
-static int write_cache(struct job *job, struct err *err)
+static int write_cache(struct job *job, const char *path, struct err *err)
 {
 	struct build_image images[INPUTS_MAX + 1];
 	unsigned count = code_images(job->code, images);
@@ -316,9 +371,27 @@ static int write_cache(struct job *job, struct err *err)
 
 	if (!log)
 		return err_set(err, "out of memory");
-	result = build_write(job->build, job->options->output, images, count, name_of, job->code, log, err);
+	result = build_write(job->build, path, images, count, name_of, job->code, log, err);
 	free(log);
 	return result;
+}
+
+/* The result, or as much of it as there is. */
+static int write_result(struct job *job, struct err *err)
+{
+	struct err why = ERR_INIT;
+
+	interrupts_note(false);
+	if (!interrupts_noted()) {
+		if (write_report(job, err) < 0 || write_cache(job, job->options->output, err) < 0)
+			return -1;
+		sources_done(&job->sources);
+		return 0;
+	}
+	if (write_cache(job, job->sources.partial_path, &why) < 0)
+		return err_set(err, "interrupted, and what is done is lost: %s", why.text);
+	return err_set(err, "interrupted: what is done is in '%s'; the same command goes on from there",
+		       job->sources.partial_path);
 }
 
 static int run_job(struct job *job, struct err *err)
@@ -339,39 +412,28 @@ static int run_job(struct job *job, struct err *err)
 	job->build = build_create(&build_options, err);
 	if (!job->build)
 		return -1;
-	job->plan = plan_create(build_store(job->build), err);
-	if (!job->plan || read_recordings(job, err) < 0 || scan(job, err) < 0 || lift_loops(job, err) < 0 ||
-	    translate_all(job, err) < 0 || write_report(job, err) < 0)
+	if (sources_open(&job->sources, options->reuse, options->output, job->build, err) < 0)
 		return -1;
-	return write_cache(job, err);
-}
-
-/* The cache has its name only when it is complete: there is nothing to take back. */
-static void on_interrupt(int number)
-{
-	static const char text[] = "\navant translate: interrupted\n";
-	ssize_t written = write(STDERR_FILENO, text, sizeof(text) - 1);
-
-	(void)number;
-	(void)written;
-	_exit(STATUS_ERROR);
-}
-
-static void catch_interrupts(void)
-{
-	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-	struct sigaction action = {.sa_handler = on_interrupt};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++)
-		sigaction(numbers[i], &action, NULL);
+	job->plan = plan_create(build_store(job->build), err);
+	if (!job->plan || read_recordings(job, err) < 0 || scan(job, err) < 0 ||
+	    sources_match(&job->sources, job->plan, err) < 0)
+		return -1;
+	/* until here there is nothing to keep; a cache has its name only when it is complete */
+	interrupts_note(true);
+	if (lift_loops(job, err) < 0 || keep(job, err) < 0 || translate_all(job, err) < 0)
+		return -1;
+	return write_result(job, err);
 }
 
 static void say_result(const struct job *job)
 {
 	fputs(inputs_notes(job->inputs), stderr);
 	code_summary(job->code, stdout);
-	printf("%s: %llu units, %llu of them with lifted loops; %llu left out\n", job->options->output,
-	       (unsigned long long)job->units, (unsigned long long)job->lifted, (unsigned long long)job->left_out);
+	printf("%s: %llu units, ", job->options->output, (unsigned long long)job->units);
+	if (job->sources.used)
+		printf("%llu of them kept from '%s', ", (unsigned long long)job->kept, reuse_path(job->sources.used));
+	printf("%llu of them with lifted loops; %llu left out\n", (unsigned long long)job->lifted,
+	       (unsigned long long)job->left_out);
 }
 
 static int translate_main(const struct command *command, void *parsed)
@@ -381,7 +443,7 @@ static int translate_main(const struct command *command, void *parsed)
 	struct err err = ERR_INIT;
 	int status = STATUS_OK;
 
-	catch_interrupts();
+	interrupts_catch("avant translate");
 	if (!options->paths.kernel && !options->paths.initrd && !options->paths.image_count && !options->profile_count)
 		return command_usage_error(command, "--image, --root, --kernel, --initrd or --profile is needed");
 	if (options->save_profile && !options->profile_count)
@@ -398,6 +460,7 @@ static int translate_main(const struct command *command, void *parsed)
 	account_destroy(job.account);
 	lift_units_destroy(job.lift);
 	build_destroy(job.build);
+	sources_close(&job.sources);
 	plan_destroy(job.plan);
 	code_destroy(job.code);
 	inputs_close(job.inputs);

@@ -19,6 +19,7 @@
 static const char *const fate_keys[FATES] = {[FATE_LIFTED] = "lifted",
 					     [FATE_COPIED] = "copied",
 					     [FATE_HANDED] = "handed_over",
+					     [FATE_KEPT] = "kept",
 					     [FATE_LEFT] = "left_to_live"};
 
 static json_t *units_json(const struct account_units *units)

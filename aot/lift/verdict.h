@@ -15,7 +15,8 @@
 	X(CAREFUL,         "careful")              /* a unit that is made without windows on purpose */                \
 	X(OFF,             "switched_off")         /* the rule allows nothing */                                       \
 	X(OVER_BUDGET,     "over_budget")          /* hotter ones have used up what the rule allows */                 \
-	X(COMPILER,        "compiler")             /* chosen, but given up by the lifter or by LLVM */
+	X(COMPILER,        "compiler")             /* chosen, but given up by the lifter or by LLVM */                 \
+	X(KEPT,            "kept")                 /* of an older cache: decided when that was made (reuse.c) */
 /* clang-format on */
 
 enum lift_verdict {

@@ -117,9 +117,15 @@ static void test_loop_heads(void **state)
 	plan_destroy(plan);
 }
 
-static size_t chosen(const u8 *bytes, unsigned length, const u64 counts[3], u64 least, u64 most)
+static bool have_all(void *opaque, size_t number)
 {
-	const struct lift_rule rule = {.least = least, .most = most};
+	return number == 0 && opaque == &err;
+}
+
+static size_t chosen_besides(bool (*have)(void *opaque, size_t number), const u8 *bytes, unsigned length,
+			     const u64 counts[3], u64 least, u64 most)
+{
+	const struct lift_rule rule = {.least = least, .most = most, .have = have, .opaque = &err};
 	struct plan *plan = plan_create(&store, &err);
 	struct lift_units *units;
 	size_t count;
@@ -133,6 +139,11 @@ static size_t chosen(const u8 *bytes, unsigned length, const u64 counts[3], u64 
 	return count;
 }
 
+static size_t chosen(const u8 *bytes, unsigned length, const u64 counts[3], u64 least, u64 most)
+{
+	return chosen_besides(NULL, bytes, length, counts, least, most);
+}
+
 static void test_cost_rule(void **state)
 {
 	const u64 long_loop[] = {3, 30000, 3}, short_loop[] = {10000, 30000, 10000};
@@ -143,6 +154,8 @@ static void test_cost_rule(void **state)
 	assert_int_equal(chosen(loop, sizeof(loop), long_loop, 20000, 3), 0);      /* no budget */
 	assert_int_equal(chosen(loop, sizeof(loop), short_loop, 20000, 1000), 0);  /* three rounds an entry */
 	assert_int_equal(chosen(list, sizeof(list), long_loop, 20000, 1000), 0);   /* another page each time */
+	/* lifted already */
+	assert_int_equal(chosen_besides(have_all, loop, sizeof(loop), long_loop, 20000, 1000), 0);
 }
 
 int main(void)

@@ -15,10 +15,10 @@ avant, guest, readme = (os.path.abspath(path) for path in sys.argv[1:4])
 programs = [os.path.abspath(path) for path in sys.argv[4:]]
 failures = []
 
-FATES = ["lifted", "copied", "handed_over", "left_to_live"]
+FATES = ["lifted", "copied", "handed_over", "kept", "left_to_live"]
 LEFT = ["no_room", "unseen_limit", "no_template", "moves", "too_many_versions", "invalid"]
 VERDICTS = ["lifted", "no_loop", "instruction", "entries_unknown", "few_accesses", "executed_rarely", "not_executed",
-            "position_independent", "careful", "switched_off", "over_budget", "compiler"]
+            "position_independent", "careful", "switched_off", "over_budget", "compiler", "kept"]
 HANDS = ["quick", "helper", "interpreter"]
 
 
@@ -62,7 +62,7 @@ def check_sums(name, report):
 	if not loops["not_shown"]:
 		missing = totals["executed"]["total"] - totals["executed"]["left_to_live"]
 		for entry in loops["by_reason"]:
-			if entry["reason"] in ("lifted", "no_loop"):
+			if entry["reason"] in ("lifted", "no_loop", "kept"):
 				missing -= entry["executed"]
 		check(total(loops["hottest"], "executed") == missing, name, "loops that are not named")
 	executed = totals["executed"]["total"]
@@ -105,6 +105,12 @@ def test_guest():
 		check(reason(report, word)["executed"] > 0, "no loop is", word)
 	unknown = [loop for loop in report["loops"]["hottest"] if loop.get("instruction") == "cpuid"]
 	check(unknown and unknown[0]["executed"] == 4 * 30000, "the loop with cpuid:", unknown)
+
+	kept = translate("kept", *options, "--reuse", "loops.tcache")
+	check(kept["totals"]["executed"]["kept"] == report["totals"]["executed"]["total"], "--reuse:", kept["totals"])
+	part = translate("part", *options, "--reuse", "loops.tcache", "--copy")
+	check(0 < part["totals"]["executed"]["kept"] < report["totals"]["executed"]["total"], "--reuse --copy:", part["totals"])
+	check(reason(part, "switched_off")["executed"] == 5 * 40000, "--reuse --copy:", reason(part, "switched_off"))
 
 	copied = translate("copied", *options, "--copy")
 	check(reason(copied, "switched_off")["executed"] == 5 * 40000, "--copy:", reason(copied, "switched_off"))
