@@ -63,6 +63,11 @@ struct store *build_store(struct build *build)
 	return &build->store;
 }
 
+const struct translation *build_translation(const struct build *build)
+{
+	return build->translation;
+}
+
 u64 build_code(const struct build *build)
 {
 	return build->store.used + template_set_code(build->templates);

@@ -20,11 +20,14 @@ struct build_options {
 
 struct build;
 struct lifted;
+struct translation;
 
 struct build *build_create(const struct build_options *options, struct err *err);
 void build_destroy(struct build *build);
 
 struct store *build_store(struct build *build);
+/* The work area of the last unit that was translated. */
+const struct translation *build_translation(const struct build *build);
 /* Bytes of host code made so far. */
 u64 build_code(const struct build *build);
 

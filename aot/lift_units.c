@@ -15,18 +15,46 @@ struct choice {
 	u64 weight; /* instructions executed in its loops */
 	u32 instructions;
 	bool items[SCAN_ROOM]; /* to be lifted */
+	enum { TO_BE_COMPILED, THERE_ALREADY, OVER_BUDGET } group;
 	struct lifted *lifted;
+	const char *reason; /* constant: why it was given up, if it was */
 };
 
 struct lift_units {
 	const struct plan *plan;
-	struct choice *choices; /* in the order of the plan */
-	size_t count, room;
-	u32 *by_want; /* 1 + number of the choice, or 0 */
+	struct lift_rule rule;
+	struct choice *choices;    /* in the order of the plan: those to be compiled, then the others */
+	size_t count, total, room; /* to be compiled; all */
+	u32 *by_want;              /* 1 + number of the choice, or 0 */
 	/* the threads */
 	atomic_size_t next, done;
 	atomic_bool stop;
 };
+
+/* May loops of this be lifted at all? LIFT_LIFTED, or why not. */
+static enum lift_verdict judge_unit(const struct want *want)
+{
+	if (!want->count_count)
+		return LIFT_NOT_EXECUTED;
+	if (want_is_template(want))
+		return LIFT_INDEPENDENT;
+	return want->mode & MODE_CAREFUL ? LIFT_CAREFUL : LIFT_LIFTED;
+}
+
+static u64 executed_in(const struct lift_loop *loop, const u64 executed[SCAN_ROOM])
+{
+	u64 sum = 0;
+
+	for (unsigned i = loop->first; i <= loop->last; i++)
+		sum += executed[i];
+	return sum;
+}
+
+static enum lift_verdict judge_loop(const struct scan *scan, const struct lift_loop *loop,
+				    const u64 executed[SCAN_ROOM], u64 least)
+{
+	return executed_in(loop, executed) < least ? LIFT_RARE : lift_judge(scan, loop, executed);
+}
 
 /* Marks the items of hot loops; returns how many instructions were executed in them. */
 static u64 find_hot_loops(const struct scan *scan, const struct want *want, u64 least, bool items[SCAN_ROOM])
@@ -38,15 +66,11 @@ static u64 find_hot_loops(const struct scan *scan, const struct want *want, u64 
 	memset(items, 0, SCAN_ROOM * sizeof(*items));
 	plan_count_items(scan, want, executed);
 	for (unsigned n = 0; n < count; n++) {
-		u64 weight = 0;
-
-		for (unsigned i = loops[n].first; i <= loops[n].last; i++)
-			weight += executed[i];
-		if (weight < least || !lift_worth(scan, &loops[n], executed))
+		if (judge_loop(scan, &loops[n], executed, least) != LIFT_LIFTED)
 			continue;
 		for (unsigned i = loops[n].first; i <= loops[n].last; i++)
 			items[i] = true;
-		total += weight;
+		total += executed_in(&loops[n], executed);
 	}
 	return total;
 }
@@ -57,7 +81,7 @@ static int consider(struct lift_units *units, size_t number, u64 least, struct e
 	struct choice choice = {.want = number};
 	struct scan scan;
 
-	if (!want->count_count || want_is_template(want) || want->mode & MODE_CAREFUL)
+	if (judge_unit(want) != LIFT_LIFTED)
 		return 0;
 	if (!plan_scan(plan_store(units->plan), &scan, want->pc, want->mode, want->bytes, want->length) ||
 	    scan.straddles)
@@ -66,7 +90,7 @@ static int consider(struct lift_units *units, size_t number, u64 least, struct e
 	if (!choice.weight)
 		return 0;
 	choice.instructions = scan.count;
-	if (units->count == units->room) {
+	if (units->total == units->room) {
 		size_t room = units->room * 2 + 256;
 		struct choice *choices = realloc(units->choices, room * sizeof(*choices));
 
@@ -75,7 +99,7 @@ static int consider(struct lift_units *units, size_t number, u64 least, struct e
 		units->choices = choices;
 		units->room = room;
 	}
-	units->choices[units->count++] = choice;
+	units->choices[units->total++] = choice;
 	return 0;
 }
 
@@ -92,6 +116,8 @@ static int by_want(const void *a, const void *b)
 {
 	const struct choice *x = a, *y = b;
 
+	if (x->group != y->group)
+		return x->group < y->group ? -1 : 1;
 	return x->want < y->want ? -1 : x->want > y->want;
 }
 
@@ -101,25 +127,32 @@ static void limit(struct lift_units *units, u64 most)
 	u64 sum = 0;
 	size_t kept = 0;
 
-	if (!units->count)
+	if (!units->total)
 		return;
-	qsort(units->choices, units->count, sizeof(*units->choices), by_weight);
-	while (kept < units->count && sum + units->choices[kept].instructions <= most)
+	qsort(units->choices, units->total, sizeof(*units->choices), by_weight);
+	while (kept < units->total && sum + units->choices[kept].instructions <= most)
 		sum += units->choices[kept++].instructions;
+	for (size_t i = kept; i < units->total; i++)
+		units->choices[i].group = OVER_BUDGET;
 	units->count = kept;
-	qsort(units->choices, units->count, sizeof(*units->choices), by_want);
+	qsort(units->choices, units->total, sizeof(*units->choices), by_want);
 }
 
 /* Those that are there already: after limit(), so that the choice is the same with and without them. */
 static void leave_out(struct lift_units *units, const struct lift_rule *rule)
 {
-	size_t kept = 0;
+	size_t kept = units->count;
 
-	for (size_t i = 0; i < units->count; i++) {
-		if (!rule->have || !rule->have(rule->opaque, units->choices[i].want))
-			units->choices[kept++] = units->choices[i];
+	for (size_t i = 0; rule->have && i < units->count; i++) {
+		if (rule->have(rule->opaque, units->choices[i].want)) {
+			units->choices[i].group = THERE_ALREADY;
+			kept--;
+		}
 	}
+	if (kept == units->count)
+		return;
 	units->count = kept;
+	qsort(units->choices, units->total, sizeof(*units->choices), by_want);
 }
 
 struct lift_units *lift_units_choose(const struct plan *plan, const struct lift_rule *rule, struct err *err)
@@ -134,6 +167,7 @@ struct lift_units *lift_units_choose(const struct plan *plan, const struct lift_
 		return NULL;
 	}
 	units->plan = plan;
+	units->rule = *rule;
 	for (size_t i = 0; i < plan_count(plan); i++) {
 		if (consider(units, i, rule->least, err) < 0) {
 			lift_units_destroy(units);
@@ -142,7 +176,7 @@ struct lift_units *lift_units_choose(const struct plan *plan, const struct lift_
 	}
 	limit(units, rule->most);
 	leave_out(units, rule);
-	for (size_t i = 0; i < units->count; i++)
+	for (size_t i = 0; i < units->total; i++)
 		units->by_want[units->choices[i].want] = (u32)i + 1;
 	return units;
 }
@@ -151,7 +185,7 @@ void lift_units_destroy(struct lift_units *units)
 {
 	if (!units)
 		return;
-	for (size_t i = 0; i < units->count; i++)
+	for (size_t i = 0; i < units->total; i++)
 		lift_free(units->choices[i].lifted);
 	free(units->choices);
 	free(units->by_want);
@@ -170,13 +204,12 @@ static void compile(struct lift_units *units, struct lift_worker *worker, struct
 	const struct want *want = plan_at(units->plan, choice->want);
 	struct vcpu *v = (struct vcpu *)VCPU_ADDRESS;
 	struct lift_options options = {.counted = plan_store(units->plan)->counted};
-	const char *reason;
 	struct scan scan;
 
 	if (plan_store(units->plan)->counted)
 		options.tally = (u64)(uintptr_t)&v->tally[ORIGIN_AOT_LIFTED][!!(want->mode & MODE_USER)];
 	if (plan_scan(plan_store(units->plan), &scan, want->pc, want->mode, want->bytes, want->length))
-		choice->lifted = lift_compile(worker, &scan, choice->items, &options, &reason);
+		choice->lifted = lift_compile(worker, &scan, choice->items, &options, &choice->reason);
 }
 
 struct thread {
@@ -258,4 +291,58 @@ const struct lifted *lift_units_result(const struct lift_units *units, size_t nu
 	u32 choice = units->by_want[number];
 
 	return choice ? units->choices[choice - 1].lifted : NULL;
+}
+
+/* --- reasons ----------------------------------------------------------------------------------------------------- */
+
+/* What became of a loop that was worth lifting. */
+static enum lift_verdict judge_choice(const struct lift_units *units, size_t number, const char **detail)
+{
+	u32 place = units->by_want[number];
+	const struct choice *choice = place ? &units->choices[place - 1] : NULL;
+
+	if (!choice || choice->group == OVER_BUDGET)
+		return units->rule.most ? LIFT_OVER_BUDGET : LIFT_OFF;
+	if (choice->lifted)
+		return LIFT_LIFTED;
+	*detail = choice->reason;
+	return LIFT_COMPILER;
+}
+
+static void tell(struct lift_story *story, const struct lift_loop *loop, enum lift_verdict verdict)
+{
+	story->loop[story->loop_count++] =
+		(struct lift_told){.first = loop->first, .last = loop->last, .verdict = verdict, .unknown = LIFT_KNOWN};
+	for (unsigned i = loop->first; i <= loop->last; i++)
+		if (!story->loop_of[i])
+			story->loop_of[i] = (u16)story->loop_count;
+}
+
+void lift_units_explain(const struct lift_units *units, size_t number, const struct scan *scan,
+			struct lift_story *story)
+{
+	const struct want *want = plan_at(units->plan, number);
+	enum lift_verdict all = judge_unit(want), verdict;
+	struct lift_loop loops[SCAN_ROOM];
+	u16 unknown[SCAN_ROOM];
+	u64 executed[SCAN_ROOM];
+	unsigned count = lift_find_loops(scan, want->mode, loops);
+
+	story->loop_count = 0;
+	memset(story->loop_of, 0, sizeof(story->loop_of));
+	plan_count_items(scan, want, executed);
+	for (unsigned n = 0; n < count; n++) {
+		const char *detail = NULL;
+
+		verdict = all == LIFT_LIFTED ? judge_loop(scan, &loops[n], executed, units->rule.least) : all;
+		if (verdict == LIFT_LIFTED)
+			verdict = judge_choice(units, number, &detail);
+		tell(story, &loops[n], verdict);
+		story->loop[story->loop_count - 1].detail = detail;
+	}
+	count = lift_find_refused(scan, want->mode, loops, unknown);
+	for (unsigned n = 0; n < count; n++) {
+		tell(story, &loops[n], all == LIFT_LIFTED ? LIFT_INSTRUCTION : all);
+		story->loop[story->loop_count - 1].unknown = all == LIFT_LIFTED ? unknown[n] : LIFT_KNOWN;
+	}
 }

@@ -2,6 +2,7 @@
 #ifndef AVANT_AOT_LIFT_UNITS_H
 #define AVANT_AOT_LIFT_UNITS_H
 
+#include "lift/verdict.h"
 #include "plan.h"
 
 struct lifted;
@@ -9,7 +10,7 @@ struct lift_units;
 
 /*
  * The cost rule. A loop is lifted if training runs executed at least `least` instructions in it, and if its accesses
- * outweigh what entering it costs (lift_worth()). Loops that execute most come first; when the instructions of the
+ * outweigh what entering it costs (lift_judge()). Loops that execute most come first; when the instructions of the
  * chosen units exceed `most`, the rest is copied. Decided by counts alone: equal input gives equal caches.
  */
 struct lift_rule {
@@ -39,5 +40,24 @@ int lift_units_compile(struct lift_units *units, unsigned threads, lift_progress
 
 /* What became of the planned unit with this number: NULL if it is to be copied, or there already. */
 const struct lifted *lift_units_result(const struct lift_units *units, size_t number);
+
+/* A loop of a unit, and what was decided about it. */
+struct lift_told {
+	u16 first, last; /* items */
+	enum lift_verdict verdict;
+	u16 unknown;        /* with LIFT_INSTRUCTION: the item that the lifter does not know; else LIFT_KNOWN */
+	const char *detail; /* with LIFT_COMPILER: why; constant, or NULL if LLVM's pass over it was not reached */
+};
+#define LIFT_KNOWN 0xffffu
+
+struct lift_story {
+	unsigned loop_count;
+	struct lift_told loop[2 * SCAN_ROOM];
+	u16 loop_of[SCAN_ROOM]; /* by item: 1 + the loop that it was judged with, the innermost one; 0: it is in none */
+};
+
+/* After compiling: the decisions on the planned unit with this number, which `scan` is of. */
+void lift_units_explain(const struct lift_units *units, size_t number, const struct scan *scan,
+			struct lift_story *story);
 
 #endif

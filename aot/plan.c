@@ -30,6 +30,7 @@ struct plan {
 	const struct store *store;
 	u8 versions[1 << VERSION_BITS];
 	struct scan scan; /* of the record being added */
+	struct plan_dropped dropped[PLAN_DROPS];
 };
 
 #define BLOCK_SIZE (1u << 20)
@@ -222,6 +223,7 @@ int plan_add_counted(struct plan *plan, const struct scan *scan, u32 mode, const
 		return 0;
 	if (!want || add_counts(plan, want, counts, count) < 0)
 		return err_set(err, "out of memory");
+	want->derived = true;
 	return 0;
 }
 
@@ -245,6 +247,23 @@ static bool place(struct tcache *file, const struct tcache_executed *record, u64
 	return recorded;
 }
 
+/* Counts a record that is not planned; plan->scan is of it unless it is invalid. */
+static int drop(struct plan *plan, enum plan_drop why, const u64 *counts, u32 count)
+{
+	const struct want want = {.counts = counts, .count_count = count};
+	struct plan_dropped *dropped = &plan->dropped[why];
+	u64 executed[SCAN_ROOM];
+
+	dropped->units++;
+	if (why == PLAN_DROP_INVALID)
+		return 0;
+	plan_count_items(&plan->scan, &want, executed);
+	dropped->instructions += plan->scan.count;
+	for (unsigned i = 0; i < plan->scan.count; i++)
+		dropped->executed += executed[i];
+	return 0;
+}
+
 static int add_record(struct plan *plan, struct tcache *file, const struct tcache_executed *record, struct err *err)
 {
 	const u64 *page;
@@ -252,6 +271,7 @@ static int add_record(struct plan *plan, struct tcache *file, const struct tcach
 	const u8 *bytes = tcache_guest(file, record->bytes_first, record->guest_length);
 	const u64 *counts = tcache_counts(file, record->count_first, record->count_count);
 	struct want *want;
+	bool placed;
 
 	if (!bytes || !counts)
 		return err_set(err, "%s", tcache_error(file));
@@ -259,12 +279,14 @@ static int add_record(struct plan *plan, struct tcache *file, const struct tcach
 	    record->count_count > PAGE_SIZE)
 		return err_set(err, "recording '%s' holds code of %u bytes with %u blocks: it is damaged",
 			       tcache_name(file), record->guest_length, record->count_count);
-	if (!place(file, record, &pc, &page) ||
-	    !plan_scan(plan->store, &plan->scan, pc, record->mode, bytes, record->guest_length))
-		return 0; /* bytes that no unit is made of: the recording was made up, or by another version */
+	placed = place(file, record, &pc, &page);
+	if (!plan_scan(plan->store, &plan->scan, pc, record->mode, bytes, record->guest_length))
+		return drop(plan, PLAN_DROP_INVALID, counts, record->count_count);
+	if (!placed)
+		return drop(plan, PLAN_DROP_MOVES, counts, record->count_count);
 	want = enter(plan, make_want(&plan->scan, record->mode, bytes, page));
 	if (want == &plan->ignored)
-		return 0;
+		return drop(plan, PLAN_DROP_VERSIONS, counts, record->count_count);
 	if (!want || (record->count_count && add_counts(plan, want, counts, record->count_count) < 0))
 		return err_set(err, "out of memory");
 	return 0;
@@ -323,6 +345,11 @@ size_t *plan_unseen(const struct plan *plan, size_t *count)
 			order[next[plan->wants[i].rank]++] = i;
 	free(next);
 	return order;
+}
+
+const struct plan_dropped *plan_dropped(const struct plan *plan, enum plan_drop why)
+{
+	return &plan->dropped[why];
 }
 
 const struct store *plan_store(const struct plan *plan)

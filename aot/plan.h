@@ -21,7 +21,8 @@ struct want {
 	u32 mode_mask;     /* the bits that matter */
 	u32 count_count;   /* 0: never seen executed */
 	u16 length;
-	u16 rank; /* of what nobody has seen executed: which goes first */
+	u16 rank;     /* of what nobody has seen executed: which goes first */
+	bool derived; /* the counts are those of blocks of other units, told once more */
 };
 
 static inline bool want_is_template(const struct want *want)
@@ -58,14 +59,28 @@ int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *byt
 	     struct err *err);
 
 /*
- * Adds code that was executed so often, by basic block; unless it is there already with counts of its own. -1: out of
- * memory.
+ * Adds code that was executed so often, by basic block, as other units that have it in them tell; unless it is there
+ * already with counts of its own. -1: out of memory.
  */
 int plan_add_counted(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2],
 		     const u64 *counts, u32 count, struct err *err);
 
 /* Executions of each item, from those of its basic block. */
 void plan_count_items(const struct scan *scan, const struct want *want, u64 executed[SCAN_ROOM]);
+
+/* What recordings hold that is not planned, and why. */
+enum plan_drop {
+	PLAN_DROP_INVALID,  /* bytes that are not one unit: the recording is of another version, or made up */
+	PLAN_DROP_MOVES,    /* may be anywhere, but was written by the guest or reaches into the next page */
+	PLAN_DROP_VERSIONS, /* its place has had too many versions of code already */
+	PLAN_DROPS
+};
+
+struct plan_dropped {
+	u64 units, instructions;
+	u64 executed; /* instructions; of what is invalid nobody can say */
+};
+const struct plan_dropped *plan_dropped(const struct plan *plan, enum plan_drop why);
 
 /* Scans exactly these bytes; false if they are not one unit. */
 bool plan_scan(const struct store *store, struct scan *scan, u64 pc, u32 mode, const u8 *bytes, unsigned length);

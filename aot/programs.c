@@ -5,6 +5,7 @@
 #include <string.h>
 #include <tcache.h>
 
+#include "page_names.h"
 #include "scan_image.h"
 #include "x86/mode.h"
 
@@ -65,6 +66,8 @@ struct programs {
 	u64 image_bytes;
 	const struct recorded *recorded;
 	struct programs_figures figures;
+	struct fates fates[PROGRAM_FATES];
+	struct page_names pages;
 	struct report report;
 };
 
@@ -98,6 +101,9 @@ void programs_destroy(struct programs *programs)
 	free(programs->alias);
 	free(programs->image);
 	report_release(&programs->report);
+	page_names_release(&programs->pages);
+	for (unsigned i = 0; i < PROGRAM_FATES; i++)
+		fates_release(&programs->fates[i]);
 	free(programs);
 }
 
@@ -222,17 +228,6 @@ static int grow_programs(struct programs *programs)
 	return 0;
 }
 
-/* A copy that can be shown on any terminal. */
-static char *printable(const char *text)
-{
-	char *copy = strdup(text);
-
-	for (char *c = copy; c && *c; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			*c = '?';
-	return copy;
-}
-
 static int note_needs(struct programs *programs, const struct program_summary *summary)
 {
 	if (summary->interpreter && need(programs, base_name(summary->interpreter)) < 0)
@@ -255,19 +250,14 @@ static bool is_command(const char *name)
 	return false;
 }
 
-/*
- * Was anything of it executed in a recording, or its first unit, if its addresses are fixed? Of pages as the page cache
- * has them: with zeros behind the file's end.
- */
-static bool has_run(const struct recorded *recorded, const struct program_summary *summary, const u8 *data, u64 size)
+/* Notes the pages that recordings have seen running, as the page cache has them: with zeros behind the file's end. */
+static int note_pages(struct programs *programs, const struct program_summary *summary, const u8 *data, u64 size,
+		      bool *run)
 {
-	u64 hash[2];
+	struct page_name name = {.program = programs->count};
 	u8 page[PAGE_SIZE];
 
-	if (summary->entry_left &&
-	    recorded_unit(recorded, NULL, summary->entry, MODE_LINUX_USER, summary->entry_bytes, summary->entry_left))
-		return true;
-	for (u32 i = 0; i < summary->text_count && recorded_has_pages(recorded); i++) {
+	for (u32 i = 0; i < summary->text_count && recorded_has_pages(programs->recorded); i++) {
 		u64 end = summary->text[i].offset + summary->text[i].size;
 
 		for (u64 at = PAGE_BASE(summary->text[i].offset); at < end; at += PAGE_SIZE) {
@@ -275,12 +265,23 @@ static bool has_run(const struct recorded *recorded, const struct program_summar
 
 			memcpy(page, data + at, there);
 			memset(page + there, 0, PAGE_SIZE - there);
-			tcache_hash(page, PAGE_SIZE, hash);
-			if (recorded_page(recorded, hash))
-				return true;
+			tcache_hash(page, PAGE_SIZE, name.hash);
+			if (!recorded_page(programs->recorded, name.hash))
+				continue;
+			name.offset = at;
+			*run = true;
+			if (page_names_add(&programs->pages, &name) < 0)
+				return -1;
 		}
 	}
-	return false;
+	return 0;
+}
+
+/* Was the program's first unit executed in a recording, if its addresses are fixed? */
+static bool has_run(const struct recorded *recorded, const struct program_summary *summary)
+{
+	return summary->entry_left && recorded_unit(recorded, NULL, summary->entry, MODE_LINUX_USER,
+						    summary->entry_bytes, summary->entry_left);
 }
 
 static int add_program(struct programs *programs, const char *name, const u64 hash[2],
@@ -292,8 +293,8 @@ static int add_program(struct programs *programs, const char *name, const u64 ha
 		return -1;
 	program = &programs->program[programs->count];
 	*program = (struct program){.hash = {hash[0], hash[1]},
-				    .name = printable(name),
-				    .soname = printable(summary->soname ? summary->soname : base_name(name)),
+				    .name = printable_copy(name),
+				    .soname = printable_copy(summary->soname ? summary->soname : base_name(name)),
 				    .code = summary->code,
 				    .number = programs->count,
 				    .place = run                ? SEEN_RUNNING
@@ -303,15 +304,22 @@ static int add_program(struct programs *programs, const char *name, const u64 ha
 	return program->name && program->soname ? note_needs(programs, summary) : -1;
 }
 
-static int unusable(struct programs *programs, const char *reason)
+static int unusable(struct programs *programs, const char *name, const char *reason, u64 code, struct err *err)
 {
-	char *text = printable(reason);
+	char *text = printable_copy(reason);
 
 	programs->figures.unusable++;
 	if (text)
 		report_line(&programs->report, "not translated: %s", text);
 	free(text);
-	return 0;
+	return fates_add(&programs->fates[PROGRAM_UNUSABLE], name, reason, code) < 0 ? no_memory(err) : 0;
+}
+
+static int module(struct programs *programs, const char *name, u64 code, struct err *err)
+{
+	programs->figures.modules++;
+	programs->figures.code_modules += code;
+	return fates_add(&programs->fates[PROGRAM_MODULE], name, NULL, code) < 0 ? no_memory(err) : 0;
 }
 
 int programs_note(struct programs *programs, const char *name, const u8 *data, u64 size, struct err *err)
@@ -319,6 +327,7 @@ int programs_note(struct programs *programs, const char *name, const u8 *data, u
 	struct program_summary summary;
 	struct err reason = ERR_INIT;
 	u64 hash[2];
+	bool run;
 
 	tcache_hash(data, size, hash);
 	if (programs->count && *find_program(programs, hash)) {
@@ -326,18 +335,18 @@ int programs_note(struct programs *programs, const char *name, const u8 *data, u
 		return 0;
 	}
 	if (discover_summary(data, size, name, &summary, &reason) < 0)
-		return unusable(programs, reason.text);
-	if (summary.module) {
-		programs->figures.modules++;
-		return 0;
-	}
+		return unusable(programs, name, reason.text, 0, err);
+	if (summary.module)
+		return module(programs, name, summary.code, err);
 	if (programs->count == PROGRAMS_MAX) {
 		err_set(&reason, "'%s' is one too many: only %u programs are looked at", name, PROGRAMS_MAX);
-		return unusable(programs, reason.text);
+		return unusable(programs, name, reason.text, summary.code, err);
 	}
-	return add_program(programs, name, hash, &summary, has_run(programs->recorded, &summary, data, size)) < 0
-		       ? no_memory(err)
-		       : 0;
+	run = has_run(programs->recorded, &summary);
+	if (note_pages(programs, &summary, data, size, &run) < 0 ||
+	    add_program(programs, name, hash, &summary, run) < 0)
+		return no_memory(err);
+	return 0;
 }
 
 int programs_note_script(struct programs *programs, const char *interpreter, struct err *err)
@@ -407,6 +416,7 @@ int programs_choose(struct programs *programs, u64 room, struct err *err)
 
 	if (!order)
 		return no_memory(err);
+	page_names_sort(&programs->pages);
 	follow_aliases(programs);
 	for (u32 i = 0; i < programs->count; i++) {
 		struct program *program = order[i] = &programs->program[i];
@@ -460,7 +470,7 @@ static int scan(struct programs *programs, struct program *program, struct plan 
 
 	program->scanned = true;
 	if (discover_program(data, size, program->name, &image, &verdict, &reason) < 0)
-		return unusable(programs, reason.text);
+		return unusable(programs, program->name, reason.text, program->code, err);
 	program->independent = verdict == PROGRAM_INDEPENDENT;
 	programs->figures.independent += program->independent;
 	programs->figures.fixed += !program->independent;
@@ -501,7 +511,8 @@ int programs_scan(struct programs *programs, struct plan *plan, const char *name
 	programs->figures.code_left_out += program->code;
 	report_line(&programs->report, "'%s': left out for want of room, %llu bytes of code", program->name,
 		    (unsigned long long)program->code);
-	return 0;
+	return fates_add(&programs->fates[PROGRAM_LEFT_OUT], program->name, NULL, program->code) < 0 ? no_memory(err)
+												     : 0;
 }
 
 const char *programs_symbol(const struct programs *programs, u64 pc, u64 *offset)
@@ -513,9 +524,24 @@ const char *programs_symbol(const struct programs *programs, u64 pc, u64 *offset
 	return name;
 }
 
+const char *programs_page(const struct programs *programs, const u64 page[2], u64 *offset)
+{
+	const struct page_name *found = page_names_find(&programs->pages, page);
+
+	if (!found)
+		return NULL;
+	*offset = found->offset;
+	return programs->program[found->program].name;
+}
+
 struct programs_figures programs_figures(const struct programs *programs)
 {
 	return programs->figures;
+}
+
+const struct fates *programs_fates(const struct programs *programs, enum program_fate fate)
+{
+	return &programs->fates[fate];
 }
 
 struct report *programs_report(struct programs *programs)

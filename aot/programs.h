@@ -7,6 +7,7 @@
 #define AVANT_AOT_PROGRAMS_H
 
 #include "discover/discover.h"
+#include "fates.h"
 #include "plan.h"
 #include "recorded.h"
 
@@ -46,6 +47,10 @@ int programs_scan(struct programs *programs, struct plan *plan, const char *name
 /* The symbol of code in a program of fixed addresses, and the distance to it; NULL if it has none. */
 const char *programs_symbol(const struct programs *programs, u64 pc, u64 *offset);
 
+/* After the choice: a program that has this page, of those that a recording has seen, and where in the file; or NULL.
+ */
+const char *programs_page(const struct programs *programs, const u64 page[2], u64 *offset);
+
 struct programs_figures {
 	u64 fixed, independent;          /* different programs and libraries */
 	u64 copies;                      /* files that are equal to one of these */
@@ -53,9 +58,13 @@ struct programs_figures {
 	u64 unusable;                    /* other files: for another processor, damaged */
 	u64 scanned, left_out;           /* programs, after the second round */
 	u64 code_scanned, code_left_out; /* bytes of their code */
+	u64 code_modules;                /* … and of kernel modules */
 };
 
 struct programs_figures programs_figures(const struct programs *programs);
+
+/* The files of which nothing was translated, by why. */
+const struct fates *programs_fates(const struct programs *programs, enum program_fate fate);
 
 /* What is to be said about each, after the second round. */
 struct report *programs_report(struct programs *programs);

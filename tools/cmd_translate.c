@@ -1,6 +1,7 @@
 /* avant translate: the build step. Linked into a program of its own, because LLVM is large. */
 #include "command.h"
 
+#include "account.h"
 #include "build.h"
 #include "interrupts.h"
 #include "lift_units.h"
@@ -10,9 +11,11 @@
 #include "save_recording.h"
 #include "translate_code.h"
 #include "translate_inputs.h"
+#include "translate_report.h"
 #include "translate_reuse.h"
 
 #include "cpu/cpu.h"
+#include "translate/translate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +30,7 @@
 
 struct translate_options {
 	struct input_paths paths;
-	const char *output, *save_profile, *reuse;
+	const char *output, *save_profile, *reuse, *report;
 	const char *profiles[PROFILES_MAX];
 	unsigned profile_count;
 	const char *cpu_name;
@@ -82,6 +85,8 @@ static const struct option_spec option_specs[] = {
 	{"cpu", "MODEL", "processor that guests will see, as in avant run", "default", option_text, FIELD(cpu_name)},
 	{"place", "N", "0 or 1: caches that are to be used together must\nhave different places", "0", parse_place,
 	 FIELD(place)},
+	{"report", "FILE", "write what was not lifted, by frequency, and why, as\nJSON (aot/README.md)", NULL,
+	 option_text, FIELD(report)},
 	{.help = "Input"},
 	{"image", "FILE",
 	 "disk image: the kernel that it boots, its initramfs,\nits programs; may be given several times", NULL,
@@ -122,7 +127,8 @@ struct job {
 	struct build *build;
 	struct code *code;
 	struct lift_units *lift;
-	struct sources sources; /* existing caches */
+	struct account *account; /* NULL without --report */
+	struct sources sources;  /* existing caches */
 	struct progress progress;
 	u64 units, lifted; /* translated or kept, and those of them with lifted loops */
 	u64 kept;
@@ -234,15 +240,30 @@ static enum build_result translate_one(struct job *job, size_t number)
 	return lifted ? build_lifted(job->build, want, lifted) : build_copy(job->build, want);
 }
 
+static int account_for(struct job *job, size_t number, enum build_result result, struct err *err)
+{
+	const struct translation *t = build_translation(job->build);
+
+	if (!job->account)
+		return 0;
+	if (result == BUILD_OK)
+		return account_translated(job->account, number, t->scan, t->handed,
+					  lift_units_result(job->lift, number), err);
+	account_left(job->account, number, result == BUILD_FULL ? LEFT_NO_ROOM : LEFT_NO_TEMPLATE);
+	return 0;
+}
+
 /* After an interruption only what LLVM has made still gets its place: that takes no time, and would be lost. */
 static bool is_done(const struct job *job, size_t number)
 {
 	return reuse_kind(job->sources.used, number) || (interrupts_noted() && !lift_units_result(job->lift, number));
 }
 
-static void translate_wanted(struct job *job, size_t number)
+static int translate_wanted(struct job *job, size_t number, struct err *err)
 {
-	switch (translate_one(job, number)) {
+	enum build_result result = translate_one(job, number);
+
+	switch (result) {
 	case BUILD_OK:
 		job->units++;
 		job->lifted += lift_units_result(job->lift, number) != NULL;
@@ -255,14 +276,16 @@ static void translate_wanted(struct job *job, size_t number)
 		job->crowded_out += job->kept && plan_at(job->plan, number)->count_count;
 		break;
 	}
+	return account_for(job, number, result, err);
 }
 
-static void translate_heat(struct job *job, enum heat heat)
+static int translate_heat(struct job *job, enum heat heat, struct err *err)
 {
 	for (size_t i = 0; i < plan_count(job->plan); i++) {
-		if (want_heat(plan_at(job->plan, i)) == heat && !is_done(job, i))
-			translate_wanted(job, i);
+		if (want_heat(plan_at(job->plan, i)) == heat && !is_done(job, i) && translate_wanted(job, i, err) < 0)
+			return -1;
 	}
+	return 0;
 }
 
 /* What nobody has seen, by rank, until there is enough of it. */
@@ -270,28 +293,40 @@ static int translate_unseen(struct job *job, struct err *err)
 {
 	u64 limit = unseen_limit(job->options);
 	size_t count, *order = plan_unseen(job->plan, &count);
+	int result = 0;
 
 	if (!order)
 		return err_set(err, "out of memory");
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count && result == 0; i++) {
 		u64 before = build_code(job->build);
 
 		if (is_done(job, order[i]))
 			continue;
-		if (job->unseen >= limit)
+		if (job->unseen >= limit) {
 			job->left_out++;
-		else
-			translate_wanted(job, order[i]);
+			if (job->account)
+				account_left(job->account, order[i], LEFT_UNSEEN_LIMIT);
+		} else {
+			result = translate_wanted(job, order[i], err);
+		}
 		job->unseen += build_code(job->build) - before;
 	}
 	free(order);
-	return 0;
+	return result;
 }
 
 static int translate_all(struct job *job, struct err *err)
 {
-	translate_heat(job, HOT);
-	translate_heat(job, WARM);
+	if (job->options->report) {
+		job->account = account_create(job->plan, job->lift, err);
+		if (!job->account)
+			return -1;
+	}
+	for (size_t i = 0; job->account && i < plan_count(job->plan); i++)
+		if (reuse_kind(job->sources.used, i))
+			account_kept(job->account, i);
+	if (translate_heat(job, HOT, err) < 0 || translate_heat(job, WARM, err) < 0)
+		return -1;
 	return translate_unseen(job, err);
 }
 
@@ -318,6 +353,18 @@ static char *make_log(const struct job *job)
 	return NULL;
 }
 
+static int write_report(struct job *job, struct err *err)
+{
+	const struct report_input input = {.account = job->account,
+					   .plan = job->plan,
+					   .programs = code_programs(job->code),
+					   .profiles = job->options->profile_count,
+					   .namer = name_of,
+					   .opaque = job->code};
+
+	return job->options->report ? translate_report_write(&input, job->options->report, err) : 0;
+}
+
 static int write_cache(struct job *job, const char *path, struct err *err)
 {
 	struct build_image images[INPUTS_MAX + 1];
@@ -339,7 +386,7 @@ static int write_result(struct job *job, struct err *err)
 
 	interrupts_note(false);
 	if (!interrupts_noted()) {
-		if (write_cache(job, job->options->output, err) < 0)
+		if (write_report(job, err) < 0 || write_cache(job, job->options->output, err) < 0)
 			return -1;
 		sources_done(&job->sources);
 		return 0;
@@ -416,6 +463,7 @@ static int translate_main(const struct command *command, void *parsed)
 		status = command_error(command, "%s", err.text);
 	else
 		say_result(&job);
+	account_destroy(job.account);
 	lift_units_destroy(job.lift);
 	build_destroy(job.build);
 	sources_close(&job.sources);

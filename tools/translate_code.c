@@ -215,6 +215,11 @@ unsigned code_images(const struct code *code, struct build_image *images)
 	return code->kernel_count;
 }
 
+const struct programs *code_programs(const struct code *code)
+{
+	return code->programs;
+}
+
 void code_summary(const struct code *code, FILE *to)
 {
 	struct programs_figures f = programs_figures(code->programs);

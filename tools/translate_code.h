@@ -10,6 +10,7 @@
 #include "build.h"
 #include "discover/discover.h"
 #include "plan.h"
+#include "programs.h"
 #include "translate_inputs.h"
 
 struct code;
@@ -38,6 +39,9 @@ void code_log(struct code *code, FILE *log);
 
 /* The kernels, for the cache to name and to keep. `images` has room for INPUTS_MAX + 1. Returns how many there are. */
 unsigned code_images(const struct code *code, struct build_image *images);
+
+/* After code_scan(). */
+const struct programs *code_programs(const struct code *code);
 
 /* How many programs there are and what became of them, in a sentence for people; empty if there are none. */
 void code_summary(const struct code *code, FILE *to);

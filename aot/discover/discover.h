@@ -115,7 +115,7 @@ struct program_summary {
 	u64 entry;             /* address, of a program of fixed ones; 0: it is none */
 	const u8 *entry_bytes; /* … and what is there */
 	u64 entry_left;        /* … to the end of its segment; or 0 */
-	u64 code;              /* bytes of its executable segments, … */
+	u64 code;              /* bytes of its executable segments, or of a module's sections; segments … */
 	struct {
 		u64 offset, size;
 	} text[SUMMARY_TEXT]; /* … which lie here in the file */

@@ -101,6 +101,14 @@ static void read_interpreter(const struct elf_file *elf, struct program_summary 
 		summary->interpreter = (const char *)elf->data + part->offset;
 }
 
+/* Object files have no segments. */
+static void read_code_sections(const struct elf_file *elf, struct program_summary *summary)
+{
+	for (u32 i = 0; i < elf->section_count; i++)
+		if (elf->section[i].type == SHT_PROGBITS && elf->section[i].flags & SHF_EXECINSTR)
+			summary->code += elf->section[i].size;
+}
+
 int discover_summary(const u8 *data, u64 size, const char *name, struct program_summary *summary, struct err *err)
 {
 	struct elf_file elf;
@@ -110,6 +118,8 @@ int discover_summary(const u8 *data, u64 size, const char *name, struct program_
 		return -1;
 	summary->module = elf.type == ET_REL;
 	read_text(&elf, summary);
+	if (summary->module)
+		read_code_sections(&elf, summary);
 	read_entry(&elf, summary);
 	read_interpreter(&elf, summary);
 	read_dynamic(&elf, summary);

@@ -92,10 +92,12 @@ static u64 accesses(const struct scan *scan, const struct lift_loop *loop, const
 	return total;
 }
 
-bool lift_worth(const struct scan *scan, const struct lift_loop *loop, const u64 by_item[SCAN_ROOM])
+enum lift_verdict lift_judge(const struct scan *scan, const struct lift_loop *loop, const u64 by_item[SCAN_ROOM])
 {
 	u64 in = entered(scan, loop, by_item), out = left(scan, loop, by_item), times = in < out ? in : out;
 	u64 total = accesses(scan, loop, by_item);
 
-	return total && total != UNKNOWN && times != UNKNOWN && total / ACCESSES_MIN >= times;
+	if (total == UNKNOWN || times == UNKNOWN)
+		return LIFT_ENTRIES_UNKNOWN;
+	return total && total / ACCESSES_MIN >= times ? LIFT_LIFTED : LIFT_FEW_ACCESSES;
 }

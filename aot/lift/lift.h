@@ -11,6 +11,7 @@
 
 #include "translate/scan.h"
 #include "util/types.h"
+#include "verdict.h"
 
 struct err;
 
@@ -25,10 +26,17 @@ struct lift_loop {
  */
 unsigned lift_find_loops(const struct scan *scan, u32 mode, struct lift_loop loops[SCAN_ROOM]);
 /*
- * Is it faster lifted than copied, when the items were executed so often? It must run its memory accesses often enough
- * for each time that it is entered.
+ * Those that cannot be lifted, the largest from each head on, by heads from the last one to the first, so that an inner
+ * loop comes before the outer one. They may hold loops that can be. `unknown[i]` is the first item of loops[i] that the
+ * lifter does not know.
  */
-bool lift_worth(const struct scan *scan, const struct lift_loop *loop, const u64 executed[SCAN_ROOM]);
+unsigned lift_find_refused(const struct scan *scan, u32 mode, struct lift_loop loops[SCAN_ROOM],
+			   u16 unknown[SCAN_ROOM]);
+/*
+ * Is it faster lifted than copied, when the items were executed so often? It must run its memory accesses often enough
+ * for each time that it is entered. LIFT_LIFTED, or why not.
+ */
+enum lift_verdict lift_judge(const struct scan *scan, const struct lift_loop *loop, const u64 executed[SCAN_ROOM]);
 /* Can this instruction be lifted, wherever it is? For tests, which lift all that can be. */
 bool lift_possible(const struct insn *insn, u32 mode);
 

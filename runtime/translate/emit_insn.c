@@ -894,6 +894,7 @@ static bool emit_ret(struct translation *t, const struct insn *insn)
 
 void emit_stub_call(struct translation *t, enum stub stub)
 {
+	t->stub = (u8)stub;
 	translate_need_flags(t, HOST_R10);
 	translate_unspill(t);
 	translate_store_rip(t, t->scan->pc + t->item->offset);

@@ -648,6 +648,7 @@ static void emit_item(struct translation *t, unsigned i)
 		translate_need_flags(t, HOST_R10); /* every way into a block brings them in the host's register */
 	t->item = item;
 	t->host[i] = t->e.at;
+	t->handed[i] = t->stub = STUB_COUNT;
 	if (t->parts && t->parts->item(t->parts, t, i)) {
 		translate_close_windows(t, i);
 		t->flags_saved = t->ended = false;
@@ -664,6 +665,7 @@ static void emit_item(struct translation *t, unsigned i)
 	emit_window_checks(t);
 	if (!emit_insn(t) && !t->e.overflow)
 		emit_insn_by_interp(t);
+	t->handed[i] = t->stub;
 	if (!item->falls && !t->ended)
 		translate_exit(t, t->scan->pc + item->offset + item->insn.length);
 	if (!item->falls || t->ended)

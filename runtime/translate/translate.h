@@ -91,6 +91,7 @@ struct translation {
 	struct emitter e;
 	struct scan_item *item; /* being emitted */
 	bool ended;             /* it emitted its own continuation */
+	u8 stub;                /* … and what executes it: an enum stub, or STUB_COUNT for the copy itself */
 	u8 regs[3];             /* registers that the unit does not name: their guest values are in v->gpr throughout */
 	unsigned reg_count;
 	u16 home;      /* guest registers whose values are in v->gpr throughout, as a mask */
@@ -105,6 +106,7 @@ struct translation {
 	struct locality locality;
 	bool window_open[WINDOW_MAX];
 	u8 *host[SCAN_ROOM];
+	u8 handed[SCAN_ROOM]; /* by item: the enum stub that executes it; STUB_COUNT: the unit's own code does */
 	struct {
 		u8 *from;
 		u16 item;

@@ -64,6 +64,20 @@ boot other other '/program; /program; /program' --cache "$work/same.tcache"
 [ "$(grep -c '^PROGRAM 2 right' "$work/other.out")" = 3 ] || fail "the changed program: $(cat "$work/other.out")"
 [ "$(number aot_cloned other)" = 0 ] || fail "$(number aot_cloned other) copies for a program that has been replaced"
 
+# one cache for both, as if they were on two disks
+for image in same other; do
+	mkdir "$work/$image.tree"
+done
+cp "$program" "$work/same.tree/program"
+cp "$changed" "$work/other.tree/program"
+"$avant" translate --counted --root "$work/same.tree" --root "$work/other.tree" -o "$work/both.tcache" \
+	>"$work/translate.out" || fail "translate --root --root"
+for image in same other; do
+	boot "both_$image" "$image" '/program; /program; /program' --cache "$work/both.tcache"
+	[ "$(grep -c '^PROGRAM . right' "$work/both_$image.out")" = 3 ] || fail "the program: $(cat "$work/both_$image.out")"
+	most_cached "both_$image"
+done
+
 # a program of this host with its libraries
 command='ls -1 /bin | /usr/bin/sort -r'
 boot live dynamic "$command"

@@ -17,6 +17,8 @@ static const u8 sum[] = {0x31, 0xc0, 0x03, 0x07, 0x48, 0x83, 0xc7, 0x04, 0xff, 0
 static const u8 calls[] = {0xe8, 0, 0, 0, 0, 0xff, 0xc9, 0x75, 0xf7, 0xc3};
 /* L: M: mov [rdi], eax; dec edx; jnz M; dec ecx; jnz L; ret */
 static const u8 nested[] = {0x89, 0x07, 0xff, 0xca, 0x75, 0xfa, 0xff, 0xc9, 0x75, 0xf6, 0xc3};
+/* L: M: mov [rdi], eax; dec edx; jnz M; cpuid; dec ecx; jnz L; ret */
+static const u8 around[] = {0x89, 0x07, 0xff, 0xca, 0x75, 0xfa, 0x0f, 0xa2, 0xff, 0xc9, 0x75, 0xf4, 0xc3};
 
 /* As Linux has it in user mode. */
 #define MODE (MODE_USER | MODE_OSFXSR | MODE_OSXSAVE | MODE_MP | 7u << MODE_XCR0_SHIFT)
@@ -46,18 +48,44 @@ static void test_find(void **state)
 	assert_int_equal(loops[0].last, 4);
 }
 
+static void test_refused(void **state)
+{
+	u16 unknown[SCAN_ROOM];
+
+	(void)state;
+	find(sum, sizeof(sum));
+	assert_int_equal(lift_find_refused(&scan, MODE, loops, unknown), 0);
+	find(calls, sizeof(calls));
+	assert_int_equal(lift_find_refused(&scan, MODE, loops, unknown), 1);
+	assert_int_equal(loops[0].first, 0);
+	assert_int_equal(loops[0].last, 2);
+	assert_int_equal(unknown[0], 0);
+	/* the inner loop can be lifted, the outer one cannot */
+	assert_int_equal(find(around, sizeof(around)), 1);
+	assert_int_equal(loops[0].first, 0);
+	assert_int_equal(loops[0].last, 2);
+	assert_int_equal(lift_find_refused(&scan, MODE, loops, unknown), 1);
+	assert_int_equal(loops[0].first, 0);
+	assert_int_equal(loops[0].last, 5);
+	assert_int_equal(unknown[0], 3);
+}
+
 static void test_worth(void **state)
 {
 	u64 executed[SCAN_ROOM] = {10, 1000, 1000, 1000, 1000, 10};
 
 	(void)state;
 	find(sum, sizeof(sum));
-	assert_true(lift_worth(&scan, &loops[0], executed));
+	assert_int_equal(lift_judge(&scan, &loops[0], executed), LIFT_LIFTED);
 	for (unsigned i = 1; i <= 4; i++)
 		executed[i] = 20; /* twice for each entry */
-	assert_false(lift_worth(&scan, &loops[0], executed));
+	assert_int_equal(lift_judge(&scan, &loops[0], executed), LIFT_FEW_ACCESSES);
 	memset(executed, 0, sizeof(executed));
-	assert_false(lift_worth(&scan, &loops[0], executed));
+	assert_int_equal(lift_judge(&scan, &loops[0], executed), LIFT_FEW_ACCESSES);
+	find(nested, sizeof(nested)); /* entered at the unit's beginning: by whom is not known */
+	for (unsigned i = 0; i <= 4; i++)
+		executed[i] = ~0ULL;
+	assert_int_equal(lift_judge(&scan, &loops[0], executed), LIFT_ENTRIES_UNKNOWN);
 }
 
 static void test_compile(void **state)
@@ -117,10 +145,8 @@ static void test_object(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_find),
-		cmocka_unit_test(test_worth),
-		cmocka_unit_test(test_compile),
-		cmocka_unit_test(test_object),
+		cmocka_unit_test(test_find),    cmocka_unit_test(test_refused), cmocka_unit_test(test_worth),
+		cmocka_unit_test(test_compile), cmocka_unit_test(test_object),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
