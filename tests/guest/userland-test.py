@@ -31,11 +31,11 @@ from session import GuestError, Session  # noqa: E402
 GATEWAY = "10.0.2.2"  # this host's loopback, for the guest
 PACKAGES = ("bc,bzip2,cpio,file,gcc,git,gzip,libc6-dev,libpython3.11-testsuite,make,openssl,perl,procps,python3,rsync,sqlite3,"
             "stress-ng,xz-utils,zstd,locales,netbase")
-SOURCES = "lua5.4 zlib bzip2 tcc perl"
+SOURCES = "lua5.4 zlib bzip2 tcc perl openssl"
 INSTALLED = "g++"  # by the set apt
 SSH_MEGABYTES = 500
 # set: minutes that it may take in the guest
-SETS = {"sqlite": 10, "git": 10, "perl": 30, "apt": 10, "ssh": 10, "share": 10, "archive": 20, "openssl": 20, "build": 40,
+SETS = {"sqlite": 10, "git": 10, "perl": 30, "apt": 10, "ssh": 10, "share": 10, "archive": 20, "openssl": 60, "build": 40,
         "python": 90, "stress": 60}
 
 
@@ -64,7 +64,8 @@ class Inputs:
         self.folder = os.path.join(guests, "userland")
         self.image, self.root, self.files = (os.path.join(self.folder, name) for name in ("disk.img", "root", "files"))
         self.key = os.path.join(self.folder, "key")
-        recipe = hashlib.sha256(f"{PACKAGES} {SOURCES} {INSTALLED}".encode()).hexdigest()
+        self.openssl_tests = open(os.path.join(USERLAND, "openssl-tests.sh")).read()
+        recipe = hashlib.sha256(f"{PACKAGES} {SOURCES} {INSTALLED} {self.openssl_tests}".encode()).hexdigest()
         mark = os.path.join(self.folder, "recipe")
         if not update and os.path.exists(mark) and open(mark).read() == recipe:
             return
@@ -92,6 +93,7 @@ class Inputs:
         with open(os.path.join(self.files, "packages", "Packages"), "w") as out:
             run("dpkg-scanpackages", "-m", ".", "/dev/null", cwd=os.path.join(self.files, "packages"), stdout=out, stderr=log)
         self.make_tree(os.path.join(self.files, "tree"))
+        self.make_openssl_tests()
 
     def apt(self, log):
         """apt-get with lists of its own, of the suite that the image is."""
@@ -107,6 +109,15 @@ class Inputs:
                "-o", f"Dir::State::Lists={lists}", "-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=1"]
         run(*apt, "update", stdout=log, stderr=log)
         return apt
+
+    def make_openssl_tests(self):
+        with tempfile.TemporaryDirectory(prefix="avant-userland-", dir=self.folder) as work:
+            job, made = os.path.join(work, "job"), os.path.join(work, "job", "openssl-tests.tar.zst")
+            make_job(self, job, self.openssl_tests)
+            on_host(self, job, os.path.join(self.folder, "log.openssl"), os.path.join(work, "layer"))
+            if not os.path.exists(made):
+                fail(f"openssl's tests could not be built: see {self.folder}/log.openssl")
+            os.rename(made, os.path.join(self.files, os.path.basename(made)))
 
     @staticmethod
     def make_tree(folder):
@@ -190,11 +201,11 @@ IN_GUEST = ("mkdir -p /job; mount -t 9p -o trans=virtio,version=9p2000.L,msize=2
             "dmesg | grep -E 'WARNING|BUG:|Oops|lockup|stall' >>/job/output; true")
 
 
-def make_job(inputs, servers, name, folder):
+def make_job(inputs, folder, script):
+    """A folder with the script as `run`, after lib.sh, and what the scripts use."""
     os.makedirs(folder)
     with open(os.path.join(folder, "run"), "w") as out:
-        for part in (os.path.join(USERLAND, "lib.sh"), None, os.path.join(USERLAND, "sets", name)):
-            out.write(open(part).read() if part else servers.settings())
+        out.write(open(os.path.join(USERLAND, "lib.sh")).read() + script)
     # links would lead out of the share
     os.mkdir(os.path.join(folder, "files"))
     run("cp", "-al", *[path for path in glob.glob(os.path.join(inputs.files, "*"))
@@ -269,11 +280,12 @@ def do_set(options, inputs, servers, name, work):
             with open(path, "w") as out:
                 out.write(text)
     else:
+        script = servers.settings() + open(os.path.join(USERLAND, "sets", name)).read()
         # what is made to put a machine under stress is not let loose on this one
         if name != "stress" and not (options.keep_host and os.path.exists(host)):
-            make_job(inputs, servers, name, os.path.join(work, f"{name}.host"))
+            make_job(inputs, os.path.join(work, f"{name}.host"), script)
             on_host(inputs, os.path.join(work, f"{name}.host"), host, os.path.join(work, "layer"))
-        make_job(inputs, servers, name, os.path.join(work, f"{name}.guest"))
+        make_job(inputs, os.path.join(work, f"{name}.guest"), script)
         in_guest(options, inputs, name, os.path.join(work, f"{name}.guest"), guest, log)
     return compare.compare(name, "-" if name == "stress" else host, guest, os.path.join(USERLAND, "known"))
 
