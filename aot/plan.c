@@ -248,6 +248,7 @@ static bool place(struct tcache *file, const struct tcache_executed *record, u64
 }
 
 /* Counts a record that is not planned; plan->scan is of it unless it is invalid. */
+/* Counts it among those that are not planned. Returns 0. */
 static int drop(struct plan *plan, enum plan_drop why, const u64 *counts, u32 count)
 {
 	const struct want want = {.counts = counts, .count_count = count};
@@ -259,8 +260,9 @@ static int drop(struct plan *plan, enum plan_drop why, const u64 *counts, u32 co
 		return 0;
 	plan_count_items(&plan->scan, &want, executed);
 	dropped->instructions += plan->scan.count;
-	for (unsigned i = 0; i < plan->scan.count; i++)
-		dropped->executed += executed[i];
+	for (unsigned i = 0; i < plan->scan.count; i++) /* up to the limit: anybody may have written them */
+		dropped->executed =
+			executed[i] > UINT64_MAX - dropped->executed ? UINT64_MAX : dropped->executed + executed[i];
 	return 0;
 }
 

@@ -152,6 +152,9 @@ static u32 name_number(struct programs *programs, const char *text, bool *failed
 	u32 *place;
 
 	*failed = false;
+	place = programs->by_name_size ? find_name(programs, text) : NULL;
+	if (place && *place)
+		return *place;
 	if (programs->name_count == programs->by_name_size / 2) {
 		if (programs->name_count >= NAMES_MAX)
 			return 0;
@@ -160,15 +163,13 @@ static u32 name_number(struct programs *programs, const char *text, bool *failed
 			return 0;
 	}
 	place = find_name(programs, text);
-	if (!*place) {
-		char *copy = strdup(text);
+	char *copy = strdup(text);
 
-		*failed = !copy;
-		if (!copy)
-			return 0;
-		programs->name[programs->name_count] = (struct name){copy, 0};
-		*place = ++programs->name_count;
-	}
+	*failed = !copy;
+	if (!copy)
+		return 0;
+	programs->name[programs->name_count] = (struct name){copy, 0};
+	*place = ++programs->name_count;
 	return *place;
 }
 
@@ -396,6 +397,15 @@ static void follow_aliases(struct programs *programs)
 	}
 }
 
+/* By the name that others need it by, and by the file's, to which links to it have been followed. */
+static u32 needed_by_all(const struct programs *programs, const struct program *program)
+{
+	const char *file = base_name(program->name);
+	u32 count = needed_by(programs, program->soname);
+
+	return strcmp(program->soname, file) == 0 ? count : count + needed_by(programs, file);
+}
+
 static int compare(const void *left, const void *right)
 {
 	const struct program *a = *(const struct program *const *)left, *b = *(const struct program *const *)right;
@@ -421,7 +431,7 @@ int programs_choose(struct programs *programs, u64 room, struct err *err)
 	for (u32 i = 0; i < programs->count; i++) {
 		struct program *program = order[i] = &programs->program[i];
 
-		program->needed_by = needed_by(programs, program->soname);
+		program->needed_by = needed_by_all(programs, program);
 		if (program->needed_by >= NEEDED_LEAST)
 			program->place = NEEDED_BY_MANY;
 	}

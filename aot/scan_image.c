@@ -79,7 +79,6 @@ int plan_add_image(struct plan *plan, const struct image *image, const struct re
 
 	if (!units)
 		return -1;
-	/* a kernel is there once, and its code runs from where it lies: the longer its units the better */
 	units_set_disjoint(units);
 	units_add_entries(units);
 	while (result == 0 && (scan = units_next(units)))

@@ -96,8 +96,9 @@ int auto_guest_find(struct auto_guest *guest, const void *kernel, u64 size, cons
 	if (auto_root(root, err) < 0)
 		return -1;
 	tcache_hash(kernel, size, hash);
-	if (snprintf(guest->path, sizeof(guest->path), "%s/%016llx%016llx-%s", root, (unsigned long long)hash[1],
-		     (unsigned long long)hash[0], cpu) >= (int)sizeof(guest->path))
+	/* what another version of Avant wrote in another format is pruned some day */
+	if (snprintf(guest->path, sizeof(guest->path), "%s/%016llx%016llx-%s-v%u", root, (unsigned long long)hash[1],
+		     (unsigned long long)hash[0], cpu, TCACHE_VERSION) >= (int)sizeof(guest->path))
 		return err_set(err, "the path of the cache directory is too long");
 	if (make_directory(guest->path, err) < 0)
 		return -1;

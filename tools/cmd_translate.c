@@ -386,7 +386,7 @@ static int write_result(struct job *job, struct err *err)
 
 	interrupts_note(false);
 	if (!interrupts_noted()) {
-		if (write_report(job, err) < 0 || write_cache(job, job->options->output, err) < 0)
+		if (write_cache(job, job->options->output, err) < 0 || write_report(job, err) < 0)
 			return -1;
 		sources_done(&job->sources);
 		return 0;
@@ -406,6 +406,9 @@ static int run_job(struct job *job, struct err *err)
 					      .returns_host = !options->table,
 					      .guest_cpu = cpu_model_name(cpu_model_find(options->cpu_name))};
 
+	/* minutes later would be too late to find out */
+	if (options->report && translate_report_check(options->report, err) < 0)
+		return -1;
 	job->inputs = inputs_open(&options->paths, err);
 	if (!job->inputs)
 		return -1;

@@ -44,7 +44,11 @@ static void on_interrupt(int number)
 	(void)number;
 	if (atomic_load(&may_note) && atomic_compare_exchange_strong(&noted_ns, &before, now)) {
 		say(": stopping; once more ends it at once\n");
-	} else if (!before || now - before >= ONE_NS) {
+		errno = error;
+		return;
+	}
+	before = atomic_load(&noted_ns);
+	if (!before || now - before >= ONE_NS) {
 		say(": interrupted\n");
 		_exit(STATUS_ERROR);
 	}
@@ -58,8 +62,13 @@ void interrupts_catch(const char *name)
 
 	_Static_assert(ATOMIC_BOOL_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2, "used in a signal handler");
 	command_name = name;
-	for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++)
-		sigaction(numbers[i], &action, NULL);
+	for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++) {
+		struct sigaction old;
+
+		/* nohup(1), and shells for what is in the background, mean it */
+		if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+			sigaction(numbers[i], &action, NULL);
+	}
 }
 
 void interrupts_note(bool note)

@@ -290,6 +290,15 @@ static int write_text(const char *text, const char *path, struct err *err)
 	return err_set(err, "cannot write '%s': %s", path, strerror(error));
 }
 
+int translate_report_check(const char *path, struct err *err)
+{
+	FILE *file = fopen(path, "a");
+
+	if (!file || fclose(file) != 0)
+		return err_set(err, "cannot write '%s': %s", path, strerror(errno));
+	return 0;
+}
+
 int translate_report_write(const struct report_input *input, const char *path, struct err *err)
 {
 	json_t *object = report_json(input);

@@ -18,4 +18,7 @@ struct report_input {
 /* Writes it. -1 with a message in err that names the file, which then is not there. */
 int translate_report_write(const struct report_input *input, const char *path, struct err *err);
 
+/* Can a report be written to `path`? It stays as it is, or is there and empty. 0, or -1 with a message in err. */
+int translate_report_check(const char *path, struct err *err);
+
 #endif

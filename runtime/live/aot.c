@@ -308,16 +308,18 @@ void aot_forget_unpacked(const struct live *live)
  * over as many of the host's pages as there are units. So it is copied: it depends on no address of its own. Returns
  * the offset of the copy, or of the original if there is no room.
  */
-static u32 take_code(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit *from)
+static u32 take_code(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit_view *view)
 {
+	const struct tcache_unit *from = view->unit;
 	struct store *store = &live->store;
 	u32 at = (u32)store->used;
 
-	if (!(from->flags & TCACHE_UNIT_COLD) || from->code_length > store->size - store->used ||
+	/* a quarter is left to live translation: when that has no room, everything is forgotten */
+	if (!(from->flags & TCACHE_UNIT_COLD) || store->used + from->code_length > store->size - store->size / 4 ||
 	    live->copied_count == AOT_UNITS_MAX)
 		return aot->code + from->code_offset;
 	code_pages_want(live, at, at + CODE_PAGE, store->size);
-	memcpy(store->code_rw + at, store->code + aot->code + from->code_offset, from->code_length);
+	memcpy(store->code_rw + at, view->code, from->code_length);
 	store->used = align_up(store->used + from->code_length, 16);
 	live->copied[live->copied_count++] = number;
 	return at;
@@ -331,7 +333,7 @@ static struct unit *new_unit(struct live *live, const struct aot *aot, u32 numbe
 	if (store->unit_count == store->bound_first || store->entry_count + (u64)from->entry_count > store->entry_max)
 		return NULL;
 	u32 n = --store->bound_first;
-	u32 code = take_code(live, aot, n, from);
+	u32 code = take_code(live, aot, n, view);
 	struct unit *unit = &store->units[n];
 
 	*unit = (struct unit){

@@ -112,9 +112,37 @@ static void test_fates(void **state)
 	plan_destroy(plan);
 }
 
+/* What scripts need by another name goes first; there is room for one. */
+static void test_links(void **state)
+{
+	struct plan *plan = plan_create(&store, &err);
+	struct recorded *recorded = recorded_create(plan, &err);
+	struct programs *programs = programs_create(recorded, &err);
+
+	(void)state;
+	assert_int_equal(programs_note(programs, "bin/small", self, self_size, &err), 0);
+	self[self_size - 1] ^= 1;
+	assert_int_equal(programs_note(programs, "opt/perl5.36", self, self_size, &err), 0);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(programs_note_script(programs, "/usr/bin/perl", &err), 0);
+	assert_int_equal(programs_note_link(programs, "usr/bin/perl", "/etc/alternatives/perl-now", &err), 0);
+	assert_int_equal(programs_note_link(programs, "etc/alternatives/perl-now", "../../opt/perl5.36", &err), 0);
+	assert_int_equal(programs_choose(programs, 0, &err), 0);
+	assert_int_equal(programs_scan(programs, plan, "opt/perl5.36", self, self_size, &err), 0);
+	self[self_size - 1] ^= 1;
+	assert_int_equal(programs_scan(programs, plan, "bin/small", self, self_size, &err), 0);
+	assert_int_equal(programs_figures(programs).scanned, 1);
+	assert_int_equal(programs_fates(programs, PROGRAM_LEFT_OUT)->count, 1);
+	assert_string_equal(programs_fates(programs, PROGRAM_LEFT_OUT)->fate[0].name, "bin/small");
+	programs_destroy(programs);
+	recorded_destroy(recorded);
+	plan_destroy(plan);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_pages), cmocka_unit_test(test_fates)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_pages), cmocka_unit_test(test_fates),
+					   cmocka_unit_test(test_links)};
 
 	return cmocka_run_group_tests(tests, read_self, free_self);
 }
