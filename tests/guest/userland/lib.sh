@@ -2,7 +2,7 @@
 # guest; lines with "TIME " tell how long a part took. /job/files holds what the test fetched, $1 is the address of this host.
 
 ulimit -c 0
-ulimit -n 1024 # tests look at it
+ulimit -S -n 1024 # tests look at it
 mkdir -p /tmp/work
 cd /tmp/work || exit 1
 host_address=$1
