@@ -243,26 +243,20 @@ static int check_place(const struct build *build, struct tcache *cache, const st
 	return err_set(err, "'%s' was made for another place in memory", tcache_name(cache));
 }
 
-/* The options that a cache was made with are known by their digest: the one combination that has it. */
+/* Other options are named; unknown ones are left to tcache_check_fingerprint(). */
 static int check_options(struct tcache *cache, const struct tcache_fingerprint *want, struct err *err)
 {
 	const struct tcache_fingerprint *have = &tcache_header(cache)->fingerprint;
-	struct tcache_fingerprint other;
+	struct store store = {0};
 
-	for (unsigned n = 0; n < 8; n++) {
-		const bool counted = n & 1, exact_flags = n & 2, table = n & 4;
-		const struct store store = {.counted = counted, .exact_flags = exact_flags, .returns_host = !table};
+	if (memcmp(have->options, want->options, sizeof(have->options)) == 0 || !translator_find_options(&store, have))
+		return 0;
+	const bool any = store.counted || store.exact_flags || !store.returns_host;
 
-		translator_fingerprint(&store, "", &other);
-		if (memcmp(other.options, have->options, sizeof(other.options)) != 0 ||
-		    memcmp(other.options, want->options, sizeof(other.options)) == 0)
-			continue;
-		return err_set(err, "'%s' was made with other options: %s%s%s%s", tcache_name(cache),
-			       n ? "with" : "without --counted, --exact-flags, --returns-table",
-			       counted ? " --counted" : "", exact_flags ? " --exact-flags" : "",
-			       table ? " --returns-table" : "");
-	}
-	return 0;
+	return err_set(err, "'%s' was made with other options: %s%s%s%s", tcache_name(cache),
+		       any ? "with" : "without --counted, --exact-flags, --returns-table",
+		       store.counted ? " --counted" : "", store.exact_flags ? " --exact-flags" : "",
+		       store.returns_host ? "" : " --returns-table");
 }
 
 int build_check_cache(const struct build *build, struct tcache *cache, struct err *err)

@@ -50,22 +50,6 @@ static bool map_area(struct area *area, u64 address, u64 size, int flags)
 	return true;
 }
 
-/* The options of the cache are known by their digest: the one combination that has it. */
-static bool find_options(struct store *store, const struct tcache_fingerprint *wanted)
-{
-	struct tcache_fingerprint have;
-
-	for (unsigned n = 0; n < 8; n++) {
-		store->returns_host = !(n & 1);
-		store->counted = n & 2;
-		store->exact_flags = n & 4;
-		translator_fingerprint(store, wanted->guest_cpu, &have);
-		if (!memcmp(have.options, wanted->options, sizeof(have.options)))
-			return true;
-	}
-	return false;
-}
-
 static int check_fingerprint(struct work *w, struct err *err)
 {
 	const struct tcache_fingerprint *made = &tcache_header(w->cache)->fingerprint;
@@ -75,7 +59,7 @@ static int check_fingerprint(struct work *w, struct err *err)
 	if (memcmp(made->translator, mine.translator, sizeof(made->translator)) != 0)
 		return err_set(err, "'%s' was made by translator '%.48s', this is '%.48s'", tcache_name(w->cache),
 			       made->translator, mine.translator);
-	if (!find_options(&w->store, made))
+	if (!translator_find_options(&w->store, made))
 		return err_set(err, "'%s' was made with options that are not known", tcache_name(w->cache));
 	return 0;
 }

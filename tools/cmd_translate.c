@@ -225,6 +225,9 @@ static int keep(struct job *job, struct err *err)
 	if (!reuse)
 		return 0;
 	leave_others(job);
+	/* its numbers of jump targets would be taken for nothing */
+	if (!reuse_count(reuse, REUSE_LIFTED) && !reuse_count(reuse, REUSE_COPIED))
+		return 0;
 	if (reuse_keep(reuse, job->plan, job->build, &job->unseen, err) < 0)
 		return -1;
 	job->lifted = reuse_count(reuse, REUSE_LIFTED);

@@ -124,10 +124,12 @@ static bool make_room(struct units *units)
 /* The last start before pc in its page; pc itself if there is none. */
 static u64 start_before(const struct range_bits *range, u64 pc)
 {
-	u64 at = pc - range->address;
+	u64 at = pc - range->address, first = at < PAGE_OFFSET(pc) ? 0 : at - PAGE_OFFSET(pc);
 
-	while (at-- > 0 && PAGE_BASE(range->address + at) == PAGE_BASE(pc)) {
-		if (marked(range->start, at))
+	while (at > first) {
+		if (at % 8 == 0 && at - first >= 8 && !range->start[at / 8 - 1])
+			at -= 8;
+		else if (marked(range->start, --at))
 			return range->address + at;
 	}
 	return pc;

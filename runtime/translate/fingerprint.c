@@ -18,3 +18,18 @@ void translator_fingerprint(const struct store *store, const char *guest_cpu, st
 	tcache_digest(options, (size_t)length, fingerprint->options);
 	snprintf(fingerprint->guest_cpu, sizeof(fingerprint->guest_cpu), "%s", guest_cpu);
 }
+
+bool translator_find_options(struct store *store, const struct tcache_fingerprint *fingerprint)
+{
+	struct tcache_fingerprint other;
+
+	for (unsigned n = 0; n < 8; n++) {
+		store->returns_host = !(n & 1);
+		store->counted = n & 2;
+		store->exact_flags = n & 4;
+		translator_fingerprint(store, "", &other);
+		if (!memcmp(other.options, fingerprint->options, sizeof(other.options)))
+			return true;
+	}
+	return false;
+}

@@ -12,4 +12,7 @@ extern const char translator_version[];
 /* Fills all but the host features. */
 void translator_fingerprint(const struct store *store, const char *guest_cpu, struct tcache_fingerprint *fingerprint);
 
+/* Sets the options of the store to those that the fingerprint is of. False: no combination has its digest. */
+bool translator_find_options(struct store *store, const struct tcache_fingerprint *fingerprint);
+
 #endif
