@@ -666,7 +666,7 @@ static bool may_link(const struct live *live, u32 from, u32 to)
 		return false;
 	if (!is_clone(live, to))
 		return true;
-	return is_clone(live, from) && clone_age(live, to) >= clone_age(live, from);
+	return is_clone(live, from) && clone_age(live, to) >= clone_age(live, from) && clones_agree(live, from, to);
 }
 
 void live_take_link(struct vcpu *v, u32 number)
@@ -687,11 +687,13 @@ void live_take_link(struct vcpu *v, u32 number)
 
 	if (from->dropped || PAGE_BASE(unit->gpa) != PAGE_BASE(from->gpa) || unit->mode != (from->mode & ~MODE_CAREFUL))
 		return;
+	bool direct = may_link(live, link.unit, to);
+
 	if (is_clone_link(number))
-		clone_note_link(live, number, to);
-	u32 code = !may_link(live, link.unit, to) ? emit_table_jump(live, link.unit, link.target, link.saved)
-		   : link.saved                   ? unit->saved
-						  : unit->body;
+		clone_note_link(live, number, to, direct);
+	u32 code = !direct      ? emit_table_jump(live, link.unit, link.target, link.saved)
+		   : link.saved ? unit->saved
+				: unit->body;
 
 	if (code)
 		complete_link(live, number, &link, code);

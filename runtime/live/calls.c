@@ -59,8 +59,9 @@ void live_count_in(struct vcpu *v, const struct unit *unit, unsigned left)
 	}
 }
 
-/* The place that a stub was called from: sets rip to the instruction's address, and in counted mode the counters. */
-static void locate(struct vcpu *v, const void *back)
+/* The place that a stub was called from: sets rip to the instruction's address, and in counted mode the counters. The
+ * unit. */
+static const struct unit *locate(struct vcpu *v, const void *back)
 {
 	const struct unit *unit;
 	const struct pc_entry *entry;
@@ -71,6 +72,7 @@ static void locate(struct vcpu *v, const void *back)
 	v->rip = unit->pc + entry->guest;
 	if (v->vm->live->store.counted)
 		live_count_in(v, unit, entry->left);
+	return unit;
 }
 
 void live_forget_predictions(struct vcpu *v)
@@ -236,8 +238,9 @@ void *live_call_window_miss(struct vcpu *v, u64 gva, u64 info, void *back)
 
 	if (code)
 		return code;
-	locate(v, back);
-	code = live_lookup_careful_at(v, back);
+	const struct unit *from = locate(v, back);
+
+	code = live_lookup_careful_at(v, from, back);
 	return code ? code : leave(v, LIVE_EXIT_CAREFUL, EXEC_OK);
 }
 

@@ -243,28 +243,6 @@ static struct instance *instances_of(const struct clones *clones, u32 segment)
 	return (struct instance *)(clones->instances + (u64)segment * clones->segment_instances);
 }
 
-static void link_instance(struct clones *clones, struct instance *instance)
-{
-	struct instance **first = &instance->page->first;
-	struct instance **head = &clones->hash[instance_hash(instance->base, instance->gpa)];
-
-	instance->next = *first;
-	instance->before = first;
-	if (*first)
-		(*first)->before = &instance->next;
-	*first = instance;
-	instance->next_hashed = *head;
-	*head = instance;
-}
-
-static void unlink_instance(struct clones *clones, struct instance *instance)
-{
-	*instance->before = instance->next;
-	if (instance->next)
-		instance->next->before = instance->before;
-	instance_unhash(clones, instance);
-}
-
 static void empty_segment(struct live *live, u32 number)
 {
 	struct clones *clones = live->clones;
@@ -275,7 +253,7 @@ static void empty_segment(struct live *live, u32 number)
 		struct instance *instance = (struct instance *)at;
 
 		if (instance->page)
-			unlink_instance(clones, instance);
+			instance_unlink(clones, instance);
 		at += instance_bytes(instance->room);
 	}
 	if (segment->age) {
@@ -537,12 +515,22 @@ static struct instance *find_instance(struct vcpu *v, const struct clone_page *p
 {
 	const struct clones *clones = v->vm->live->clones;
 
-	for (struct instance *i = clones->hash[instance_hash(base, page->gpa)]; i; i = i->next_hashed) {
+	for (struct instance *i = *instance_chain(clones, base, page->gpa); i; i = i->next_hashed) {
 		if (i->page == page && i->segment == clones->current && i->base == base && i->mode == mode &&
 		    t->index < i->room && view_take_base(v->view, i->set->base, base))
 			return i;
 	}
 	return NULL;
+}
+
+/* Has the page clones at this address, in whatever segment? */
+static bool has_instance(const struct clones *clones, const struct clone_page *page, u64 base, u32 mode)
+{
+	for (const struct instance *i = *instance_chain(clones, base, page->gpa); i; i = i->next_hashed) {
+		if (i->page == page && i->base == base && i->mode == mode)
+			return true;
+	}
+	return false;
 }
 
 /* NULL: no room in the segment, or no memory. */
@@ -571,7 +559,7 @@ static struct instance *add_instance(struct vcpu *v, struct clone_page *page, u6
 			       .room = room,
 			       .learns = group_begin_instance(page->group)};
 	memset(i->units, 0, room * sizeof(u16));
-	link_instance(clones, i);
+	instance_link(clones, i);
 	return i;
 }
 
@@ -658,7 +646,7 @@ static u32 linked(const struct live *live, const struct instance *instance, cons
 	return clones->unit_first + instance->segment * clones->segment_units + instance->units[link->to - 1] - 1;
 }
 
-static void complete_links(struct live *live, u32 number)
+void clone_complete_links(struct live *live, u32 number)
 {
 	const struct clone *clone = &live->clones->clones[number - live->clones->unit_first];
 	const struct unit *from = &live->store.units[number];
@@ -725,18 +713,15 @@ static u32 follow_links(struct live *live, struct instance *instance, u32 *numbe
 	return count;
 }
 
-/* The instance to put a clone into, with room and numbers for it; *fresh: it is new. NULL: something is full. */
-static struct instance *prepare(struct vcpu *v, struct clone_page *page, u32 mode, const struct template *t,
-				bool *fresh)
+/* The instance to put a clone into, with room and numbers for it. NULL: something is full. */
+static struct instance *prepare(struct vcpu *v, struct clone_page *page, u64 base, u32 mode, const struct template *t)
 {
 	struct live *live = v->vm->live;
-	u64 base = PAGE_BASE(v->rip);
 	struct instance *instance;
 
 	if (!has_room(live->clones, t))
 		next_segment(live);
 	instance = find_instance(v, page, base, mode, t);
-	*fresh = !instance;
 	if (!instance)
 		instance = add_instance(v, page, base, mode);
 	if (!instance) {
@@ -746,13 +731,23 @@ static struct instance *prepare(struct vcpu *v, struct clone_page *page, u32 mod
 	return instance && give_numbers(live, instance->group, instance->set) ? instance : NULL;
 }
 
-static u32 make(struct vcpu *v, struct clone_page *page, u32 mode, struct template *t)
+static u32 make(struct vcpu *v, struct clone_page *page, u64 gpa, u32 mode, struct template *t)
 {
 	struct live *live = v->vm->live;
-	bool fresh;
-	struct instance *instance = prepare(v, page, mode & ~MODE_CAREFUL, t, &fresh);
-	u32 numbers[TOGETHER_MAX], count = 1;
+	u64 base = PAGE_BASE(v->rip);
+	u32 plain = mode & ~MODE_CAREFUL, numbers[TOGETHER_MAX], count = 1;
+	bool fresh = !has_instance(live->clones, page, base, plain);
+	struct instance *instance;
 
+	if (fresh) {
+		clones_take_over(v, page, base, plain);
+		u32 taken = clones_find(v, gpa, true, mode, 0).unit;
+
+		if (taken != UNIT_NONE)
+			return taken;
+		fresh = !has_instance(live->clones, page, base, plain);
+	}
+	instance = prepare(v, page, base, plain, t);
 	if (!instance)
 		return UNIT_NONE;
 	if (instance->units[t->index])
@@ -764,7 +759,7 @@ static u32 make(struct vcpu *v, struct clone_page *page, u32 mode, struct templa
 	if (!(mode & MODE_CAREFUL))
 		count = follow_links(live, instance, numbers, count);
 	for (u32 i = 0; i < count; i++)
-		complete_links(live, numbers[i]);
+		clone_complete_links(live, numbers[i]);
 	return numbers[0];
 }
 
@@ -801,7 +796,7 @@ u32 clones_make(struct vcpu *v, u64 gpa, u32 mode)
 		t = template_for(v, gpa, mode, &page);
 		if (!t || !is_modest(live->clones, t))
 			return UNIT_NONE;
-		number = make(v, page, mode, t);
+		number = make(v, page, gpa, mode, t);
 		if (number == UNIT_NONE)
 			make_room(live);
 	}

@@ -40,6 +40,7 @@ struct instance {
 	u32 segment;
 	u32 room;
 	bool learns; /* which templates are wanted together */
+	bool tied;   /* some link leads to code that is good for this address only, and no clone of the page */
 	u16 units[]; /* by template: 1 + the clone's number in the segment, or 0 */
 };
 
@@ -87,11 +88,12 @@ struct clones {
 
 #define INSTANCE_HASH_BITS 14
 
-/* By the page's guest and physical addresses. */
-static inline u32 instance_hash(u64 base, u64 gpa)
+/* Instances by their page's guest and physical addresses, and others. */
+static inline struct instance **instance_chain(const struct clones *clones, u64 base, u64 gpa)
 {
-	return (u32)(((base >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ULL ^ (gpa >> PAGE_SHIFT) * 0xc2b2ae3d27d4eb4fULL) >>
-		     (64 - INSTANCE_HASH_BITS));
+	u64 hash = (base >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ULL ^ (gpa >> PAGE_SHIFT) * 0xc2b2ae3d27d4eb4fULL;
+
+	return &clones->hash[hash >> (64 - INSTANCE_HASH_BITS)];
 }
 
 static inline bool clones_own(const struct live *live, u32 offset)
@@ -120,11 +122,21 @@ u32 clones_unit_max(u64 code_size);
 u32 clones_make(struct vcpu *v, u64 gpa, u32 mode);
 /* No clone is left. */
 void clones_flush(struct live *live);
+/* Completes the clone's links to others of its instance. */
+void clone_complete_links(struct live *live, u32 number);
 /* For a piece of code that lasts as long as the clones that exist now, at least. False: no room. */
 bool clones_begin_piece(const struct live *live, struct emitter *e);
 void clones_end_piece(struct live *live, const struct emitter *e);
 /* Gives so many bytes of the code cache at the end of the store's back to it; false if clones need them. */
 bool clones_yield(struct live *live);
+
+/* --- moving (clone_move.c): ordinary C ---------------------------------------------------------------------------- */
+
+/*
+ * The page is at `base` in the view in force, where it has no clones in this mode. Gives it those that it has at an
+ * address where no view knows it, if there are any: the process that they were made for is gone, most likely.
+ */
+void clones_take_over(struct vcpu *v, struct clone_page *page, u64 base, u32 mode);
 
 /* --- finding and dropping (clone_find.c): general registers only -------------------------------------------------- */
 
@@ -138,8 +150,9 @@ struct found {
  * may be entered in the view in force.
  */
 struct found clones_find(struct vcpu *v, u64 gpa, bool whole, u32 mode, u64 age);
-/* Takes an instance of a page that exists out of the hash. */
-void instance_unhash(struct clones *clones, const struct instance *instance);
+/* Enters an instance, whose page exists, in the page's list and in the hash, as the newest. */
+void instance_link(struct clones *clones, struct instance *instance);
+void instance_unlink(struct clones *clones, struct instance *instance);
 /* May a clone that fits otherwise be entered in the view in force? */
 bool clone_may_run(struct vcpu *v, u32 unit);
 /* How old a clone is. */
@@ -147,8 +160,10 @@ u64 clone_age(const struct live *live, u32 unit);
 void clones_drop_frame(struct vcpu *v, u64 frame);
 bool clones_find_pc(const struct live *live, u32 offset, const struct unit **unit, const struct pc_entry **entry);
 struct link clone_link(const struct live *live, u32 number);
-/* The link has been taken, to the unit `to`. */
-void clone_note_link(struct live *live, u32 number, u32 to);
+/* The link has been taken, to the unit `to`; `direct`: nothing is between it and that unit. */
+void clone_note_link(struct live *live, u32 number, u32 to, bool direct);
+/* Are both clones of one page at one address, whose numbers of targets mean the same in every view? */
+bool clones_agree(const struct live *live, u32 one, u32 other);
 /* What the number of a target stands for in the view in force; false: not a clone's. */
 bool clone_target_pc(struct vcpu *v, u32 number, u64 *pc, bool *saved);
 

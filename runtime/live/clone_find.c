@@ -3,13 +3,35 @@
 #include "util/err.h"
 #include "vm.h"
 
-void instance_unhash(struct clones *clones, const struct instance *instance)
+static void unhash(struct clones *clones, const struct instance *instance)
 {
-	struct instance **at = &clones->hash[instance_hash(instance->base, instance->gpa)];
+	struct instance **at = instance_chain(clones, instance->base, instance->gpa);
 
 	while (*at != instance)
 		at = &(*at)->next_hashed;
 	*at = instance->next_hashed;
+}
+
+void instance_link(struct clones *clones, struct instance *instance)
+{
+	struct instance **first = &instance->page->first;
+	struct instance **head = instance_chain(clones, instance->base, instance->gpa);
+
+	instance->next = *first;
+	instance->before = first;
+	if (*first)
+		(*first)->before = &instance->next;
+	*first = instance;
+	instance->next_hashed = *head;
+	*head = instance;
+}
+
+void instance_unlink(struct clones *clones, struct instance *instance)
+{
+	*instance->before = instance->next;
+	if (instance->next)
+		instance->next->before = instance->before;
+	unhash(clones, instance);
 }
 
 u64 clone_age(const struct live *live, u32 unit)
@@ -45,7 +67,7 @@ struct found clones_find(struct vcpu *v, u64 gpa, bool whole, u32 mode, u64 age)
 	bool careful = mode & MODE_CAREFUL;
 	struct found found;
 
-	for (const struct instance *instance = live->clones->hash[instance_hash(v->rip, gpa)]; instance;
+	for (const struct instance *instance = *instance_chain(live->clones, v->rip, gpa); instance;
 	     instance = instance->next_hashed) {
 		if (instance->base != PAGE_BASE(v->rip) || instance->gpa != PAGE_BASE(gpa) ||
 		    instance->mode != (mode & ~MODE_CAREFUL) || live->clones->segments[instance->segment].age < age)
@@ -78,7 +100,7 @@ void clones_drop_frame(struct vcpu *v, u64 frame)
 				live->store.units[first + instance->units[i] - 1].dropped = true;
 		}
 		mmu_drop_page_jumps(v, instance->base);
-		instance_unhash(clones, instance);
+		unhash(clones, instance);
 		instance->page = NULL;
 		v->forget_user = true;
 	}
@@ -162,7 +184,16 @@ struct link clone_link(const struct live *live, u32 number)
 			     .saved = link->saved};
 }
 
-void clone_note_link(struct live *live, u32 number, u32 to)
+bool clones_agree(const struct live *live, u32 one, u32 other)
+{
+	const struct clones *clones = live->clones;
+	const struct instance *a = clones->clones[one - clones->unit_first].instance;
+	const struct instance *b = clones->clones[other - clones->unit_first].instance;
+
+	return a->page == b->page && a->base == b->base && a->set == b->set;
+}
+
+void clone_note_link(struct live *live, u32 number, u32 to, bool direct)
 {
 	u32 owner = link_owner(live, number);
 	const struct clone *from = &live->clones->clones[owner - live->clones->unit_first];
@@ -170,6 +201,7 @@ void clone_note_link(struct live *live, u32 number, u32 to)
 	const struct template *template;
 
 	link->taken = true;
+	from->instance->tied |= !direct || !is_clone(live, to);
 	if (!is_clone(live, to))
 		return;
 	template = live->clones->clones[to - live->clones->unit_first].template;

@@ -54,9 +54,11 @@ struct careful {
 	u64 generation;
 	u64 pc;
 	u32 unit;
+	const struct unit *from; /* what `back` is in, and where that was: clones move */
+	u64 from_pc;
 };
 
-#define CAREFULS        64
+#define CAREFULS        1024
 #define ENTRY_HASH_BITS 16
 #define AOT_MAX         4
 /* Units of caches that are bound at a time; more have the tables emptied. */
@@ -114,8 +116,8 @@ void *live_find(struct vcpu *v, bool *fault);
 /* The same for a careful translation (never entered through the jump table). */
 void *live_find_careful(struct vcpu *v, bool *fault);
 void *live_lookup_careful(struct vcpu *v);
-/* The same for an instruction that was left at `back`, which is remembered: see live_recall_careful(). */
-void *live_lookup_careful_at(struct vcpu *v, const void *back);
+/* The same for an instruction of `from` that was left at `back`, which is remembered: see live_recall_careful(). */
+void *live_lookup_careful_at(struct vcpu *v, const struct unit *from, const void *back);
 /* The same, where the instruction was left at `back`, which is not in counted mode; sets v->rip if it finds one. */
 void *live_recall_careful(struct vcpu *v, const void *back);
 /* An existing translation for v->rip, entered in the jump table; NULL if there is none. General registers only. */

@@ -132,24 +132,28 @@ void *live_recall_careful(struct vcpu *v, const void *back)
 	const struct unit *unit = &live->store.units[careful->unit];
 	u64 gpa;
 
-	if (careful->back != back || careful->generation != live->generation || unit->dropped ||
-	    unit->mode != (vcpu_mode(v) | MODE_CAREFUL) || unit->gpa_next != NO_FRAME ||
-	    mmu_fetch(v, careful->pc, &gpa) != EXEC_OK || gpa != unit->gpa ||
+	if (careful->back != back || careful->generation != live->generation || careful->from->pc != careful->from_pc ||
+	    unit->dropped || unit->pc != careful->pc || unit->mode != (vcpu_mode(v) | MODE_CAREFUL) ||
+	    unit->gpa_next != NO_FRAME || mmu_fetch(v, careful->pc, &gpa) != EXEC_OK || gpa != unit->gpa ||
 	    (is_clone(live, careful->unit) && !clone_may_run(v, careful->unit)))
 		return NULL;
 	v->rip = careful->pc;
 	return live->store.code + unit->code;
 }
 
-void *live_lookup_careful_at(struct vcpu *v, const void *back)
+void *live_lookup_careful_at(struct vcpu *v, const struct unit *from, const void *back)
 {
 	struct live *live = v->vm->live;
 	struct found found = find(v, true, vcpu_mode(v) | MODE_CAREFUL);
 
 	if (found.unit == UNIT_NONE)
 		return NULL;
-	*careful_of(live, back) =
-		(struct careful){.back = back, .generation = live->generation, .pc = v->rip, .unit = found.unit};
+	*careful_of(live, back) = (struct careful){.back = back,
+						   .generation = live->generation,
+						   .pc = v->rip,
+						   .unit = found.unit,
+						   .from = from,
+						   .from_pc = from->pc};
 	return live->store.code + found.code;
 }
 

@@ -119,12 +119,14 @@ static void target_drop(struct view *view, unsigned i)
 
 static void view_forget_bases(struct view *view)
 {
-	if (++view->base_generation < PAGE_SIZE)
+	struct bases *bases = view->bases;
+
+	if (!bases || ++bases->generation[view->base_index] < PAGE_SIZE)
 		return;
 	for (unsigned i = 0; i < view->bases_used; i++)
-		view->base[i] = 0;
+		bases->taken[i][view->base_index] = 0;
 	view->bases_used = 0;
-	view->base_generation = 1;
+	bases->generation[view->base_index] = 1;
 }
 
 static void view_clear_jumps(struct view *view)
@@ -478,10 +480,19 @@ int mmu_init(struct mmu *mmu, struct err *err)
 	if (at == MAP_FAILED)
 		return err_set(err, "cannot map %zu KiB for TLBs: %s", VIEWS_SIZE >> 10, strerror(errno));
 	mmu->views = at;
+	at = mmap(NULL, sizeof(*mmu->bases), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		  0);
+	if (at == MAP_FAILED)
+		return err_set(err, "cannot map %zu KiB for TLBs: %s", sizeof(*mmu->bases) >> 10, strerror(errno));
+	mmu->bases = at;
 	if (share_jumps(mmu) < 0)
 		return err_set(err, "cannot map %zu KiB for TLBs: %s", VIEWS_SIZE >> 10, strerror(errno));
-	for (unsigned i = 0; i < TLB_SPACES; i++)
+	for (unsigned i = 0; i < TLB_SPACES; i++) {
 		mmu->spaces[i] = (struct space){.view = mmu->views + i, .table = ~0ULL, .parked = i >= TLB_SLOTS};
+		mmu->views[i].bases = mmu->bases;
+		mmu->views[i].base_index = i;
+		mmu->bases->generation[i] = 1;
+	}
 	for (unsigned i = 0; i < TLB_SLOTS; i++) {
 		mmu->slots[i].space = &mmu->spaces[i];
 		mmu->slots[i].kernel = mmu->views + TLB_SPACES + i * KERNEL_VIEWS;
@@ -490,7 +501,6 @@ int mmu_init(struct mmu *mmu, struct err *err)
 		entry_invalidate(&mmu->views[i], 0);
 		view_no_large(&mmu->views[i]);
 		mmu->views[i].pair[0].pc = jump_pair_empty(0);
-		mmu->views[i].base_generation = 1;
 		mmu->views[i].cells_used = true;
 		view_clear_cells(&mmu->views[i]);
 	}
@@ -502,6 +512,8 @@ void mmu_release(struct mmu *mmu)
 {
 	if (mmu->views)
 		munmap(mmu->views, VIEWS_SIZE);
+	if (mmu->bases)
+		munmap(mmu->bases, sizeof(*mmu->bases));
 	*mmu = (struct mmu){0};
 }
 

@@ -202,13 +202,18 @@ struct view {
 	struct jump_page jump_page[TLB_SIZE]; /* of those in jump_pages that are in the lower half */
 	bool jumps_local;                     /* some jump entry may be for a page that is not global */
 	bool jumps_low;                       /* some jump entry may be for the lower half of the address space */
-	/*
-	 * Code that exists at several guest addresses shares target numbers, which mean addresses relative to one of
-	 * these: see view_take_base(). An element counts if its low bits are the generation.
-	 */
-	u64 base_generation; /* 1 … PAGE_SIZE - 1 */
-	u64 base[VIEW_BASES];
-	unsigned bases_used; /* elements that may be non-zero */
+	struct bases *bases;                  /* all views' of user code; kernel code has none */
+	unsigned base_index;                  /* this one's in `bases` */
+	unsigned bases_used;                  /* numbers below it may be taken */
+};
+
+/*
+ * Code that exists at several guest addresses shares target numbers, which mean addresses relative to a base of the
+ * view: see view_take_base(). All views' bases of one number lie together, so that bases_free() is quick.
+ */
+struct bases {
+	u64 generation[TLB_SPACES];        /* 1 … PAGE_SIZE - 1 */
+	u64 taken[VIEW_BASES][TLB_SPACES]; /* by number and view: base | generation; others do not count */
 };
 
 /* The other half of an entry of view.tlb. */
@@ -245,6 +250,7 @@ struct slot {
 
 struct mmu {
 	struct view *views; /* TLB_SPACES, then two for each slot: one mapping */
+	struct bases *bases;
 	struct space spaces[TLB_SPACES];
 	struct slot slots[TLB_SLOTS];
 	u64 use_clock;
@@ -326,13 +332,14 @@ static inline void view_set_target(struct view *view, unsigned n, u64 pc, u64 la
  */
 static inline bool view_take_base(struct view *view, unsigned n, u64 base)
 {
-	const u64 wanted = base | view->base_generation;
+	const u64 generation = view->bases->generation[view->base_index], wanted = base | generation;
+	u64 *taken = &view->bases->taken[n][view->base_index];
 
-	if (view->base[n] == wanted)
+	if (*taken == wanted)
 		return true;
-	if (PAGE_OFFSET(view->base[n]) == view->base_generation)
+	if (PAGE_OFFSET(*taken) == generation)
 		return false;
-	view->base[n] = wanted;
+	*taken = wanted;
 	if (n >= view->bases_used)
 		view->bases_used = n + 1;
 	return true;
@@ -341,8 +348,19 @@ static inline bool view_take_base(struct view *view, unsigned n, u64 base)
 /* Base number n; false if it is none now. */
 static inline bool view_get_base(const struct view *view, unsigned n, u64 *base)
 {
-	*base = PAGE_BASE(view->base[n]);
-	return PAGE_OFFSET(view->base[n]) == view->base_generation;
+	const u64 taken = view->bases->taken[n][view->base_index];
+
+	*base = PAGE_BASE(taken);
+	return PAGE_OFFSET(taken) == view->bases->generation[view->base_index];
+}
+
+/* Is base number n this page's address in no view? Then no view knows a way to code that counts from it. */
+static inline bool bases_free(const struct bases *bases, unsigned n, u64 base)
+{
+	for (unsigned i = 0; i < TLB_SPACES; i++)
+		if (bases->taken[n][i] == (base | bases->generation[i]))
+			return false;
+	return true;
 }
 
 /* Empties the jump entry for pc in every view. */

@@ -52,10 +52,12 @@ void fixup_apply(u8 *code, const struct fixup_list *list, const struct fixup_mov
 		for (u32 n = list->count[kind]; n; n--)
 			move_index(code + *at++, array[kind], move->pages);
 	}
-	for (u32 n = list->count[FIXUP_LINK]; n; n--, at++)
-		put32(code + *at, get32(code + *at) + move->first_link);
-	for (u32 n = list->count[FIXUP_INSN]; n; n--, at++)
-		put32(code + *at, get32(code + *at) + move->insns);
+	const u32 *insn = at + list->count[FIXUP_LINK];
+
+	for (u32 n = 0; move->first_link && n < list->count[FIXUP_LINK]; n++)
+		put32(code + at[n], get32(code + at[n]) + move->first_link);
+	for (u32 n = 0; move->insns && n < list->count[FIXUP_INSN]; n++)
+		put32(code + insn[n], get32(code + insn[n]) + move->insns);
 }
 
 void fixup_goal(u8 *code, u32 number_at, u32 entry_at, u32 number)
