@@ -79,7 +79,7 @@ static void check_jump(struct vm *vm, unsigned slot, enum view_kind kind, unsign
 	REQUIRE(view->pair[index].pc == jump_pair_empty(index) ||
 			(view->pair[index].code && view->pair[index].pc == view->jump_pc[index]),
 		"pair of another jump");
-	if (!view->jump_pc[index])
+	if (!view->jump[index])
 		return;
 	REQUIRE(index_set_has(&view->jumps, index), "jump not in the set");
 	REQUIRE(index_set_has(&view->jump_pages, tlb_index(page)), "jump page not in the set");

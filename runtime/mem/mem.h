@@ -186,7 +186,7 @@ struct view {
 	 * misses are looked after, so 0 is an empty entry. The code checks itself whether it is the one wanted.
 	 */
 	__attribute__((aligned(4096))) u32 jump[JUMP_SIZE]; /* written by view_set_jump() only */
-	u64 jump_pc[JUMP_SIZE];                             /* the guest address that an entry in use was made for */
+	u64 jump_pc[JUMP_SIZE];                             /* the guest address that an entry was made for, last */
 	/* Where the jumping code checks, for those entries of `jump` that are beginnings of units. */
 	struct jump_pair pair[JUMP_SIZE];
 	/*
