@@ -86,7 +86,7 @@ struct clones {
 	u64 memory_size;
 };
 
-#define INSTANCE_HASH_BITS 14
+#define INSTANCE_HASH_BITS 16
 
 /* Instances by their page's guest and physical addresses, and others. */
 static inline struct instance **instance_chain(const struct clones *clones, u64 base, u64 gpa)

@@ -10,7 +10,7 @@
 #include "mem/mem.h"
 #include "vm.h"
 
-/* Candidates that are looked at: if the first ones are in use, most others are, too. */
+/* Others of the page that are looked at: if the first ones are in use, most of them are. */
 #define CANDIDATES_MAX 8u
 #define MOVED_MAX      GROUP_TEMPLATES_MAX
 
@@ -98,18 +98,37 @@ static void move_instance(struct live *live, struct instance *instance, u64 base
 	instance_link(clones, instance);
 }
 
-/* The newest of the page's instances that may be moved to `base`. */
-static struct instance *find_free(struct vcpu *v, const struct clone_page *page, u64 base, u32 mode)
+/* May it be moved to `base` in the view in force? */
+static bool is_free(const struct vcpu *v, const struct instance *i, u64 base, u32 mode)
 {
-	const struct bases *bases = v->vm->mmu.bases;
 	u64 now;
+
+	return i->mode == mode && i->base != base && !view_get_base(v->view, i->set->base, &now) &&
+	       bases_free(v->vm->mmu.bases, i->set->base, i->base);
+}
+
+/* What the process that had this view before has left: the base that its clones had is still there, and counts no more.
+ */
+static struct instance *find_left(const struct vcpu *v, const struct clone_page *page, u64 base, u32 mode)
+{
+	for (const struct number_set *set = page->group->sets; set; set = set->next) {
+		u64 old = PAGE_BASE(v->view->bases->taken[set->base][v->view->base_index]);
+		struct instance *i = *instance_chain(v->vm->live->clones, old, page->gpa);
+
+		for (; i; i = i->next_hashed) {
+			if (i->page == page && i->base == old && i->set == set && is_free(v, i, base, mode))
+				return i;
+		}
+	}
+	return NULL;
+}
+
+static struct instance *find_free(const struct vcpu *v, const struct clone_page *page, u64 base, u32 mode)
+{
 	u32 seen = 0;
 
-	for (struct instance *i = page->first; i && seen < CANDIDATES_MAX; i = i->next) {
-		if (i->mode != mode || i->base == base)
-			continue;
-		seen++;
-		if (bases_free(bases, i->set->base, i->base) && !view_get_base(v->view, i->set->base, &now))
+	for (struct instance *i = page->first; i && seen < CANDIDATES_MAX; i = i->next, seen++) {
+		if (is_free(v, i, base, mode))
 			return i;
 	}
 	return NULL;
@@ -122,8 +141,10 @@ static struct instance *find_free(struct vcpu *v, const struct clone_page *page,
  */
 void clones_take_over(struct vcpu *v, struct clone_page *page, u64 base, u32 mode)
 {
-	struct instance *first = find_free(v, page, base, mode);
+	struct instance *first = find_left(v, page, base, mode);
 
+	if (!first)
+		first = find_free(v, page, base, mode);
 	if (!first || !view_take_base(v->view, first->set->base, base))
 		return;
 	struct instance *i = *instance_chain(v->vm->live->clones, first->base, page->gpa);

@@ -59,7 +59,7 @@ struct careful {
 };
 
 #define CAREFULS        1024
-#define ENTRY_HASH_BITS 16
+#define ENTRY_HASH_BITS 19
 #define AOT_MAX         4
 /* Units of caches that are bound at a time; more have the tables emptied. */
 #define AOT_UNITS_MAX   65536u

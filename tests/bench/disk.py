@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures a Debian disk under Avant (without and with a cache) and under QEMU's TCG, by turns, and prints the table.
 
-The image is one of `tools/mkimage.sh` (see --packages); nothing is written to it. Each round launches every engine once, in
+The image is one of `tools/mkimage.sh` (see --packages); nothing is written to it. The guests have a copy in which root's
+shell is dash: whoever logs in with bash has run it before its row. Each round launches every engine once, in
 turn, and takes all rows in that launch; the table has the medians of the rounds and their ratios."""
 
 import argparse
@@ -84,6 +85,22 @@ def write_project(folder):
         out.write(f"CFLAGS = -O1\nproject: {objects}\n\t$(CC) -o $@ $^\ntest: project\n\t./project\n")
 
 
+def copy_with_dash(image, folder):
+    """A copy of the image in which root's shell is /bin/sh, so that no login runs bash."""
+    copy, users = os.path.join(folder, "disk.img"), os.path.join(folder, "passwd")
+    subprocess.run(["cp", "--sparse=always", image, copy], check=True)
+    text = subprocess.run(["debugfs", "-R", "cat /etc/passwd", copy], check=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True).stdout
+    if ":/root:/bin/bash\n" not in text:
+        sys.exit(f"{image}: root's shell is not bash in /etc/passwd, or that cannot be read (an image of tools/mkimage.sh?)")
+    with open(users, "w") as out:
+        out.write(text.replace(":/root:/bin/bash\n", ":/root:/bin/sh\n"))
+    for command in ("rm /etc/passwd", f"write {users} /etc/passwd"):
+        subprocess.run(["debugfs", "-w", "-R", command, copy], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+    return copy
+
+
 class Work:
     """Files that all launches use, made once."""
 
@@ -99,7 +116,7 @@ class Work:
         for number in range(500):
             with open(os.path.join(self.share, "tree", f"file{number}"), "wb") as out:
                 out.write(random.Random(number).randbytes(4000))
-        self.cache = options.cache
+        self.image = copy_with_dash(options.image, folder)
         self.data = os.path.join(folder, "data.img")
 
     def fresh_data(self):
@@ -111,7 +128,7 @@ class Work:
 
 
 def avant_command(options, work, port, cache):
-    command = [options.avant, "run", "--image", options.image, "--snapshot", "--memory", options.memory, "--disk", work.data,
+    command = [options.avant, "run", "--image", work.image, "--snapshot", "--memory", options.memory, "--disk", work.data,
                "--net", f"user,hostfwd=tcp:127.0.0.1:{port}-:22", "--share", f"{work.share},tag=work"]
     if cache:
         command += ["--cache", cache]
@@ -123,19 +140,19 @@ def tcg_command(options, work, port):
     def part(name):
         return os.path.join(work.folder, name)
     if not os.path.exists(part("vmlinuz")):
-        info = json.loads(subprocess.run([options.avant, "image", "info", "--json", options.image], check=True,
+        info = json.loads(subprocess.run([options.avant, "image", "info", "--json", work.image], check=True,
                                          stdout=subprocess.PIPE).stdout)
         entry = info["boot"]
         for paths, name in (([entry["kernel"]], "vmlinuz"), (entry["initrd"], "initrd")):
             with open(part(name), "wb") as out:
                 for path in paths:
-                    subprocess.run([options.avant, "image", "cat", options.image, path], check=True, stdout=out)
+                    subprocess.run([options.avant, "image", "cat", work.image, path], check=True, stdout=out)
         with open(part("append"), "w") as out:
             out.write(entry["command_line"])
     append = open(part("append")).read()
     return [options.qemu, "-accel", "tcg,thread=single", "-M", "q35", "-cpu", "max,-la57", "-m", options.memory, "-nographic",
             "-no-reboot", "-kernel", part("vmlinuz"), "-initrd", part("initrd"), "-append", append,
-            "-drive", f"file={options.image},format=raw,if=virtio,snapshot=on",
+            "-drive", f"file={work.image},format=raw,if=virtio,snapshot=on",
             "-drive", f"file={work.data},format=raw,if=virtio",
             "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-rng-pci",
             "-virtfs", f"local,path={work.share},mount_tag=work,security_model=none"]
@@ -238,7 +255,7 @@ def make_cache(options, work):
             guest.run(text, 600)
         guest.power_off()
     began = time.monotonic()
-    subprocess.run([options.avant, "translate", "--image", options.image, "--profile", recording, "-o", options.cache],
+    subprocess.run([options.avant, "translate", "--image", work.image, "--profile", recording, "-o", options.cache],
                    check=True, stdout=subprocess.DEVNULL)
     print(f"{options.cache}: translated in {time.monotonic() - began:.0f} s, {os.path.getsize(options.cache) / 1e6:.0f} MB",
           file=sys.stderr)
