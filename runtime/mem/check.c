@@ -35,10 +35,7 @@ static void check_tag(struct vm *vm, unsigned slot, enum view_kind kind, unsigne
 	frame = *ram_frame(&vm->ram, host);
 	REQUIRE(found.dirty, "writable though not dirty");
 	REQUIRE(!(frame & FRAME_CODE), "code page writable");
-	REQUIRE(frame & FRAME_WRITABLE, "frame not marked writable");
-	REQUIRE((frame & FRAME_MANY) ||
-			(frame & FRAME_GROUP) >> FRAME_GROUP_SHIFT == (int)(index >> (TLB_BITS - FRAME_GROUP_BITS)),
-		"frame marked with another group");
+	REQUIRE(mmu_is_noted(&vm->ram, host, index), "write permission not noted");
 }
 
 static void check_entry(struct vm *vm, unsigned slot, enum view_kind kind, unsigned index)

@@ -16,14 +16,6 @@
 #define VIEWS_SIZE   (sizeof(struct view) * VIEWS)
 
 _Static_assert(TLB_BITS >= 12 && JUMP_BITS >= 12, "an index_set has whole summary words");
-_Static_assert(FRAME_GROUP >> FRAME_GROUP_SHIFT == (1 << FRAME_GROUP_BITS) - 1, "flags agree");
-
-/* Runs the statement for each view whose TLB may hold anything. Slots that are not in use are empty, as are those of
- * parked spaces. */
-#define FOR_EACH_VIEW(mmu, view)                                                                                       \
-	for (unsigned n_ = 0; n_ < TLB_SLOTS * VIEW_KINDS; n_++)                                                       \
-		if ((mmu)->slots[n_ / VIEW_KINDS].used)                                                                \
-			for (struct view *view = slot_view(mmu, n_ / VIEW_KINDS, n_ % VIEW_KINDS); view; view = NULL)
 
 /* Runs the statement for each view that has a jump table of its own: views of kernel code share theirs. */
 #define FOR_EACH_JUMPS(mmu, view)                                                                                      \
@@ -148,7 +140,7 @@ static void view_clear_jumps(struct view *view)
 }
 
 /* Cells hold what the TLB held once: they must not outlive any flush. Generated code fills them, and says so. */
-static void view_clear_cells(struct view *view)
+void view_clear_cells(struct view *view)
 {
 	if (!view->cells_used)
 		return;
@@ -669,41 +661,4 @@ void mmu_clear_jumps(struct vcpu *v)
 {
 	FOR_EACH_JUMPS (&v->vm->mmu, view)
 		view_clear_jumps(view);
-}
-
-/* Takes the write permission for the host page from the entries in words [from, to) of the view's set. */
-static void view_protect(struct view *view, u64 host, unsigned from, unsigned to)
-{
-	for (unsigned w = from; w < to; w++)
-		FOR_EACH_INDEX (view->filled.word[w], w, i) {
-			struct tlb_entry *entry = &view->tlb[i];
-
-			/* an invalid tag that happens to fit is made invalid again: no harm */
-			if (entry->addend - tlb_more(entry)->ntag_write == host)
-				tlb_more(entry)->ntag_write = tlb_invalid(i);
-		}
-}
-
-void mmu_protect_frame(struct vcpu *v, u64 gpa)
-{
-	const unsigned words = TLB_SIZE / 64, group_words = words >> FRAME_GROUP_BITS;
-	struct mmu *mmu = &v->vm->mmu;
-	const u8 *host = ram_at(&v->vm->ram, PAGE_BASE(gpa));
-	unsigned from = 0, to = words;
-	u8 *frame;
-
-	if (!host)
-		return;
-	frame = ram_frame(&v->vm->ram, host);
-	if (*frame & FRAME_WRITABLE) {
-		if (!(*frame & FRAME_MANY)) {
-			from = ((*frame & FRAME_GROUP) >> FRAME_GROUP_SHIFT) * group_words;
-			to = from + group_words;
-		}
-		FOR_EACH_VIEW (mmu, view) {
-			view_protect(view, (u64)host, from, to);
-			view_clear_cells(view);
-		}
-	}
-	*frame = FRAME_CODE;
 }

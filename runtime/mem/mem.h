@@ -20,18 +20,22 @@ struct err;
 #define MAXPHYADDR    40 /* bits of a guest physical address: CPUID 80000008H, reserved bits of page tables */
 
 /* What is known of a guest page frame; one byte for each 4 KiB of RAM. */
-#define FRAME_CODE        0x01 /* translations were made from it: writes must come through the slow path */
-#define FRAME_WRITABLE    0x02 /* some TLB may hold it with write permission */
-#define FRAME_GROUP       0x7c /* with FRAME_WRITABLE: in entries whose index has these five high bits ... */
-#define FRAME_MANY        0x80 /* ... or anywhere */
-#define FRAME_GROUP_SHIFT 2
-#define FRAME_GROUP_BITS  5
+#define FRAME_CODE     0x01 /* translations were made from it: writes must come through the slow path */
+#define FRAME_WRITABLE 0x02 /* some TLB may hold it with write permission */
+#define FRAME_MANY     0x04 /* with FRAME_WRITABLE: in others than those that are noted, too */
+
+/* With FRAME_WRITABLE: 1 + the indices of the TLB entries that it may be in with write permission, then zeros. */
+#define FRAME_WRITERS 4
+struct writers {
+	u16 entry[FRAME_WRITERS];
+};
 
 struct ram {
-	u8 *host;   /* base of one contiguous anonymous mapping */
-	u64 size;   /* bytes */
-	u64 low;    /* bytes at gpa 0; the remainder is at RAM_HIGH_BASE */
-	u8 *frames; /* FRAME_* flags, one byte a page, by offset in RAM */
+	u8 *host;                /* base of one contiguous anonymous mapping */
+	u64 size;                /* bytes */
+	u64 low;                 /* bytes at gpa 0; the remainder is at RAM_HIGH_BASE */
+	u8 *frames;              /* FRAME_* flags, one byte a page, by offset in RAM */
+	struct writers *writers; /* of each page */
 	/* ahead.h: when the guest first uses memory in [watch, watch + watch_length), what lies at `ready` is due */
 	u8 *watch, *ready;
 	u64 watch_length;

@@ -45,7 +45,9 @@ int ram_init(struct ram *ram, u64 size, struct err *err)
 	ram->host = map_aligned(size);
 	if (ram->host)
 		ram->frames = map_anonymous(size >> PAGE_SHIFT);
-	if (!ram->frames) {
+	if (ram->frames)
+		ram->writers = map_anonymous((size >> PAGE_SHIFT) * sizeof(*ram->writers));
+	if (!ram->writers) {
 		err_set(err, "cannot map %llu MiB of guest memory: %s", (unsigned long long)(size >> 20),
 			strerror(errno));
 		ram_release(ram);
@@ -61,6 +63,8 @@ void ram_release(struct ram *ram)
 		munmap(ram->host, ram->size);
 	if (ram->frames)
 		munmap(ram->frames, ram->size >> PAGE_SHIFT);
+	if (ram->writers)
+		munmap(ram->writers, (ram->size >> PAGE_SHIFT) * sizeof(*ram->writers));
 	*ram = (struct ram){0};
 }
 

@@ -11,18 +11,6 @@ void vcpu_update_view(struct vcpu *v)
 	__asm__ volatile("wrgsbase %0" : : "r"(v->view) : "memory");
 }
 
-/* Remembers that the entry at `index` lets the frame be written, so that mmu_protect_frame() need not look everywhere.
- */
-static void note_writable(u8 *frame, unsigned index)
-{
-	u8 group = (u8)(index >> (TLB_BITS - FRAME_GROUP_BITS) << FRAME_GROUP_SHIFT);
-
-	if (!(*frame & FRAME_WRITABLE))
-		*frame = (u8)((*frame & FRAME_CODE) | FRAME_WRITABLE | group);
-	else if ((*frame & FRAME_GROUP) != group)
-		*frame |= FRAME_MANY;
-}
-
 void view_note_large(struct view *view, u64 gva, u64 size_mask)
 {
 	if ((gva & ~size_mask) < view->large_low)
@@ -77,7 +65,7 @@ static void fill(struct vcpu *v, struct view *view, u64 gva, u8 *host, unsigned 
 	entry->ntag_read = ntag; /* what may be written may be read */
 	if (found->writable && found->dirty && !(*frame & FRAME_CODE)) {
 		tlb_more(entry)->ntag_write = ntag;
-		note_writable(frame, index);
+		mmu_note_writable(v->vm, host, index);
 	}
 }
 

@@ -44,6 +44,21 @@ void view_note_large(struct view *view, u64 gva, u64 size_mask);
 /* Would the access succeed? Records the fault if not; changes nothing else. */
 enum exec tlb_probe(struct vcpu *v, u64 gva, unsigned access);
 
+/* The entry at `index` of some TLB lets the frame at `host` be written: for mmu_protect_frame(). */
+void mmu_note_writable(struct vm *vm, const u8 *host, unsigned index);
+/* Would mmu_protect_frame() look at entries with this index? */
+bool mmu_is_noted(const struct ram *ram, const u8 *host, unsigned index);
+
+/* Empties the view's cells, if they may hold anything. */
+void view_clear_cells(struct view *view);
+
+/* Runs the statement for each view whose TLB may hold anything. Slots that are not in use are empty, as are those of
+ * parked spaces. */
+#define FOR_EACH_VIEW(mmu, view)                                                                                       \
+	for (unsigned n_ = 0; n_ < TLB_SLOTS * VIEW_KINDS; n_++)                                                       \
+		if ((mmu)->slots[n_ / VIEW_KINDS].used)                                                                \
+			for (struct view *view = slot_view(mmu, n_ / VIEW_KINDS, n_ % VIEW_KINDS); view; view = NULL)
+
 static inline u64 tlb_invalid(unsigned index)
 {
 	return index ? 0 : TLB_INVALID_0;

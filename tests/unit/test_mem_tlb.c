@@ -267,6 +267,36 @@ static void test_protect_frame(void **state)
 	mmu_protect_frame(cpu, 0xfee00000); /* no RAM there: nothing to do */
 }
 
+/* Pages that a frame was mapped at one after the other are forgotten; with more at once than are noted, all are found.
+ */
+static void test_protect_many(void **state)
+{
+	const u8 *frame = &vm->ram.frames[FRAME >> PAGE_SHIFT];
+	u64 page = KERNEL_PAGE;
+
+	(void)state;
+	for (unsigned i = 0; i < 20 * FRAME_WRITERS; i++) {
+		page = KERNEL_PAGE + i * 3 * PAGE_SIZE;
+		map(cpu->cr3, page, FRAME, P | RW);
+		assert_non_null(fill(page, WR));
+		assert_int_equal(*frame & FRAME_MANY, 0);
+		mmu_check(vm);
+		map(cpu->cr3, page, FRAME + PAGE_SIZE, P | RW);
+		mmu_flush_page(cpu, page);
+	}
+	for (unsigned i = 0; i <= FRAME_WRITERS; i++) {
+		map(cpu->cr3, page - i * 3 * PAGE_SIZE, FRAME, P | RW);
+		assert_non_null(fill(page - i * 3 * PAGE_SIZE, WR));
+		mmu_check(vm);
+	}
+	assert_int_equal(*frame & FRAME_MANY, FRAME_MANY);
+	mmu_protect_frame(cpu, FRAME);
+	assert_int_equal(*frame, FRAME_CODE);
+	for (unsigned i = 0; i <= FRAME_WRITERS; i++)
+		assert_hits(page - i * 3 * PAGE_SIZE, 1, 0, 0);
+	mmu_check(vm);
+}
+
 static void test_pcid_switch(void **state)
 {
 	const u64 first = cpu->cr3 | 1, second = new_table() | 2;
@@ -902,6 +932,7 @@ int main(void)
 		MEM_TEST(test_views_are_separate),
 		MEM_TEST(test_view_in_gs),
 		MEM_TEST(test_protect_frame),
+		MEM_TEST(test_protect_many),
 		MEM_TEST(test_pcid_switch),
 		MEM_TEST(test_spaces),
 		MEM_TEST(test_spaces_alias),
