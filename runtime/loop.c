@@ -208,6 +208,8 @@ static void step(struct vm *vm)
 	struct vcpu *v = vm->vcpu;
 	enum exec result;
 
+	if (vm->live)
+		live_forget_miss(vm->live);
 	if (vm->debugger && stop_for_debugger(vm))
 		return;
 	if (UNLIKELY(v->dr[7] & DR7_ENABLED) && meets_breakpoint(v)) {

@@ -494,10 +494,19 @@ static struct number_set *add_set(struct live *live, struct group *group)
 	return set;
 }
 
-/* A set whose base is, or may be, this one in the view in force. */
-static struct number_set *set_for(struct vcpu *v, struct group *group, u64 base)
+/*
+ * A set whose base is, or may be, this one in the view in force: that of clones which the page has at this address, if
+ * possible, for others could not jump to them.
+ */
+static struct number_set *set_for(struct vcpu *v, const struct clone_page *page, u64 base)
 {
+	struct group *group = page->group;
 	struct number_set *set = group->sets;
+
+	for (const struct instance *i = *instance_chain(v->vm->live->clones, base, page->gpa); i; i = i->next_hashed) {
+		if (i->page == page && i->base == base && view_take_base(v->view, i->set->base, base))
+			return i->set;
+	}
 
 	while (set && !view_take_base(v->view, set->base, base))
 		set = set->next;
@@ -544,7 +553,7 @@ static struct instance *add_instance(struct vcpu *v, struct clone_page *page, u6
 
 	if (segment->instance_bytes + instance_bytes(room) > clones->segment_instances)
 		return NULL;
-	set = set_for(v, page->group, base);
+	set = set_for(v, page, base);
 	if (!set)
 		return NULL;
 	i = (struct instance *)((u8 *)instances_of(clones, clones->current) + segment->instance_bytes);

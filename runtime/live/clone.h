@@ -133,8 +133,8 @@ bool clones_yield(struct live *live);
 /* --- moving (clone_move.c): ordinary C ---------------------------------------------------------------------------- */
 
 /*
- * The page is at `base` in the view in force, where it has no clones in this mode. Gives it those that it has at an
- * address where no view knows it, if there are any: the process that they were made for is gone, most likely.
+ * The page is at `base` in the view in force, where it has no clones in this mode. Gives it those that it has where a
+ * program had it which is gone, if there are any that no other view knows a way to.
  */
 void clones_take_over(struct vcpu *v, struct clone_page *page, u64 base, u32 mode);
 

@@ -10,9 +10,8 @@
 #include "mem/mem.h"
 #include "vm.h"
 
-/* Others of the page that are looked at: if the first ones are in use, most of them are. */
-#define CANDIDATES_MAX 8u
-#define MOVED_MAX      GROUP_TEMPLATES_MAX
+#define MOVED_MAX GROUP_TEMPLATES_MAX
+#define FAMILY    32u /* instances that are moved at a time */
 
 static u32 unit_of(const struct clones *clones, const struct instance *instance, u32 template)
 {
@@ -92,7 +91,7 @@ static void move_instance(struct live *live, struct instance *instance, u64 base
 		if (instance->units[i])
 			clone_complete_links(live, unit_of(clones, instance, i));
 	}
-	instance->tied = false;
+	instance->tied = instance->learns = false;
 	instance_unlink(clones, instance);
 	instance->base = base;
 	instance_link(clones, instance);
@@ -107,13 +106,12 @@ static bool is_free(const struct vcpu *v, const struct instance *i, u64 base, u3
 	       bases_free(v->vm->mmu.bases, i->set->base, i->base);
 }
 
-/* What the process that had this view before has left: the base that its clones had is still there, and counts no more.
- */
+/* What the program has left that this address space was for before. */
 static struct instance *find_left(const struct vcpu *v, const struct clone_page *page, u64 base, u32 mode)
 {
 	for (const struct number_set *set = page->group->sets; set; set = set->next) {
-		u64 old = PAGE_BASE(v->view->bases->taken[set->base][v->view->base_index]);
-		struct instance *i = *instance_chain(v->vm->live->clones, old, page->gpa);
+		u64 old = view_left_base(v->view, set->base);
+		struct instance *i = old ? *instance_chain(v->vm->live->clones, old, page->gpa) : NULL;
 
 		for (; i; i = i->next_hashed) {
 			if (i->page == page && i->base == old && i->set == set && is_free(v, i, base, mode))
@@ -123,38 +121,31 @@ static struct instance *find_left(const struct vcpu *v, const struct clone_page 
 	return NULL;
 }
 
-static struct instance *find_free(const struct vcpu *v, const struct clone_page *page, u64 base, u32 mode)
-{
-	u32 seen = 0;
-
-	for (struct instance *i = page->first; i && seen < CANDIDATES_MAX; i = i->next, seen++) {
-		if (is_free(v, i, base, mode))
-			return i;
-	}
-	return NULL;
-}
-
 /*
  * No view has an entry for the old address, for that takes its base (view_take_base()), and goes with it. No predicted
- * return leads there: they are forgotten when an address space is loaded, and this one has not run there. Jumps from
- * others are of the page's clones with the same base and numbers, which are moved along.
+ * return leads there that will be followed: whatever empties a view has predictions forgotten, before anything returns.
+ * Jumps from others are of the page's clones with the same base and numbers, which are moved along, the oldest first.
  */
 void clones_take_over(struct vcpu *v, struct clone_page *page, u64 base, u32 mode)
 {
-	struct instance *first = find_left(v, page, base, mode);
+	struct clones *clones = v->vm->live->clones;
+	const struct instance *first = find_left(v, page, base, mode);
+	struct instance *family[FAMILY];
+	u32 count;
 
-	if (!first)
-		first = find_free(v, page, base, mode);
 	if (!first || !view_take_base(v->view, first->set->base, base))
 		return;
-	struct instance *i = *instance_chain(v->vm->live->clones, first->base, page->gpa);
+	const struct number_set *set = first->set;
 	u64 old = first->base;
 
-	while (i) {
-		struct instance *next = i->next_hashed;
-
-		if (i->page == page && i->mode == mode && i->base == old && i->set == first->set)
-			move_instance(v->vm->live, i, base);
-		i = next;
-	}
+	do {
+		count = 0;
+		for (struct instance *i = *instance_chain(clones, old, page->gpa); i && count < FAMILY;
+		     i = i->next_hashed) {
+			if (i->page == page && i->mode == mode && i->base == old && i->set == set)
+				family[count++] = i;
+		}
+		for (u32 i = count; i; i--)
+			move_instance(v->vm->live, family[i - 1], base);
+	} while (count == FAMILY);
 }

@@ -105,6 +105,12 @@ static inline u32 live_entry_hash(u64 pc)
 	return (u32)((pc * 0x9e3779b97f4a7c15ULL) >> (64 - ENTRY_HASH_BITS));
 }
 
+/* The instruction that a jump led to is executed in another way than by what live_find() finds for it. */
+static inline void live_forget_miss(struct live *live)
+{
+	live->missed.yes = false;
+}
+
 struct live *live_create(struct vm *vm, struct err *err);
 void live_destroy(struct live *live);
 

@@ -261,9 +261,10 @@ static void view_check_jumps(const struct vcpu *v, struct view *view, u64 cr3)
 				go++;
 			}
 		}
-	if (go > stay) /* most likely another program; bases are free again as well */
+	if (go > stay) { /* most likely another program; bases are free again as well */
+		view->bases->left[view->base_index] = view->bases->generation[view->base_index];
 		view_clear_jumps(view);
-	else if (go)
+	} else if (go)
 		view_drop_pages(view, &gone);
 }
 

@@ -216,7 +216,8 @@ struct view {
  * view: see view_take_base(). All views' bases of one number lie together, so that bases_free() is quick.
  */
 struct bases {
-	u64 generation[TLB_SPACES];        /* 1 … PAGE_SIZE - 1 */
+	u64 generation[TLB_SPACES]; /* 1 … PAGE_SIZE - 1 */
+	u64 left[TLB_SPACES];       /* the last generation that another program in the same address space ended */
 	u64 taken[VIEW_BASES][TLB_SPACES]; /* by number and view: base | generation; others do not count */
 };
 
@@ -356,6 +357,17 @@ static inline bool view_get_base(const struct view *view, unsigned n, u64 *base)
 
 	*base = PAGE_BASE(taken);
 	return PAGE_OFFSET(taken) == view->bases->generation[view->base_index];
+}
+
+/*
+ * Base number n as the program had it that the view's address space was for before: it is gone, for most of its pages
+ * were. 0: nothing is known of it.
+ */
+static inline u64 view_left_base(const struct view *view, unsigned n)
+{
+	const u64 taken = view->bases->taken[n][view->base_index];
+
+	return PAGE_OFFSET(taken) == view->bases->left[view->base_index] ? PAGE_BASE(taken) : 0;
 }
 
 /* Is base number n this page's address in no view? Then no view knows a way to code that counts from it. */
