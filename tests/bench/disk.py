@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measures a Debian disk under Avant (without and with a cache) and under QEMU's TCG, by turns, and prints the table.
 
-The image is one of `tools/mkimage.sh` (see --packages); nothing is written to it. The guests have a copy in which root's
-shell is dash: whoever logs in with bash has run it before its row. Each round launches every engine once, in
+The image is one of `tools/mkimage.sh` (see --packages); nothing is written to it. The guests have a copy in which nothing runs bash
+before its row: root's shell is dash, and e2scrub_reap, a bash script of start-up that does nothing without LVM, is off. Each round launches every engine once, in
 turn, and takes all rows in that launch; the table has the medians of the rounds and their ratios."""
 
 import argparse
@@ -85,19 +85,28 @@ def write_project(folder):
         out.write(f"CFLAGS = -O1\nproject: {objects}\n\t$(CC) -o $@ $^\ntest: project\n\t./project\n")
 
 
-def copy_with_dash(image, folder):
-    """A copy of the image in which root's shell is /bin/sh, so that no login runs bash."""
+REAP = "/etc/systemd/system/multi-user.target.wants/e2scrub_reap.service"
+
+
+def copy_without_bash(image, folder):
+    """A copy of the image in which neither start-up nor a login of root runs bash."""
     copy, users = os.path.join(folder, "disk.img"), os.path.join(folder, "passwd")
+
+    def debugfs(*command):
+        """Its output; it tells of errors there alone."""
+        return subprocess.run(["debugfs", *command, copy], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              text=True).stdout
+
     subprocess.run(["cp", "--sparse=always", image, copy], check=True)
-    text = subprocess.run(["debugfs", "-R", "cat /etc/passwd", copy], check=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, text=True).stdout
+    text = debugfs("-R", "cat /etc/passwd")
     if ":/root:/bin/bash\n" not in text:
         sys.exit(f"{image}: root's shell is not bash in /etc/passwd, or that cannot be read (an image of tools/mkimage.sh?)")
     with open(users, "w") as out:
         out.write(text.replace(":/root:/bin/bash\n", ":/root:/bin/sh\n"))
-    for command in ("rm /etc/passwd", f"write {users} /etc/passwd"):
-        subprocess.run(["debugfs", "-w", "-R", command, copy], check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)
+    for command in ("rm /etc/passwd", f"write {users} /etc/passwd", f"rm {REAP}"):
+        debugfs("-w", "-R", command)
+    if ":/root:/bin/sh\n" not in debugfs("-R", "cat /etc/passwd") or "Inode:" in debugfs("-R", f"stat {REAP}"):
+        sys.exit(f"{copy}: debugfs could not change it")
     return copy
 
 
@@ -116,7 +125,7 @@ class Work:
         for number in range(500):
             with open(os.path.join(self.share, "tree", f"file{number}"), "wb") as out:
                 out.write(random.Random(number).randbytes(4000))
-        self.image = copy_with_dash(options.image, folder)
+        self.image = copy_without_bash(options.image, folder)
         self.data = os.path.join(folder, "data.img")
 
     def fresh_data(self):
