@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "discover.h"
+#include "module.h"
 
 /* Little-endian reads of unaligned fields; the caller has checked the bounds. */
 static inline u16 get16(const u8 *p)
@@ -50,9 +51,10 @@ struct elf_part {
 	u64 flags;
 	u64 address, offset;
 	u64 size;        /* bytes in the file: 0 for SHT_NOBITS; within the file, else the part does not exist */
-	u64 memory_size; /* of a segment, in memory */
-	u64 entry_size;
-	u32 link;
+	u64 memory_size; /* in memory */
+	u64 entry_size;  /* of sections, as the rest */
+	u64 align;
+	u32 link, info;
 };
 
 struct elf_file {
@@ -86,6 +88,9 @@ void collect(struct collector *collector, u64 pc, u16 source, const char *name);
 int image_set_entries(struct image *image, struct collector *collector, struct err *err);
 /* The same for the symbols; data symbols stay. */
 int image_set_symbols(struct image *image, struct collector *collector, struct err *err);
+
+/* What a kernel exports; all have names, which must stay. */
+int image_set_exports(struct image *image, struct collector *collector, struct err *err);
 
 /* Copies the loaded segments and makes the ranges of code. */
 int image_load(struct image *image, const struct elf_file *elf, const char *name, struct err *err);
@@ -124,7 +129,7 @@ struct kernel_scan {
 	struct image *image;
 	const struct elf_file *elf;
 	const struct kernel_image *kernel;
-	struct collector entries;
+	struct collector entries, exports;
 };
 
 /* Exports, ORC, extable. */
@@ -146,6 +151,61 @@ static inline u64 table_relative(const struct table *table, u64 offset)
 {
 	return table->address + offset + (u64)(s64)(s32)get32(table->bytes + offset);
 }
+
+/* --- holes.c: fields of a module's code that depend on where something is loaded ------------------------------------
+ */
+
+#define HOLE_GROUPS 2 /* of code */
+
+/* Zeroed is empty; without a map (NULL) nothing is done, as in a kernel, which does not move. */
+struct hole_map {
+	struct hole_group {
+		u64 address, size;
+		u8 *mark; /* one for each byte */
+	} group[HOLE_GROUPS];
+	u32 group_count;
+};
+
+/* -1: out of memory. */
+int holes_add_group(struct hole_map *map, u64 address, u64 size);
+void holes_release(struct hole_map *map);
+/* Is the distance between them known? */
+bool holes_same_group(struct hole_map *map, u64 a, u64 b);
+/* What lies outside of the groups is no code, and ignored. A hole that is cut is gone. */
+void holes_clear(struct hole_map *map, u64 address, u64 size);
+void holes_set(struct hole_map *map, u64 address, u8 size, enum hole_kind kind);
+void holes_copy(struct hole_map *map, u64 from, u64 to, u64 size);
+/* The module's list. -1: out of memory. */
+int holes_list(const struct hole_map *map, struct module *module);
+
+/* --- module_layout.c, module_relocs.c --------------------------------------------------------------------------------
+ */
+
+enum module_group { GROUP_NONE, GROUP_TEXT, GROUP_INIT_TEXT, GROUP_DATA, GROUP_OTHERS, GROUP_FIXED };
+
+struct module_scan {
+	struct module *module;
+	const struct image *kernel;
+	const char *name;
+	struct elf_file elf; /* its sections have nominal addresses once they are laid out */
+	u8 *group;           /* enum module_group of each section */
+	const struct elf_part *symbols, *strings;
+	u32 symbol_count;
+	struct module_symbol {
+		u64 value;
+		u8 group; /* enum module_group; GROUP_OTHERS: nothing is known; GROUP_FIXED: the kernel's, or absolute
+			   */
+	} * symbol;
+	struct hole_map holes;
+	struct collector entries;
+};
+
+/* Gives sections addresses as the kernel does, and the image its segments. -1 with a message. */
+int module_lay_out(struct module_scan *scan, struct err *err);
+/* What its symbols are worth; those with names become the image's. -1 with a message. */
+int module_read_symbols(struct module_scan *scan, struct err *err);
+/* Writes values, notes holes and pointers to code. -1 with a message. */
+int module_relocate(struct module_scan *scan, struct err *err);
 
 /* --- features.c, patch.c ---------------------------------------------------------------------------------------------
  */
