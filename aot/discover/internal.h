@@ -228,20 +228,56 @@ static inline bool features_have(const struct features *features, u32 number)
 	return number / 32 < FEATURE_WORDS && features->word[number / 32] >> number % 32 & 1;
 }
 
+/* What is patched, and by whom. */
+struct patcher {
+	struct image *image;
+	const struct image *kernel; /* whose symbols and data decide: the image itself if it is a kernel */
+	const struct elf_file *elf; /* its sections have the image's addresses */
+	const struct cpu_model *cpu;
+	struct hole_map *holes; /* of a module; NULL */
+};
+
 /* Patches the image's bytes in the order in which the kernel does; reports counts. */
+void patch(struct patcher *patcher);
 void kernel_patch(struct image *image, const struct elf_file *elf, const struct cpu_model *cpu);
 
+/* Bytes of the module or its kernel; NULL: there are none. */
+static inline const u8 *patch_data(const struct patcher *patcher, u64 address, u64 size)
+{
+	const u8 *bytes = image_at(patcher->image, address, size);
+
+	return bytes ? bytes : image_at(patcher->kernel, address, size);
+}
+
+/* The address of the kernel's symbol, or 0. */
+static inline u64 patch_find(const struct patcher *patcher, const char *name)
+{
+	return image_find(patcher->kernel, name);
+}
+
+/* To be said of bytes that were written: they do not depend on where anything lies … */
+static inline void patch_plain(const struct patcher *patcher, u64 place, u64 size)
+{
+	if (patcher->holes)
+		holes_clear(patcher->holes, place, size);
+}
+
+/* … but these four, which are the distance to a target. */
+void patch_distance(const struct patcher *patcher, u64 field, u64 target);
+
 /* alternatives.c: one table, with its layout recognized. False if it makes no sense. */
-bool patch_alternatives(struct image *image, const struct table *table, const struct cpu_model *cpu, unsigned bug_word);
+bool patch_alternatives(struct patcher *patcher, const struct table *table, unsigned bug_word);
+/* Do the kernel's alternatives have the newer layout? */
+bool alternatives_are_newer(const struct image *kernel);
 /* A member of pv_ops as it is when the kernel patches itself: some are set before by what it finds of the machine. */
-u64 patch_guest_op(const struct image *image, u64 function);
+u64 patch_guest_op(const struct image *kernel, u64 function);
 /* Multi-byte no-operations as Linux writes them. */
 void put_nops(u8 *p, u64 length);
 /* patch_dynamic.c: static keys and calls, constants known at boot, function tracing. */
-void patch_static_calls(struct image *image, const struct elf_file *elf);
-void patch_static_keys(struct image *image, const struct elf_file *elf);
-void patch_constants(struct image *image, const struct elf_file *elf);
-void patch_tracing(struct image *image, const struct elf_file *elf);
+void patch_static_calls(struct patcher *patcher);
+void patch_static_keys(struct patcher *patcher);
+void patch_constants(struct patcher *patcher);
+void patch_tracing(struct patcher *patcher);
 
 /* --- eh_frame.c
  * ------------------------------------------------------------------------------------------------------- */

@@ -9,6 +9,8 @@
 static int discover(struct module_scan *scan, const struct cpu_model *cpu, struct err *err)
 {
 	struct image *image = &scan->module->image;
+	struct patcher patcher = {
+		.image = image, .kernel = scan->kernel, .elf = &scan->elf, .cpu = cpu, .holes = &scan->holes};
 
 	if (scan->elf.type != ET_REL)
 		return err_set(err, "'%s' is no object file", scan->name);
@@ -19,7 +21,7 @@ static int discover(struct module_scan *scan, const struct cpu_model *cpu, struc
 		return -1;
 	if (!image->code_count)
 		return err_set(err, "'%s' has no code", scan->name);
-	(void)cpu;
+	patch(&patcher);
 	if (holes_list(&scan->holes, scan->module) < 0)
 		return err_set(err, "not enough memory to read '%s'", scan->name);
 	if (image_set_entries(image, &scan->entries, err) < 0)
