@@ -134,6 +134,8 @@ struct kernel_scan {
 
 /* Exports, ORC, extable. */
 void kernel_read_tables(struct kernel_scan *scan);
+/* Where code goes on after faults, in the kernel or a module. */
+void read_fixups(struct image *image, const struct elf_file *elf, struct collector *entries);
 /* Addresses that data and immediates hold, by the relocations behind the ELF file. */
 void kernel_read_relocations(struct kernel_scan *scan);
 

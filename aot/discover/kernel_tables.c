@@ -90,24 +90,24 @@ static void read_orc(struct kernel_scan *scan)
 		    (unsigned long long)table.size / 4, count);
 }
 
-static void read_fixups(struct kernel_scan *scan)
+void read_fixups(struct image *image, const struct elf_file *elf, struct collector *entries)
 {
 	struct table table;
 	u32 count = 0;
 
-	if (!find_table(scan->image, scan->elf, "__ex_table", "__start___ex_table", "__stop___ex_table", &table)) {
-		report_line(&scan->image->report, "__ex_table: not found");
+	if (!find_table(image, elf, "__ex_table", "__start___ex_table", "__stop___ex_table", &table)) {
+		report_line(&image->report, "__ex_table: not found");
 		return;
 	}
 	for (u64 at = 0; at + FIXUP_SIZE <= table.size; at += FIXUP_SIZE) {
 		u64 pc = table_relative(&table, at + 4);
 
-		if (image_is_code(scan->image, pc)) {
-			collect(&scan->entries, pc, ENTRY_FIXUP, NULL);
+		if (image_is_code(image, pc)) {
+			collect(entries, pc, ENTRY_FIXUP, NULL);
 			count++;
 		}
 	}
-	report_line(&scan->image->report, "__ex_table: %u fixups", count);
+	report_line(&image->report, "__ex_table: %u fixups", count);
 }
 
 void kernel_read_tables(struct kernel_scan *scan)
@@ -115,5 +115,5 @@ void kernel_read_tables(struct kernel_scan *scan)
 	read_exports(scan, "__ksymtab", "__start___ksymtab", "__stop___ksymtab");
 	read_exports(scan, "__ksymtab_gpl", "__start___ksymtab_gpl", "__stop___ksymtab_gpl");
 	read_orc(scan);
-	read_fixups(scan);
+	read_fixups(scan->image, scan->elf, &scan->entries);
 }

@@ -19,8 +19,7 @@ static int discover(struct module_scan *scan, const struct cpu_model *cpu, struc
 		return err_set(err, "not enough memory to read '%s'", scan->name);
 	if (module_lay_out(scan, err) < 0 || module_read_symbols(scan, err) < 0 || module_relocate(scan, err) < 0)
 		return -1;
-	if (!image->code_count)
-		return err_set(err, "'%s' has no code", scan->name);
+	read_fixups(image, &scan->elf, &scan->entries);
 	patch(&patcher);
 	if (holes_list(&scan->holes, scan->module) < 0)
 		return err_set(err, "not enough memory to read '%s'", scan->name);
@@ -54,6 +53,9 @@ void module_release(struct module *module)
 {
 	image_release(&module->image);
 	free(module->hole);
+	for (u32 i = 0; i < module->section_count; i++)
+		free(module->section[i].name);
+	free(module->section);
 	*module = (struct module){0};
 }
 

@@ -16,7 +16,10 @@
 
 #include "discover.h"
 
-/* Nominal addresses, the same for each module; what other modules export is somewhere between MODULE_OTHERS and 0. */
+/*
+ * Nominal addresses, the same for each module; what other modules export is somewhere between MODULE_OTHERS and 0. All
+ * have names among the symbols of the image.
+ */
 #define MODULE_TEXT      0xffffffffc0000000ULL
 #define MODULE_INIT_TEXT 0xffffffffc8000000ULL
 #define MODULE_DATA      0xffffffffd0000000ULL
@@ -34,8 +37,16 @@ struct module_hole {
 	u8 kind;     /* enum hole_kind */
 };
 
+/* One that is in memory while the module is loaded, or being loaded. */
+struct module_section {
+	char *name;        /* owned */
+	u64 address, size; /* nominal; bytes in memory */
+};
+
 struct module {
-	struct image image;       /* kernel and moves are set; its executable segments are whole pages */
+	struct image image;             /* kernel and moves are set; its executable segments are whole pages */
+	struct module_section *section; /* those of code first, sorted by address within each group */
+	u32 section_count;
 	struct module_hole *hole; /* sorted by address, not overlapping; in executable segments only */
 	u32 hole_count;
 };

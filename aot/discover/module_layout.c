@@ -33,7 +33,9 @@ static enum module_group group_of(const struct elf_part *part)
 
 static int place(struct module_scan *scan, u32 number, struct group *group, struct err *err)
 {
+	struct module *module = scan->module;
 	struct elf_part *part = &scan->elf.section[number];
+	struct module_section *section;
 	u64 align = part->align ? part->align : 1;
 
 	if ((align & (align - 1)) || align > ALIGN_MOST)
@@ -45,6 +47,11 @@ static int place(struct module_scan *scan, u32 number, struct group *group, stru
 	group->size = align_up(group->size, align);
 	part->address = group->address + group->size;
 	group->size += part->memory_size;
+	section = &module->section[module->section_count];
+	*section = (struct module_section){strdup(part->name), part->address, part->memory_size};
+	if (!section->name)
+		return err_set(err, "not enough memory to read '%s'", scan->name);
+	module->section_count++;
 	return 0;
 }
 
@@ -115,7 +122,8 @@ int module_lay_out(struct module_scan *scan, struct err *err)
 	scan->group = calloc(count + 1u, 1);
 	image->segment = calloc(ARRAY_SIZE(groups), sizeof(*image->segment));
 	image->code = calloc(count + 1u, sizeof(*image->code));
-	if (!scan->group || !image->segment || !image->code)
+	scan->module->section = calloc(count + 1u, sizeof(*scan->module->section));
+	if (!scan->group || !scan->module->section || !image->segment || !image->code)
 		return err_set(err, "not enough memory to read '%s'", scan->name);
 	for (u32 i = 0; i < count; i++) {
 		scan->group[i] = (u8)group_of(&scan->elf.section[i]);
