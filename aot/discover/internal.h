@@ -74,6 +74,15 @@ int elf_open(struct elf_file *elf, const u8 *data, u64 size, const char *name, s
 void elf_close(struct elf_file *elf);
 const struct elf_part *elf_section(const struct elf_file *elf, const char *name);
 
+/* --- unpack.c -------------------------------------------------------------------------------------------------------
+ */
+
+/*
+ * Compressed data of a known kind, as far as it can be unpacked to little more than `most` bytes, and then *reason says
+ * why not farther. The caller frees it. NULL: nothing at all.
+ */
+u8 *unpack(const u8 *data, u64 size, u64 most, u64 *unpacked, const char **reason);
+
 /* --- image.c: building an image ----------------------------------------------------------------------------------- */
 
 /* Entries in any order, several for an address; image_sort_entries() makes them sorted and unique. */

@@ -63,9 +63,32 @@ void module_release(struct module *module);
 /* The holes that have a byte in this range, the first one and how many; NULL if there are none. */
 const struct module_hole *module_holes(const struct module *module, u64 address, u64 size, u32 *count);
 
+/* --- which modules there are ------------------------------------------------------------------------------------- */
+
+#define MODULE_FILE_MOST (256ULL << 20) /* bytes of a file, unpacked */
+
+/* Is this a module that is compressed (".ko.xz", ".ko.zst", ".ko.gz")? The first six bytes are enough. */
+bool module_is_packed(const char *name, const u8 *data, u64 size);
+
+/* Unpacks one; the caller frees it. NULL with a message in err. */
+u8 *module_unpack(const u8 *data, u64 size, const char *name, u64 *unpacked, struct err *err);
+
+/* What a module says of itself. Texts point into the file; "" if it does not say. */
+struct module_info {
+	const char *name;    /* as others depend on it */
+	const char *depends; /* names of the modules that it needs, with commas between them */
+	const char *release; /* of its kernel, up to a space */
+	bool for_guests;     /* for what guests have here, so that they will load it */
+};
+
 /*
- * Is the module made for this kernel? By the release that both name. A kernel that does not tell is for none.
+ * `file_system`: types of those that the guest has, e.g. "ext4", up to a NULL; cpu as above. -1 with a message in err
+ * that names the file.
  */
-bool module_fits(const u8 *data, u64 size, const struct image *kernel);
+int module_read_info(const u8 *data, u64 size, const char *name, const char *const *file_system,
+		     const struct cpu_model *cpu, struct module_info *info, struct err *err);
+
+/* Is it made for this kernel? By the release that both name; a kernel that does not tell is for none. */
+bool module_fits(const struct module_info *info, const struct image *kernel);
 
 #endif

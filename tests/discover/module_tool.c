@@ -50,6 +50,21 @@ static u8 *read_file(const char *path, u64 *size)
 	return data;
 }
 
+static u8 *read_packed(const char *path, u64 *size)
+{
+	u8 *data = read_file(path, size), *unpacked;
+	struct err err = ERR_INIT;
+
+	if (!module_is_packed(path, data, *size))
+		return data;
+	unpacked = module_unpack(data, *size, path, size, &err);
+	free(data);
+	if (unpacked)
+		return unpacked;
+	fprintf(stderr, "module_tool: %s\n", err.text);
+	exit(1);
+}
+
 /* --- facts of the guest ------------------------------------------------------------------------------------------- */
 
 struct fact {
@@ -302,20 +317,24 @@ static char *name_of(const char *path)
 static int show(const char *path, const struct image *kernel, const struct wishes *wishes, struct totals *totals,
 		struct err *err)
 {
+	static const char *const file_systems[] = {"ext4", NULL};
+	struct module_info info;
 	struct module module;
 	u64 size;
-	u8 *data = read_file(path, &size);
+	u8 *data = read_packed(path, &size);
 	char *name = name_of(path);
-	int result = -1;
+	int result = module_read_info(data, size, path, file_systems, NULL, &info, err);
 
-	if (!module_fits(data, size, kernel))
-		err_set(err, "'%s' is not made for this kernel", path);
-	else
+	if (result == 0 && !module_fits(&info, kernel))
+		result = err_set(err, "'%s' is not made for this kernel", path);
+	if (result == 0)
 		result = discover_module(data, size, path, kernel, NULL, &module, err);
+	bool for_guests = result == 0 && info.for_guests;
+
 	free(data);
 	if (result == 0) {
 		if (wishes->show)
-			printf("--- %s: %u holes\n%s", name, module.hole_count,
+			printf("--- %s: %u holes%s\n%s", name, module.hole_count, for_guests ? ", for guests" : "",
 			       module.image.report.text ? module.image.report.text : "");
 		if (wishes->facts)
 			compare(&module, name, wishes, totals);
