@@ -260,10 +260,12 @@ static inline const u8 *patch_data(const struct patcher *patcher, u64 address, u
 	return bytes ? bytes : image_at(patcher->kernel, address, size);
 }
 
-/* The address of the kernel's symbol, or 0. */
+/* The address of the kernel's symbol, or else the module's, or 0. */
 static inline u64 patch_find(const struct patcher *patcher, const char *name)
 {
-	return image_find(patcher->kernel, name);
+	u64 address = image_find(patcher->kernel, name);
+
+	return address || patcher->image == patcher->kernel ? address : image_find(patcher->image, name);
 }
 
 /* To be said of bytes that were written: they do not depend on where anything lies … */

@@ -9,7 +9,8 @@
 #include "internal.h"
 
 #define ALIGN_MOST 0x200000ULL
-#define COPIES     4u /* sections of a sane file do not overlap */
+#define COPIES     4u  /* sections of a sane file do not overlap */
+#define DATA_GAP   64u /* bytes between sections of data, so that a place before or behind one is of no other */
 
 struct group {
 	u64 address, size; /* in memory */
@@ -46,7 +47,7 @@ static int place(struct module_scan *scan, u32 number, struct group *group, stru
 			       (unsigned long long)(MODULE_MOST >> 20));
 	group->size = align_up(group->size, align);
 	part->address = group->address + group->size;
-	group->size += part->memory_size;
+	group->size += part->memory_size + (part->flags & SHF_EXECINSTR ? 0 : DATA_GAP);
 	section = &module->section[module->section_count];
 	*section = (struct module_section){strdup(part->name), part->address, part->memory_size};
 	if (!section->name)

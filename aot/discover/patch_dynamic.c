@@ -16,7 +16,7 @@
 /*
  * Static calls that boot code redirects. `to` NULL: to nothing. The KVM clock; preemption as Debian configures it
  * (PREEMPT_DYNAMIC, voluntary unless the command line says otherwise: sched_dynamic_update()); bugs.c's flush; the
- * x2APIC driver, since 6.6.
+ * x2APIC driver, since 6.6. Of modules: what they choose by the processor's features.
  */
 static const struct {
 	const char *key, *to;
@@ -27,6 +27,7 @@ static const struct {
 	{"__SCK__preempt_schedule", NULL},
 	{"__SCK__preempt_schedule_notrace", NULL},
 	{"__SCK__irqentry_exit_cond_resched", NULL},
+	{"__SCK__aesni_ctr_enc_tfm", "aesni_ctr_enc_avx_tfm"},
 	{"__SCK__bpf_arch_pred_flush", "bpf_arch_ibpb"},
 	{"__SCK__x86_idle", "default_idle"},
 	{"__SCK__apic_call_eoi", "native_apic_msr_eoi"},
@@ -118,8 +119,7 @@ void patch_static_calls(struct patcher *p)
 	struct table table;
 	u32 count = 0;
 
-	if (image == p->kernel)
-		patch_trampolines(p);
+	patch_trampolines(p);
 	if (!find_table(image, p->elf, ".static_call_sites", "__start_static_call_sites", "__stop_static_call_sites",
 			&table)) {
 		report_line(&image->report, "static calls: not found");
@@ -164,6 +164,8 @@ static const struct {
 	{"crng_is_ready", 0, true},
 	{"crypto_boot_test_finished", 0, true},
 	{"deferred_pages", 0, false},
+	{"gcm_use_avx", 0, true},
+	{"gcm_use_avx2", 0, true},
 	{"nf_hooks_needed", (2 * 5 + 4) * 16, true},  /* IPv4, after routing: security modules */
 	{"nf_hooks_needed", (10 * 5 + 4) * 16, true}, /* IPv6 */
 	{"sched_clock_running", 0, true},

@@ -18,6 +18,8 @@
 #include "discover/module.h"
 #include "translate/scan.h"
 
+#define NEAR 32u /* bytes */
+
 struct wishes {
 	const char *facts;
 	bool show, units;
@@ -157,8 +159,8 @@ static u64 placed(const struct comparison *c, u64 nominal)
 		const struct module_section *section = &c->module->section[i];
 		u64 address;
 
-		/* with an addend in front of it, or behind it */
-		if (nominal + 16 - section->address < section->size + 16 && nominal >= section->address &&
+		/* with an addend in front of it, or behind it: there is a gap between sections */
+		if (nominal + NEAR - section->address < section->size + 2 * NEAR &&
 		    (address = fact_of(&c->facts, "section", section->name)))
 			return address + (nominal - section->address);
 	}
