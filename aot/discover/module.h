@@ -15,6 +15,7 @@
 #define AVANT_DISCOVER_MODULE_H
 
 #include "discover.h"
+#include "packed.h"
 
 /*
  * Nominal addresses, the same for each module; what other modules export is somewhere between MODULE_OTHERS and 0. All
@@ -64,14 +65,6 @@ void module_release(struct module *module);
 const struct module_hole *module_holes(const struct module *module, u64 address, u64 size, u32 *count);
 
 /* --- which modules there are ------------------------------------------------------------------------------------- */
-
-#define MODULE_FILE_MOST (256ULL << 20) /* bytes of a file, unpacked */
-
-/* Is this a module that is compressed (".ko.xz", ".ko.zst", ".ko.gz")? The first six bytes are enough. */
-bool module_is_packed(const char *name, const u8 *data, u64 size);
-
-/* Unpacks one; the caller frees it. NULL with a message in err. */
-u8 *module_unpack(const u8 *data, u64 size, const char *name, u64 *unpacked, struct err *err);
 
 /* What a module says of itself. Texts point into the file; "" if it does not say. */
 struct module_info {

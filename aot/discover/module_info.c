@@ -6,18 +6,36 @@
 
 #include "internal.h"
 
-#define BANNER "Linux version "
+#define BANNER    "Linux version "
+#define TEXT_MOST 8192u /* bytes of what is kept; nobody has more */
 
 /* --- what guests load --------------------------------------------------------------------------------------------- */
 
-/* Names under which the kernel or udev asks for modules, as far as they matter: devices that runtime/ has … */
-static const char *const asked_for[] = {
-	"virtio:", "pci:v00001AF4d", /* virtio as a PCI device */
-	"acpi*:PNP0C0C:",            /* the button */
-	"input:", "platform:pcspkr",
-	/* … and what systemd asks for in any case */
-	"fs-autofs", "fs-configfs", "fs-binfmt_misc", "fs-fuse", "devname:mapper/control", "devname:loop-control",
-	"platform:efivars", "acpi*:QEMU0002:", "ipt_icmp", /* ip_tables */
+/* Names under which the kernel or udev asks for modules, as far as they matter. */
+static const struct {
+	const char *alias;
+	bool start; /* it only begins like this */
+} asked_for[] = {
+	/* devices that runtime/ has: the numbers are VIRTIO_ID_… */
+	{"virtio:d00000001", true},
+	{"virtio:d00000002", true},
+	{"virtio:d00000003", true},
+	{"virtio:d00000004", true},
+	{"virtio:d00000009", true},
+	{"pci:v00001AF4d", true},
+	{"acpi*:PNP0C0C:", true}, /* the button */
+	{"acpi*:QEMU0002:", true},
+	{"input:", true},
+	{"platform:pcspkr", false},
+	{"platform:efivars", false},
+	/* what systemd asks for in any case */
+	{"fs-autofs", false},
+	{"fs-configfs", false},
+	{"fs-binfmt_misc", false},
+	{"fs-fuse", false},
+	{"devname:mapper/control", false},
+	{"devname:loop-control", false},
+	{"ipt_icmp", false}, /* ip_tables */
 };
 
 static bool starts_with(const char *text, const char *start)
@@ -41,7 +59,7 @@ static bool is_for_processor(const char *alias, const struct features *features)
 static bool is_for_guests(const char *alias, const struct features *features, const char *const *file_system)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(asked_for); i++)
-		if (starts_with(alias, asked_for[i]))
+		if (asked_for[i].start ? starts_with(alias, asked_for[i].alias) : !strcmp(alias, asked_for[i].alias))
 			return true;
 	for (; *file_system; file_system++)
 		if (starts_with(alias, "fs-") && strcmp(alias + 3, *file_system) == 0)
@@ -64,6 +82,8 @@ static void read_text(const char *text, const struct features *features, const c
 {
 	const char *value;
 
+	if (strlen(text) > TEXT_MOST)
+		return;
 	if ((value = value_of(text, "name")))
 		info->name = value;
 	else if ((value = value_of(text, "depends")))
