@@ -82,7 +82,7 @@ def module_name(path):
 
 
 def files_of_directory(arguments, names):
-    paths = {module_name(path): path for path in pathlib.Path(arguments.modules).glob("**/*.ko")}
+    paths = {module_name(path): path for path in pathlib.Path(arguments.modules).glob("**/*.ko*")}
     return arguments.kernel, [paths[name] for name in names]
 
 
