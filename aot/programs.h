@@ -49,9 +49,9 @@ int programs_note_link(struct programs *programs, const char *name, const char *
  * Between the rounds: decides the order, and which programs are worth scanning if there is room for so many bytes of
  * host code, by estimate. What many others need (libraries, interpreters) comes first, by how many; then programs that
  * recordings saw running, and what is in the directories of commands, the smallest first, so that they are many; then
- * the rest, by how many need it. Pages that recordings saw running go before all that, and so do modules that guests
- * load: for what guests here have, with what these need, then others of an initramfs. Other modules come last. Modules
- * get at most a part of the room. -1: out of memory.
+ * other modules of an initramfs; then the rest, by how many need it, modules last. Pages that recordings saw running go
+ * before all that, and so do modules for what guests here have, with those that they need. Modules get at most a part
+ * of the room. -1: out of memory.
  */
 int programs_choose(struct programs *programs, u64 room, struct err *err);
 

@@ -8,7 +8,7 @@
 #define PROGRAMS_MAX 65000u
 
 /* Which goes first. */
-enum place { FOR_GUESTS, EARLY_MODULE, NEEDED_BY_MANY, SEEN_RUNNING, COMMAND, OTHER, OTHER_MODULE };
+enum place { FOR_GUESTS, NEEDED_BY_MANY, SEEN_RUNNING, COMMAND, EARLY_MODULE, OTHER, OTHER_MODULE };
 
 struct program {
 	u64 hash[2]; /* of the file */
