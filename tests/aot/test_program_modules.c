@@ -149,6 +149,36 @@ static void test_room(void **state)
 	assert_non_null(strstr(programs_fates(programs, PROGRAM_MODULE)->fate[1].reason, "room"));
 }
 
+/* A gzip file of one block that is not compressed; nobody checks its sum. */
+static u64 pack(const struct synth_module *m, u8 *out)
+{
+	static const u8 header[] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1};
+	u16 length = (u16)m->size, inverse = (u16)~length;
+	u64 at = sizeof(header);
+
+	memcpy(out, header, at);
+	memcpy(out + at, &length, 2);
+	memcpy(out + at + 2, &inverse, 2);
+	memcpy(out + at + 4, m->file, m->size);
+	memset(out + at + 4 + m->size, 0, 4);
+	put32(out + at + 8 + m->size, (u32)m->size);
+	return at + 12 + m->size;
+}
+
+static void test_packed(void **state)
+{
+	static u8 packed[MODULE_FILE + 64];
+	u64 size = pack(make(&files[0]), packed);
+
+	(void)state;
+	assert_int_equal(programs_note(programs, "packed.ko.gz", packed, size, false, &err), 0);
+	assert_int_equal(programs_note(programs, "copy.ko.gz", packed, size, false, &err), 0);
+	assert_int_equal(programs_figures(programs).copies, 1);
+	assert_int_equal(programs_choose(programs, ROOM, &err), 0);
+	assert_int_equal(programs_scan(programs, plan, "packed.ko.gz", packed, size, &err), 0);
+	assert_string_equal(used, "packed.ko.gz ");
+}
+
 static void test_failures(void **state)
 {
 	const struct synth_module *m = make(&files[0]);
@@ -171,6 +201,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_order, start, stop),
 		cmocka_unit_test_setup_teardown(test_room, start, stop),
+		cmocka_unit_test_setup_teardown(test_packed, start, stop),
 		cmocka_unit_test_setup_teardown(test_failures, start, stop),
 	};
 
