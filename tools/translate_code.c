@@ -201,7 +201,7 @@ const char *code_symbol(const struct code *code, const struct want *want, u64 *o
 {
 	const char *name = NULL;
 
-	if (want_is_template(want))
+	if (want_moves(want))
 		return NULL;
 	for (unsigned i = 0; !name && i < code->kernel_count; i++)
 		name = image_symbol(&code->kernel[i].patched, want->pc, offset);
