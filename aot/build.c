@@ -9,6 +9,7 @@
 #include "kept.h"
 #include "lift/place.h"
 #include "live/aot.h"
+#include "module_set.h"
 #include "template_set.h"
 #include "translate/fingerprint.h"
 #include "translate/translate.h"
@@ -32,6 +33,7 @@ struct build {
 	struct build_options options;
 	struct translation *translation;
 	struct template_set *templates;
+	struct module_set *modules;
 	const struct want **wants; /* by unit */
 	struct kept *kept;         /* … what is kept of an older cache */
 	bool *lifted;              /* … some of it is lifted */
@@ -70,7 +72,7 @@ const struct translation *build_translation(const struct build *build)
 
 u64 build_code(const struct build *build)
 {
-	return build->store.used + template_set_code(build->templates);
+	return build->store.used + template_set_code(build->templates) + module_set_code(build->modules);
 }
 
 static void *map_at(u64 address, u64 size, struct err *err)
@@ -157,7 +159,8 @@ struct build *build_create(const struct build_options *options, struct err *err)
 	store->exact_flags = options->exact_flags;
 	store->returns_host = options->returns_host;
 	build->templates = template_set_create(store, err);
-	if (!build->templates) {
+	build->modules = build->templates ? module_set_create(store, err) : NULL;
+	if (!build->modules) {
 		build_destroy(build);
 		return NULL;
 	}
@@ -178,6 +181,7 @@ void build_destroy(struct build *build)
 		munmap(build->tables, build->tables_size);
 	translation_destroy(build->translation);
 	template_set_destroy(build->templates);
+	module_set_destroy(build->modules);
 	free(build);
 }
 
@@ -199,8 +203,9 @@ static enum build_result translate(struct build *build, const struct want *want,
 
 enum build_result build_copy(struct build *build, const struct want *want)
 {
-	if (want_is_template(want)) {
-		int result = template_set_add(build->templates, build->translation, want);
+	if (want_moves(want)) {
+		int result = want->module ? module_set_add(build->modules, build->translation, want)
+					  : template_set_add(build->templates, build->translation, want);
 
 		return result < 0 ? BUILD_FULL : result ? BUILD_SKIPPED : BUILD_OK;
 	}
@@ -292,10 +297,8 @@ int build_keep_begin(struct build *build, struct tcache *cache, struct err *err)
 	if (!insns || !targets)
 		return err_set(err, "%s", tcache_error(cache));
 	/* also those between what is kept: no record may be empty */
-	for (u64 i = 0; i < insn_count; i++) {
-		store->insns[i] = (struct insn){.length = insns[i].length};
-		memcpy(store->insns[i].bytes, insns[i].bytes, sizeof(insns[i].bytes));
-	}
+	for (u64 i = 0; i < insn_count; i++)
+		store->insns[i] = kept_insn(&insns[i]);
 	for (u64 i = 0; i < target_count; i++)
 		store_set_target(store, first_target(build) + (u32)i, targets[i]);
 	return 0;
@@ -319,6 +322,11 @@ bool build_keep_unit(struct build *build, const struct want *want, const struct 
 bool build_keep_template(struct build *build, const struct want *want, const struct tcache_template_view *view)
 {
 	return template_set_keep(build->templates, want, view);
+}
+
+bool build_keep_module(struct build *build, const struct want *want, const struct tcache_module_view *view)
+{
+	return module_set_keep(build->modules, want, view);
 }
 
 void build_keep_end(struct build *build)
@@ -401,6 +409,7 @@ static void write_tables(struct writing *w)
 		}
 	}
 	template_set_write_pcs(w->build->templates, writer);
+	module_set_write_pcs(w->build->modules, writer);
 	tcache_writer_end(writer);
 	tcache_writer_begin(writer, TCACHE_TYPE_entries);
 	for (u32 i = 1; i < store->entry_count; i++) {
@@ -409,6 +418,7 @@ static void write_tables(struct writing *w)
 		tcache_writer_append(writer, &entry, sizeof(entry));
 	}
 	template_set_write_entries(w->build->templates, writer);
+	module_set_write_entries(w->build->modules, writer);
 	tcache_writer_end(writer);
 	tcache_writer_begin(writer, TCACHE_TYPE_links);
 	for (u32 i = 0; i < store->link_count; i++) {
@@ -505,6 +515,7 @@ static int write_units(struct writing *w, build_namer *namer, void *opaque, stru
 	tcache_writer_begin(w->writer, TCACHE_TYPE_guest);
 	tcache_writer_append(w->writer, w->guest, w->guest_size);
 	template_set_write_guest(w->build->templates, w->writer);
+	module_set_write_guest(w->build->modules, w->writer);
 	tcache_writer_end(w->writer);
 	return 0;
 }
@@ -559,11 +570,17 @@ static int write_templates(struct writing *w, build_namer *namer, void *opaque, 
 	const struct store *store = &w->build->store;
 	struct naming naming = {w, namer, opaque};
 
-	if (w->guest_size + template_set_guest_size(w->build->templates) > UINT32_MAX)
+	const u64 templates_end = w->guest_size + template_set_guest_size(w->build->templates);
+
+	if (templates_end + module_set_guest_size(w->build->modules) > UINT32_MAX)
 		return err_set(err, "too much guest code for one cache");
 	/* element 0 of the units' tables is not written */
-	return template_set_write(w->build->templates, w->writer, store->pc_count - 1, store->entry_count - 1,
-				  (u32)w->guest_size, name_template, &naming, err);
+	if (template_set_write(w->build->templates, w->writer, store->pc_count - 1, store->entry_count - 1,
+			       (u32)w->guest_size, name_template, &naming, err) < 0)
+		return -1;
+	return module_set_write(
+		w->build->modules, w->writer, store->pc_count - 1 + template_set_pc_count(w->build->templates),
+		store->entry_count - 1 + template_set_entry_count(w->build->templates), (u32)templates_end, err);
 }
 
 int build_write(struct build *build, const char *path, const struct build_image *images, unsigned image_count,

@@ -49,6 +49,7 @@ enum build_result build_lifted(struct build *build, const struct want *want, con
 struct tcache;
 struct tcache_unit_view;
 struct tcache_template_view;
+struct tcache_module_view;
 
 /* Was it made for this place, CPU and options? Also an empty place has room for it. 0, or -1 with a message in err. */
 int build_check_cache(const struct build *build, struct tcache *cache, struct err *err);
@@ -58,6 +59,7 @@ int build_keep_begin(struct build *build, struct tcache *cache, struct err *err)
  */
 bool build_keep_unit(struct build *build, const struct want *want, const struct tcache_unit_view *view);
 bool build_keep_template(struct build *build, const struct want *want, const struct tcache_template_view *view);
+bool build_keep_module(struct build *build, const struct want *want, const struct tcache_module_view *view);
 /* No more is kept. */
 void build_keep_end(struct build *build);
 

@@ -157,3 +157,63 @@ u32 kept_add_template(struct store *store, const struct tcache_template_view *vi
 	store->used = align_up(unit->code_end, 16);
 	return store->unit_count++;
 }
+
+/* Those of the translator come first, then jumps and landings (unit_records.h). */
+static void add_module_fixups(struct store *store, struct unit *unit, const struct tcache_module_view *view)
+{
+	unit->fixups = store->fixup_count;
+	unit->links = store->link_count;
+	unit->landings = store->landing_count;
+	for (u32 i = 0; i < view->record->fixup_count; i++) {
+		const struct tcache_module_fixup *from = &view->fixups[i];
+
+		if (from->kind == TCACHE_MODULE_LANDING)
+			store_add_landing(store, unit->code + from->at);
+		else if (from->kind == TCACHE_MODULE_JUMP || from->kind == TCACHE_MODULE_JUMP_SAVED)
+			*store_add_link(store) = (struct link){.unit = store->unit_count,
+							       .patch = unit->code + from->at,
+							       .target = PAGE_BASE(unit->pc) + from->value,
+							       .saved = from->kind == TCACHE_MODULE_JUMP_SAVED};
+		else
+			*store_add_fixup(store) = (struct fixup){from->at, from->kind, from->from, from->value};
+	}
+	unit->fixups_count = store->fixup_count - unit->fixups;
+	unit->links_count = store->link_count - unit->links;
+	unit->landings_count = store->landing_count - unit->landings;
+}
+
+u32 kept_add_module(struct store *store, const struct tcache_module_view *view)
+{
+	const struct tcache_module_unit *record = view->record;
+	struct unit *unit = &store->units[store->unit_count];
+
+	if (!has_room(store->unit_count, store->bound_first, 1) || store->used + record->code_length > store->size ||
+	    !has_room(store->pc_count, store->pc_max, record->pc_count) ||
+	    !has_room(store->entry_count, store->entry_max, record->entry_count) ||
+	    !has_room(store->fixup_count, store->fixup_max, record->fixup_count) ||
+	    !has_room(store->link_count, store->link_max, record->fixup_count) ||
+	    !has_room(store->landing_count, store->landing_max, record->fixup_count) ||
+	    !has_room(store->insn_count, store->insn_max, record->insn_count))
+		return UNIT_NONE;
+	*unit = (struct unit){.pc = TCACHE_MODULE_BASE + record->offset,
+			      .gpa_next = NO_FRAME,
+			      .mode = record->mode,
+			      .code = (u32)store->used,
+			      .code_end = (u32)store->used + record->code_length,
+			      .body = (u32)store->used + record->body_offset,
+			      .saved = (u32)store->used + record->saved_offset,
+			      .stale = (u32)store->used + record->stale_offset,
+			      .stale_saved = (u32)store->used + record->stale_saved_offset,
+			      .insns = store->insn_count,
+			      .insns_count = record->insn_count,
+			      .instructions = record->instruction_count,
+			      .guest_bytes = record->guest_length};
+	memcpy(store->code_rw + unit->code, view->code, record->code_length);
+	add_pcs(store, unit, view->pcs, record->pc_count);
+	add_entries(store, unit, view->entries, record->entry_count);
+	add_module_fixups(store, unit, view);
+	for (u32 i = 0; i < record->insn_count; i++)
+		*store_add_insn(store) = kept_insn(&view->insns[i]);
+	store->used = align_up(unit->code_end, 16);
+	return store->unit_count++;
+}

@@ -16,6 +16,15 @@ struct kept {
 	u16 flags; /* TCACHE_UNIT_*; 0: it was made now */
 };
 
+/* An instruction record as far as it is written again. */
+static inline struct insn kept_insn(const struct tcache_insn *record)
+{
+	struct insn insn = {.length = record->length};
+
+	__builtin_memcpy(insn.bytes, record->bytes, sizeof(record->bytes));
+	return insn;
+}
+
 /* Nobody has seen it running: a training run that is known now would have counted it, or the older cache says so. */
 static inline bool kept_is_cold(const struct kept *kept, bool counted)
 {
@@ -31,5 +40,8 @@ u32 kept_add_unit(struct store *store, const struct tcache_unit_view *view);
 
 /* The same for a template in a relocatable store, where only the numbers of instruction records must be the same. */
 u32 kept_add_template(struct store *store, const struct tcache_template_view *view);
+
+/* The same for code of a kernel module in a module store: nothing must stay where it is. */
+u32 kept_add_module(struct store *store, const struct tcache_module_view *view);
 
 #endif

@@ -186,10 +186,9 @@ static struct want make_want(const struct scan *scan, u32 mode, const u8 *bytes,
 	return want;
 }
 
-int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2], u16 rank,
-	     struct err *err)
+static int add_unseen(struct plan *plan, struct want wanted, u16 rank, struct err *err)
 {
-	struct want wanted = make_want(scan, mode, bytes, page), *want;
+	struct want *want;
 
 	wanted.rank = rank;
 	want = enter(plan, wanted);
@@ -198,6 +197,37 @@ int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *byt
 	if (rank < want->rank)
 		want->rank = rank;
 	return 0;
+}
+
+int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes, const u64 page[2], u16 rank,
+	     struct err *err)
+{
+	return add_unseen(plan, make_want(scan, mode, bytes, page), rank, err);
+}
+
+const struct module_page *plan_module_page(struct plan *plan, const u8 *bytes, const u16 *holes, u32 count)
+{
+	struct {
+		u8 bytes[PAGE_SIZE];
+		u16 holes[PAGE_SIZE / 4];
+	} all;
+	struct module_page page = {.hole_count = count};
+
+	memcpy(all.bytes, bytes, sizeof(all.bytes));
+	memcpy(all.holes, holes, count * sizeof(*holes));
+	tcache_hash(&all, sizeof(all.bytes) + count * sizeof(*holes), page.hash);
+	page.holes = keep(plan, holes, count * sizeof(*holes));
+	return page.holes ? keep(plan, &page, sizeof(page)) : NULL;
+}
+
+int plan_add_module(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes,
+		    const struct module_page *page, u16 rank, struct err *err)
+{
+	struct want want = make_want(scan, mode, bytes, page->hash);
+
+	want.pc = TCACHE_MODULE_BASE + PAGE_OFFSET(scan->pc);
+	want.module = page;
+	return add_unseen(plan, want, rank, err);
 }
 
 /* Adds one record's counts to the want's. */

@@ -11,11 +11,19 @@
 #include "util/err.h"
 #include "util/types.h"
 
+/* A page of a kernel module: what is filled in there when it is loaded. */
+struct module_page {
+	u64 hash[2];
+	const u16 *holes; /* as scan_note_holes() takes them; owned by the plan */
+	u32 hole_count;
+};
+
 struct want {
-	u64 pc;            /* of a template: its place in the page at TCACHE_TEMPLATE_BASE */
-	u64 hash[2];       /* of the bytes */
-	u64 page[2];       /* hash of the page of which this is to be a template; zero: a unit for its address */
-	const u8 *bytes;   /* owned by the plan */
+	u64 pc;      /* of a template, a module: its place in the page at TCACHE_TEMPLATE_BASE, TCACHE_MODULE_BASE */
+	u64 hash[2]; /* of the bytes */
+	u64 page[2]; /* hash of the page of which this is to be a template; zero: a unit for its address */
+	const struct module_page *module; /* it is a module's, and this is its page, owned by the plan; or NULL */
+	const u8 *bytes;                  /* owned by the plan */
 	const u64 *counts; /* executions of its basic blocks in the order of scan_unit(); owned by the plan */
 	u32 mode;          /* MODE_*, only those bits that matter to this code */
 	u32 mode_mask;     /* the bits that matter */
@@ -25,9 +33,15 @@ struct want {
 	bool derived; /* the counts are those of blocks of other units, told once more */
 };
 
-static inline bool want_is_template(const struct want *want)
+/* May the code be anywhere? */
+static inline bool want_moves(const struct want *want)
 {
 	return want->page[0] | want->page[1];
+}
+
+static inline bool want_is_template(const struct want *want)
+{
+	return want_moves(want) && !want->module;
 }
 
 struct plan;
@@ -59,6 +73,16 @@ int plan_add(struct plan *plan, const struct scan *scan, u32 mode, const u8 *byt
 	     struct err *err);
 
 /*
+ * A page of a kernel module, for plan_add_module(): 4,096 bytes with SCAN_HOLE_FILLING in the holes. NULL: out of
+ * memory.
+ */
+const struct module_page *plan_module_page(struct plan *plan, const u8 *bytes, const u16 *holes, u32 count);
+
+/* Adds code of such a page, scanned with the holes filled, as plan_add() does. */
+int plan_add_module(struct plan *plan, const struct scan *scan, u32 mode, const u8 *bytes,
+		    const struct module_page *page, u16 rank, struct err *err);
+
+/*
  * Adds code that was executed so often, by basic block, as other units that have it in them tell; unless it is there
  * already with counts of its own. -1: out of memory.
  */
@@ -84,6 +108,9 @@ const struct plan_dropped *plan_dropped(const struct plan *plan, enum plan_drop 
 
 /* Scans exactly these bytes; false if they are not one unit. */
 bool plan_scan(const struct store *store, struct scan *scan, u64 pc, u32 mode, const u8 *bytes, unsigned length);
+/* The same of a module's code, with its page's holes: these must be fields of instructions. */
+bool plan_scan_module(const struct store *store, struct scan *scan, u64 pc, u32 mode, const u8 *bytes, unsigned length,
+		      const u16 *holes, u32 hole_count);
 
 /*
  * Is this planned? Of `key`, pc, hash, page, mode, mode_mask, length and bytes are compared. Then *number is that of

@@ -5,71 +5,26 @@
 #include <string.h>
 #include <tcache.h>
 
-#include "page_names.h"
+#include "programs_internal.h"
 #include "scan_image.h"
 #include "x86/mode.h"
 
 /* Ranks of code. */
 #define RANK_RUN_PAGE 0u
 #define RANK_FIRST    1u
-#define PROGRAMS_MAX  65000u
 #define NAMES_MAX     (1u << 18)
 /* Bytes of host code that a byte of guest code becomes if all units of it are translated, as measured. */
 #define EXPANSION     13u
 /* Bytes of programs with fixed addresses that are kept for their symbols; there are hardly any. */
 #define IMAGES_MOST   (64u << 20)
 
+/* Of the room, modules get one part in so many: a distribution has more of them than anybody wants. */
+#define MODULES_PART 4u
 /* What so many need matters more than a command. */
 #define NEEDED_LEAST 5u
 
 /* Directories of what people and the system start, wherever the tree begins. */
 static const char *const command_directories[] = {"bin/", "sbin/", "lib/systemd/"};
-
-enum place { NEEDED_BY_MANY, SEEN_RUNNING, COMMAND, OTHER };
-
-struct program {
-	u64 hash[2]; /* of the file */
-	char *name;
-	char *soname; /* what others need it by */
-	u64 code;
-	u32 number; /* in the order of the first round */
-	u32 needed_by;
-	enum place place;
-	u16 rank;
-	bool independent, chosen, scanned;
-};
-
-/* A name that programs need, and how many do. */
-struct name {
-	char *text;
-	u32 count;
-};
-
-/* A symlink, by the last parts of both paths. */
-struct alias {
-	u32 name, target; /* numbers of names */
-};
-
-struct programs {
-	struct program *program;
-	u32 count, room;
-	u32 *by_hash; /* open hash by the file: 1 + number, or 0 */
-	u32 by_hash_size;
-	struct name *name;
-	u32 name_count;
-	u32 *by_name; /* open hash */
-	u32 by_name_size;
-	struct alias *alias;
-	u32 alias_count, alias_room;
-	struct image *image; /* programs of fixed addresses */
-	u32 image_count;
-	u64 image_bytes;
-	const struct recorded *recorded;
-	struct programs_figures figures;
-	struct fates fates[PROGRAM_FATES];
-	struct page_names pages;
-	struct report report;
-};
 
 struct programs *programs_create(const struct recorded *recorded, struct err *err)
 {
@@ -89,6 +44,7 @@ void programs_destroy(struct programs *programs)
 	for (u32 i = 0; i < programs->count; i++) {
 		free(programs->program[i].name);
 		free(programs->program[i].soname);
+		free(programs->program[i].depends);
 	}
 	for (u32 i = 0; i < programs->name_count; i++)
 		free(programs->name[i].text);
@@ -107,14 +63,14 @@ void programs_destroy(struct programs *programs)
 	free(programs);
 }
 
-static int no_memory(struct err *err)
+int programs_no_memory(struct err *err)
 {
 	return err_set(err, "not enough memory for the list of programs");
 }
 
 /* --- names that are needed --------------------------------------------------------------------------------------- */
 
-static u32 *find_name(const struct programs *programs, const char *text)
+u32 *programs_find_name(const struct programs *programs, const char *text)
 {
 	u64 hash[2];
 
@@ -142,17 +98,17 @@ static int grow_names(struct programs *programs)
 	programs->by_name = table;
 	programs->by_name_size = size;
 	for (u32 i = 0; i < programs->name_count; i++)
-		*find_name(programs, name[i].text) = i + 1;
+		*programs_find_name(programs, name[i].text) = i + 1;
 	return 0;
 }
 
 /* 1 + number of the name; 0: there are too many, or no memory for it (*failed). */
-static u32 name_number(struct programs *programs, const char *text, bool *failed)
+u32 programs_name_number(struct programs *programs, const char *text, bool *failed)
 {
 	u32 *place;
 
 	*failed = false;
-	place = programs->by_name_size ? find_name(programs, text) : NULL;
+	place = programs->by_name_size ? programs_find_name(programs, text) : NULL;
 	if (place && *place)
 		return *place;
 	if (programs->name_count == programs->by_name_size / 2) {
@@ -162,21 +118,21 @@ static u32 name_number(struct programs *programs, const char *text, bool *failed
 		if (*failed)
 			return 0;
 	}
-	place = find_name(programs, text);
+	place = programs_find_name(programs, text);
 	char *copy = strdup(text);
 
 	*failed = !copy;
 	if (!copy)
 		return 0;
-	programs->name[programs->name_count] = (struct name){copy, 0};
+	programs->name[programs->name_count] = (struct name){.text = copy};
 	*place = ++programs->name_count;
 	return *place;
 }
 
-static int need(struct programs *programs, const char *text)
+int programs_need(struct programs *programs, const char *text)
 {
 	bool failed;
-	u32 number = name_number(programs, text, &failed);
+	u32 number = programs_name_number(programs, text, &failed);
 
 	if (number)
 		programs->name[number - 1].count++;
@@ -185,7 +141,7 @@ static int need(struct programs *programs, const char *text)
 
 static u32 needed_by(const struct programs *programs, const char *text)
 {
-	u32 place = programs->by_name_size ? *find_name(programs, text) : 0;
+	u32 place = programs->by_name_size ? *programs_find_name(programs, text) : 0;
 
 	return place ? programs->name[place - 1].count : 0;
 }
@@ -199,7 +155,7 @@ static const char *base_name(const char *path)
 
 /* --- first round ------------------------------------------------------------------------------------------------- */
 
-static u32 *find_program(const struct programs *programs, const u64 hash[2])
+u32 *programs_find(const struct programs *programs, const u64 hash[2])
 {
 	u32 i = (u32)hash[0] & (programs->by_hash_size - 1);
 
@@ -225,16 +181,29 @@ static int grow_programs(struct programs *programs)
 	programs->by_hash = table;
 	programs->by_hash_size = room * 2;
 	for (u32 i = 0; i < programs->count; i++)
-		*find_program(programs, program[i].hash) = i + 1;
+		*programs_find(programs, program[i].hash) = i + 1;
 	return 0;
+}
+
+struct program *programs_add(struct programs *programs, const char *name, const u64 hash[2], u64 code)
+{
+	struct program *program;
+
+	if (programs->count == programs->room && grow_programs(programs) < 0)
+		return NULL;
+	program = &programs->program[programs->count];
+	*program = (struct program){
+		.hash = {hash[0], hash[1]}, .name = printable_copy(name), .code = code, .number = programs->count};
+	*programs_find(programs, hash) = ++programs->count;
+	return program->name ? program : NULL;
 }
 
 static int note_needs(struct programs *programs, const struct program_summary *summary)
 {
-	if (summary->interpreter && need(programs, base_name(summary->interpreter)) < 0)
+	if (summary->interpreter && programs_need(programs, base_name(summary->interpreter)) < 0)
 		return -1;
 	for (u32 i = 0; i < summary->needed_count; i++)
-		if (need(programs, base_name(summary->needed[i])) < 0)
+		if (programs_need(programs, base_name(summary->needed[i])) < 0)
 			return -1;
 	return 0;
 }
@@ -288,24 +257,16 @@ static bool has_run(const struct recorded *recorded, const struct program_summar
 static int add_program(struct programs *programs, const char *name, const u64 hash[2],
 		       const struct program_summary *summary, bool run)
 {
-	struct program *program;
+	struct program *program = programs_add(programs, name, hash, summary->code);
 
-	if (programs->count == programs->room && grow_programs(programs) < 0)
+	if (!program)
 		return -1;
-	program = &programs->program[programs->count];
-	*program = (struct program){.hash = {hash[0], hash[1]},
-				    .name = printable_copy(name),
-				    .soname = printable_copy(summary->soname ? summary->soname : base_name(name)),
-				    .code = summary->code,
-				    .number = programs->count,
-				    .place = run                ? SEEN_RUNNING
-					     : is_command(name) ? COMMAND
-								: OTHER};
-	*find_program(programs, hash) = ++programs->count;
-	return program->name && program->soname ? note_needs(programs, summary) : -1;
+	program->soname = printable_copy(summary->soname ? summary->soname : base_name(name));
+	program->place = run ? SEEN_RUNNING : is_command(name) ? COMMAND : OTHER;
+	return program->soname ? note_needs(programs, summary) : -1;
 }
 
-static int unusable(struct programs *programs, const char *name, const char *reason, u64 code, struct err *err)
+int programs_unusable(struct programs *programs, const char *name, const char *reason, u64 code, struct err *err)
 {
 	char *text = printable_copy(reason);
 
@@ -313,17 +274,10 @@ static int unusable(struct programs *programs, const char *name, const char *rea
 	if (text)
 		report_line(&programs->report, "not translated: %s", text);
 	free(text);
-	return fates_add(&programs->fates[PROGRAM_UNUSABLE], name, reason, code) < 0 ? no_memory(err) : 0;
+	return fates_add(&programs->fates[PROGRAM_UNUSABLE], name, reason, code) < 0 ? programs_no_memory(err) : 0;
 }
 
-static int module(struct programs *programs, const char *name, u64 code, struct err *err)
-{
-	programs->figures.modules++;
-	programs->figures.code_modules += code;
-	return fates_add(&programs->fates[PROGRAM_MODULE], name, NULL, code) < 0 ? no_memory(err) : 0;
-}
-
-int programs_note(struct programs *programs, const char *name, const u8 *data, u64 size, struct err *err)
+int programs_note(struct programs *programs, const char *name, const u8 *data, u64 size, bool early, struct err *err)
 {
 	struct program_summary summary;
 	struct err reason = ERR_INIT;
@@ -331,28 +285,30 @@ int programs_note(struct programs *programs, const char *name, const u8 *data, u
 	bool run;
 
 	tcache_hash(data, size, hash);
-	if (programs->count && *find_program(programs, hash)) {
+	if (programs->count && *programs_find(programs, hash)) {
 		programs->figures.copies++;
 		return 0;
 	}
+	if (module_is_packed(name, data, size))
+		return programs_note_packed(programs, name, hash, data, size, early, err);
 	if (discover_summary(data, size, name, &summary, &reason) < 0)
-		return unusable(programs, name, reason.text, 0, err);
+		return programs_unusable(programs, name, reason.text, 0, err);
 	if (summary.module)
-		return module(programs, name, summary.code, err);
+		return programs_note_module(programs, name, hash, data, size, early, err);
 	if (programs->count == PROGRAMS_MAX) {
 		err_set(&reason, "'%s' is one too many: only %u programs are looked at", name, PROGRAMS_MAX);
-		return unusable(programs, name, reason.text, summary.code, err);
+		return programs_unusable(programs, name, reason.text, summary.code, err);
 	}
 	run = has_run(programs->recorded, &summary);
 	if (note_pages(programs, &summary, data, size, &run) < 0 ||
 	    add_program(programs, name, hash, &summary, run) < 0)
-		return no_memory(err);
+		return programs_no_memory(err);
 	return 0;
 }
 
 int programs_note_script(struct programs *programs, const char *interpreter, struct err *err)
 {
-	return need(programs, base_name(interpreter)) < 0 ? no_memory(err) : 0;
+	return programs_need(programs, base_name(interpreter)) < 0 ? programs_no_memory(err) : 0;
 }
 
 int programs_note_link(struct programs *programs, const char *name, const char *target, struct err *err)
@@ -362,10 +318,10 @@ int programs_note_link(struct programs *programs, const char *name, const char *
 
 	if (strcmp(base_name(name), base_name(target)) == 0)
 		return 0;
-	alias.name = name_number(programs, base_name(name), &failed);
-	alias.target = name_number(programs, base_name(target), &failed_too);
+	alias.name = programs_name_number(programs, base_name(name), &failed);
+	alias.target = programs_name_number(programs, base_name(target), &failed_too);
 	if (failed || failed_too)
-		return no_memory(err);
+		return programs_no_memory(err);
 	if (!alias.name || !alias.target)
 		return 0;
 	if (programs->alias_count == programs->alias_room) {
@@ -373,7 +329,7 @@ int programs_note_link(struct programs *programs, const char *name, const char *
 		struct alias *grown = realloc(programs->alias, room * sizeof(*grown));
 
 		if (!grown)
-			return no_memory(err);
+			return programs_no_memory(err);
 		programs->alias = grown;
 		programs->alias_room = room;
 	}
@@ -412,34 +368,49 @@ static int compare(const void *left, const void *right)
 
 	if (a->place != b->place)
 		return a->place < b->place ? -1 : 1;
-	if ((a->place == SEEN_RUNNING || a->place == COMMAND) && a->code != b->code)
+	if (a->place != NEEDED_BY_MANY && a->place != OTHER && a->place != OTHER_MODULE && a->code != b->code)
 		return a->code < b->code ? -1 : 1;
 	if (a->needed_by != b->needed_by)
 		return a->needed_by > b->needed_by ? -1 : 1;
+	if (a->place == OTHER_MODULE && a->code != b->code)
+		return a->code < b->code ? -1 : 1;
 	return a->number < b->number ? -1 : 1;
 }
 
 int programs_choose(struct programs *programs, u64 room, struct err *err)
 {
 	struct program **order = malloc((programs->count + 1ULL) * sizeof(*order));
-	u64 sum = 0;
+	u64 sum = 0, modules = 0;
+	bool any = false; /* there is a program */
 
-	if (!order)
-		return no_memory(err);
+	if (!order || programs_follow_modules(programs) < 0) {
+		free(order);
+		return programs_no_memory(err);
+	}
 	page_names_sort(&programs->pages);
 	follow_aliases(programs);
 	for (u32 i = 0; i < programs->count; i++) {
 		struct program *program = order[i] = &programs->program[i];
 
 		program->needed_by = needed_by_all(programs, program);
-		if (program->needed_by >= NEEDED_LEAST)
+		if (program->needed_by >= NEEDED_LEAST && !program->module)
 			program->place = NEEDED_BY_MANY;
 	}
 	qsort(order, programs->count, sizeof(*order), compare);
 	for (u32 i = 0; i < programs->count; i++) {
-		sum += order[i]->code * EXPANSION;
-		order[i]->rank = (u16)(RANK_FIRST + i);
-		order[i]->chosen = sum <= room || !i;
+		struct program *program = order[i];
+		u64 bytes = program->code * EXPANSION;
+
+		program->rank = (u16)(RANK_FIRST + i);
+		if (program->module) {
+			program->chosen = modules + bytes <= room / MODULES_PART && sum + bytes <= room;
+			modules += program->chosen ? bytes : 0;
+			sum += program->chosen ? bytes : 0;
+		} else {
+			sum += bytes;
+			program->chosen = sum <= room || !any;
+			any = true;
+		}
 	}
 	free(order);
 	return 0;
@@ -480,7 +451,7 @@ static int scan(struct programs *programs, struct program *program, struct plan 
 
 	program->scanned = true;
 	if (discover_program(data, size, program->name, &image, &verdict, &reason) < 0)
-		return unusable(programs, program->name, reason.text, program->code, err);
+		return programs_unusable(programs, program->name, reason.text, program->code, err);
 	program->independent = verdict == PROGRAM_INDEPENDENT;
 	programs->figures.independent += program->independent;
 	programs->figures.fixed += !program->independent;
@@ -496,7 +467,7 @@ static int scan(struct programs *programs, struct program *program, struct plan 
 			    program->independent ? "position independent" : "fixed addresses",
 			    (unsigned long long)program->code, image.entry_count, plan_count(plan) - before);
 	}
-	return keep_image(programs, &image) < 0 ? no_memory(err) : 0;
+	return keep_image(programs, &image) < 0 ? programs_no_memory(err) : 0;
 }
 
 int programs_scan(struct programs *programs, struct plan *plan, const char *name, const u8 *data, u64 size,
@@ -509,11 +480,13 @@ int programs_scan(struct programs *programs, struct plan *plan, const char *name
 	if (!programs->count)
 		return 0;
 	tcache_hash(data, size, hash);
-	number = *find_program(programs, hash);
+	number = *programs_find(programs, hash);
 	if (!number || programs->program[number - 1].scanned)
 		return 0;
 	struct program *program = &programs->program[number - 1];
 
+	if (program->module)
+		return plan ? programs_scan_module(programs, program, data, size, err) : 0;
 	if (program->chosen || !plan)
 		return scan(programs, program, plan, data, size, err);
 	program->scanned = true;
@@ -521,8 +494,9 @@ int programs_scan(struct programs *programs, struct plan *plan, const char *name
 	programs->figures.code_left_out += program->code;
 	report_line(&programs->report, "'%s': left out for want of room, %llu bytes of code", program->name,
 		    (unsigned long long)program->code);
-	return fates_add(&programs->fates[PROGRAM_LEFT_OUT], program->name, NULL, program->code) < 0 ? no_memory(err)
-												     : 0;
+	return fates_add(&programs->fates[PROGRAM_LEFT_OUT], program->name, NULL, program->code) < 0
+		       ? programs_no_memory(err)
+		       : 0;
 }
 
 const char *programs_symbol(const struct programs *programs, u64 pc, u64 *offset)

@@ -30,7 +30,8 @@ struct work {
 	struct store store;
 	struct translation *translation;
 	struct unit units[2];
-	struct store forms; /* templates, one at a time */
+	struct store forms;   /* templates, one at a time */
+	struct store modules; /* code of kernel modules, likewise */
 	u32 *fixups;
 	struct area code, cells, insns; /* the latter two at the addresses that the code names */
 	u64 kept;                       /* offset in the code that memory was last given back at */
@@ -136,6 +137,19 @@ static int prepare_forms(struct work *w, struct err *err)
 	return 0;
 }
 
+static int prepare_modules(struct work *w, struct err *err)
+{
+	struct store *store = &w->modules;
+
+	*store = w->forms;
+	store->relocatable = false;
+	store->module = true;
+	store->insn_max = store->landing_max = UNIT_ENTRIES;
+	store->insns = calloc(UNIT_ENTRIES, sizeof(*store->insns));
+	store->landings = calloc(UNIT_ENTRIES, sizeof(*store->landings));
+	return store->insns && store->landings ? 0 : err_set(err, "out of memory");
+}
+
 static void release(struct work *w)
 {
 	struct area *areas[] = {&w->code, &w->cells, &w->insns};
@@ -154,6 +168,8 @@ static void release(struct work *w)
 	free(w->forms.fixups);
 	free(w->forms.goals);
 	free(w->fixups);
+	free(w->modules.insns);
+	free(w->modules.landings);
 	translation_destroy(w->translation);
 }
 
@@ -370,6 +386,69 @@ static const char *compare_template(struct work *w, const struct tcache_template
 	return what;
 }
 
+/* --- kernel modules ---------------------------------------------------------------------------------------------- */
+
+static const char *make_module(struct work *w, const struct tcache_module_view *view)
+{
+	struct store *store = &w->modules;
+	const struct tcache_module_unit *u = view->record;
+	struct scan *scan = translation_scan(w->translation);
+
+	if (!plan_scan_module(store, scan, TCACHE_MODULE_BASE + u->offset, u->mode, view->guest, u->guest_length,
+			      view->holes, view->hole_count))
+		return "guest bytes are not those of one unit, or its holes are no fields";
+	if (translate_mode_mask(scan) != u->mode_mask)
+		return "mode mask differs";
+	store->unit_count = 1;
+	store->pc_count = store->entry_count = 1;
+	store->link_count = store->fixup_count = store->insn_count = store->landing_count = 0;
+	store->used = 0;
+	if (translate_unit(w->translation, store, u->mode) == UNIT_NONE)
+		return "it takes more instructions or code now";
+	return NULL;
+}
+
+static const char *compare_fixups(const struct store *store, const struct tcache_module_view *view)
+{
+	const struct unit *made = &store->units[1];
+
+	if (made->fixups_count + made->links_count + made->landings_count != view->record->fixup_count)
+		return "number of fix-ups differs";
+	for (u32 i = 0; i < view->record->fixup_count; i++) {
+		struct tcache_module_fixup fixup = module_fixup_record(store, made, i);
+
+		if (!equal(&fixup, &view->fixups[i], sizeof(fixup)))
+			return "fix-up differs";
+	}
+	if (made->stale != view->record->stale_offset || made->stale_saved != view->record->stale_saved_offset)
+		return "where it leads when it is no more differs";
+	return NULL;
+}
+
+static const char *compare_module(struct work *w, const struct tcache_module_view *view, char *text, size_t size)
+{
+	const struct tcache_module_unit *u = view->record;
+	const struct layout layout = {.code = u->code_length,
+				      .body = u->body_offset,
+				      .saved = u->saved_offset,
+				      .instructions = u->instruction_count,
+				      .pcs = u->pc_count,
+				      .entries = u->entry_count,
+				      .links = view->jumps,
+				      .insns = u->insn_count};
+	const char *what = make_module(w, view);
+
+	if (!what)
+		what = compare_layout(&w->units[1], &layout);
+	if (!what)
+		what = compare_common(&w->modules, view->pcs, view->entries, view->insns);
+	if (!what)
+		what = compare_fixups(&w->modules, view);
+	if (!what)
+		what = compare_code(w->modules.code_rw, view->code, u->code_length, text, size);
+	return what;
+}
+
 /* --- all --------------------------------------------------------------------------------------------------------- */
 
 /* What lies before this unit will not be looked at any more: units are visited in the order of code. */
@@ -428,7 +507,7 @@ static int compare_templates(struct work *w, retranslate_report *report, void *o
 
 	for (u32 i = 0; i < count; i++) {
 		struct tcache_template_view view;
-		struct retranslated found = {.is_template = true, .number = i};
+		struct retranslated found = {.kind = RETRANSLATED_TEMPLATE, .number = i};
 		char text[64];
 
 		if (tcache_template_view(w->cache, i, &view) != TCACHE_OK)
@@ -444,6 +523,25 @@ static int compare_templates(struct work *w, retranslate_report *report, void *o
 	return 0;
 }
 
+static int compare_modules(struct work *w, retranslate_report *report, void *opaque, struct retranslation *result,
+			   struct err *err)
+{
+	u64 count = tcache_module_units_count(w->cache);
+
+	for (u32 i = 0; i < count; i++) {
+		struct tcache_module_view view;
+		struct retranslated found = {.kind = RETRANSLATED_MODULE, .number = i};
+		char text[64];
+
+		if (tcache_module_view(w->cache, i, &view) != TCACHE_OK)
+			return err_set(err, "%s", tcache_error(w->cache));
+		found.pc = view.record->offset;
+		found.what = compare_module(w, &view, text, sizeof(text));
+		conclude(report, opaque, result, &found);
+	}
+	return 0;
+}
+
 int retranslate(struct tcache *cache, retranslate_report *report, void *opaque, struct retranslation *result,
 		struct err *err)
 {
@@ -452,8 +550,9 @@ int retranslate(struct tcache *cache, retranslate_report *report, void *opaque, 
 
 	*result = (struct retranslation){0};
 	if (check_fingerprint(&w, err) == 0 && prepare_store(&w, err) == 0 && prepare_forms(&w, err) == 0 &&
-	    compare_units(&w, report, opaque, result, err) == 0)
-		status = compare_templates(&w, report, opaque, result, err);
+	    prepare_modules(&w, err) == 0 && compare_units(&w, report, opaque, result, err) == 0 &&
+	    compare_templates(&w, report, opaque, result, err) == 0)
+		status = compare_modules(&w, report, opaque, result, err);
 	release(&w);
 	return status;
 }

@@ -11,15 +11,17 @@
 struct tcache;
 
 struct retranslation {
-	u64 equal, different; /* copied units and templates */
+	u64 equal, different; /* copied units, templates, units of kernel modules */
 	u64 lifted;           /* skipped: another tool makes them */
 };
 
-/* `what` about a unit, or a template, is not as it should be. */
+enum retranslated_kind { RETRANSLATED_UNIT, RETRANSLATED_TEMPLATE, RETRANSLATED_MODULE };
+
+/* `what` about one of these is not as it should be. */
 struct retranslated {
-	bool is_template;
+	enum retranslated_kind kind;
 	u32 number;
-	u64 pc; /* of a template: its offset in the page */
+	u64 pc; /* of a unit; of others the offset in the page */
 	const char *what;
 };
 typedef void retranslate_report(void *opaque, const struct retranslated *found);

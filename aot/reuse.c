@@ -8,7 +8,7 @@ struct reuse {
 	u8 *kinds; /* enum reuse_kind, by number in the plan */
 	size_t counts[REUSE_LIFTED + 1];
 	/* 1 + number in the plan, or 0: by number in the cache */
-	u32 *units, *templates;
+	u32 *units, *templates, *modules;
 };
 
 static int check(struct tcache *cache, const struct build *build, struct err *err)
@@ -38,7 +38,8 @@ struct reuse *reuse_open(const char *path, const struct build *build, struct err
 	}
 	reuse->units = calloc(tcache_units_count(reuse->cache) + 1, sizeof(*reuse->units));
 	reuse->templates = calloc(tcache_templates_count(reuse->cache) + 1, sizeof(*reuse->templates));
-	if (!reuse->units || !reuse->templates) {
+	reuse->modules = calloc(tcache_module_units_count(reuse->cache) + 1, sizeof(*reuse->modules));
+	if (!reuse->units || !reuse->templates || !reuse->modules) {
 		err_set(err, "out of memory");
 	} else if (check(reuse->cache, build, err) == 0) {
 		return reuse;
@@ -55,6 +56,7 @@ void reuse_close(struct reuse *reuse)
 	free(reuse->kinds);
 	free(reuse->units);
 	free(reuse->templates);
+	free(reuse->modules);
 	free(reuse);
 }
 
@@ -123,12 +125,40 @@ static int match_templates(struct reuse *reuse, const struct plan *plan, struct 
 	return 0;
 }
 
+static int match_modules(struct reuse *reuse, const struct plan *plan, struct err *err)
+{
+	u64 count = tcache_module_units_count(reuse->cache);
+
+	for (u32 i = 0; i < count; i++) {
+		struct tcache_module_view view;
+		const struct tcache_module_page *page;
+
+		if (tcache_module_view(reuse->cache, i, &view) != TCACHE_OK)
+			return err_set(err, "%s", tcache_error(reuse->cache));
+		page = tcache_module_pages(reuse->cache, view.record->page, 1);
+		if (!page)
+			return err_set(err, "%s", tcache_error(reuse->cache));
+		const struct want key = {.pc = TCACHE_MODULE_BASE + view.record->offset,
+					 .hash = {view.record->hash[0], view.record->hash[1]},
+					 .page = {page->hash[0], page->hash[1]},
+					 .bytes = view.guest,
+					 .mode = view.record->mode,
+					 .mode_mask = view.record->mode_mask,
+					 .length = view.record->guest_length};
+
+		match(reuse, plan, &key, view.record->flags, &reuse->modules[i]);
+	}
+	return 0;
+}
+
 int reuse_match(struct reuse *reuse, const struct plan *plan, struct err *err)
 {
 	reuse->kinds = calloc(plan_count(plan) + 1, sizeof(*reuse->kinds));
 	if (!reuse->kinds)
 		return err_set(err, "out of memory");
-	return match_units(reuse, plan, err) < 0 ? -1 : match_templates(reuse, plan, err);
+	if (match_units(reuse, plan, err) < 0 || match_templates(reuse, plan, err) < 0)
+		return -1;
+	return match_modules(reuse, plan, err);
 }
 
 enum reuse_kind reuse_kind(const struct reuse *reuse, size_t number)
@@ -243,11 +273,52 @@ static int keep_templates(struct reuse *reuse, const struct plan *plan, struct b
 	return result;
 }
 
+/* The same for units of modules. */
+static struct place *module_places(const struct reuse *reuse, const struct plan *plan, u32 *count, struct err *err)
+{
+	u64 all = tcache_module_units_count(reuse->cache);
+	const struct tcache_module_unit *records = tcache_module_units(reuse->cache, 0, all);
+	struct place *places = records ? calloc(all + 1, sizeof(*places)) : NULL;
+
+	*count = 0;
+	if (!places) {
+		err_set(err, "%s", records ? "out of memory" : tcache_error(reuse->cache));
+		return NULL;
+	}
+	for (u32 i = 0; i < all; i++)
+		if (wanted(reuse, plan, reuse->modules[i]))
+			places[(*count)++] = (struct place){records[i].code_offset, i};
+	qsort(places, *count, sizeof(*places), compare_places);
+	return places;
+}
+
+static int keep_modules(struct reuse *reuse, const struct plan *plan, struct build *build, u64 *unseen, struct err *err)
+{
+	u32 count;
+	struct place *places = module_places(reuse, plan, &count, err);
+	int result = places ? 0 : -1;
+
+	for (u32 i = 0; i < count && result == 0; i++) {
+		u32 cell = reuse->modules[places[i].number];
+		const struct want *want = wanted(reuse, plan, cell);
+		struct tcache_module_view view;
+
+		if (tcache_module_view(reuse->cache, places[i].number, &view) != TCACHE_OK)
+			result = err_set(err, "%s", tcache_error(reuse->cache));
+		else if (build_keep_module(build, want, &view))
+			*unseen += room_of(want, view.record->code_length);
+		else
+			reuse_leave(reuse, cell - 1);
+	}
+	free(places);
+	return result;
+}
+
 int reuse_keep(struct reuse *reuse, const struct plan *plan, struct build *build, u64 *unseen, struct err *err)
 {
 	*unseen = 0;
 	if (build_keep_begin(build, reuse->cache, err) < 0 || keep_units(reuse, plan, build, unseen, err) < 0 ||
-	    keep_templates(reuse, plan, build, unseen, err) < 0)
+	    keep_templates(reuse, plan, build, unseen, err) < 0 || keep_modules(reuse, plan, build, unseen, err) < 0)
 		return -1;
 	build_keep_end(build);
 	return 0;

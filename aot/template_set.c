@@ -146,6 +146,16 @@ u32 template_set_count(const struct template_set *set)
 	return set->store.unit_count - 1;
 }
 
+u32 template_set_pc_count(const struct template_set *set)
+{
+	return set->store.pc_count;
+}
+
+u32 template_set_entry_count(const struct template_set *set)
+{
+	return set->store.entry_count;
+}
+
 /* --- writing ----------------------------------------------------------------------------------------------------- */
 
 void template_set_write_pcs(const struct template_set *set, struct tcache_writer *writer)

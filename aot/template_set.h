@@ -25,6 +25,9 @@ bool template_set_keep(struct template_set *set, const struct want *want, const 
 /* Bytes of host code so far. */
 u64 template_set_code(const struct template_set *set);
 u32 template_set_count(const struct template_set *set);
+/* Records that it appends to the shared chunks. */
+u32 template_set_pc_count(const struct template_set *set);
+u32 template_set_entry_count(const struct template_set *set);
 
 /* Appends to chunks that units begin. */
 void template_set_write_pcs(const struct template_set *set, struct tcache_writer *writer);

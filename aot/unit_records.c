@@ -47,3 +47,26 @@ struct tcache_goal template_goal_record(const struct store *store, u32 i)
 				    .target = goal->target,
 				    .flags = goal->saved ? TCACHE_LINK_SAVED : 0};
 }
+
+struct tcache_module_fixup module_fixup_record(const struct store *store, const struct unit *unit, u32 i)
+{
+	if (i < unit->fixups_count) {
+		const struct fixup *fixup = &store->fixups[unit->fixups + i];
+
+		return (struct tcache_module_fixup){
+			.at = (u16)fixup->at, .kind = (u8)fixup->kind, .from = (u8)fixup->from, .value = fixup->value};
+	}
+	i -= unit->fixups_count;
+	if (i < unit->links_count) {
+		const struct link *link = &store->links[unit->links + i];
+
+		return (struct tcache_module_fixup){
+			.at = (u16)(link->patch - unit->code),
+			.kind = link->saved ? TCACHE_MODULE_JUMP_SAVED : TCACHE_MODULE_JUMP,
+			.value = (u32)PAGE_OFFSET(link->target),
+		};
+	}
+	i -= unit->links_count;
+	return (struct tcache_module_fixup){.at = (u16)(store->landings[unit->landings + i] - unit->code),
+					    .kind = TCACHE_MODULE_LANDING};
+}

@@ -14,5 +14,7 @@ struct tcache_insn unit_insn_record(const struct store *store, u32 i);
 /* The same of templates. */
 struct tcache_template_link template_link_record(const struct store *store, const struct unit *unit, u32 i);
 struct tcache_goal template_goal_record(const struct store *store, u32 i);
+/* Of a kernel module's unit, its i-th fix-up: those that the translator has noted, its jumps, its landings. */
+struct tcache_module_fixup module_fixup_record(const struct store *store, const struct unit *unit, u32 i);
 
 #endif

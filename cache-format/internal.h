@@ -110,6 +110,8 @@ enum tcache_status tcache_check_insns(struct tcache *cache, const struct tcache_
 				      uint64_t count);
 /* templates.c: the same for templates and pages. */
 enum tcache_status tcache_check_templates(struct tcache *cache);
+/* modules.c: the same for code of kernel modules. */
+enum tcache_status tcache_check_modules(struct tcache *cache);
 /* placement.c: the placement, if there is one or must be one. */
 enum tcache_status tcache_check_placement(struct tcache *cache);
 

@@ -185,8 +185,9 @@ static enum tcache_status check_strings(struct tcache *cache)
 enum tcache_status tcache_verify_all(struct tcache *cache)
 {
 	static enum tcache_status (*const checks[])(struct tcache * cache) = {
-		check_strings,          check_images,   tcache_check_placement, tcache_check_units,
-		tcache_check_templates, check_verdicts, check_profile,          check_executed,
+		check_strings,      check_images,           tcache_check_placement,
+		tcache_check_units, tcache_check_templates, tcache_check_modules,
+		check_verdicts,     check_profile,          check_executed,
 	};
 	enum tcache_status status = TCACHE_OK;
 

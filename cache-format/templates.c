@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "changed.h"
 #include "internal.h"
 
 static bool is_cold(const struct tcache_template *t)
@@ -89,32 +90,6 @@ static enum tcache_status check_record(struct tcache *cache, const struct tcache
 	return TCACHE_OK;
 }
 
-/* The bytes of a template's code that are changed when it is copied: a bit for each. */
-struct changed {
-	uint64_t bits[TCACHE_MAX_TEMPLATE_CODE / 64];
-};
-
-/* Takes `size` bytes, at most 8, at this offset. False: they are not all code, or taken already. */
-static bool take(struct changed *changed, uint32_t code_length, uint32_t offset, uint32_t size)
-{
-	const uint64_t ones = (1ULL << size) - 1;
-	const unsigned shift = offset % 64;
-	uint64_t *word;
-
-	if (offset >= code_length || size > code_length - offset)
-		return false;
-	word = &changed->bits[offset / 64];
-	if (word[0] & ones << shift)
-		return false;
-	word[0] |= ones << shift;
-	if (shift + size <= 64)
-		return true;
-	if (word[1] & ones >> (64 - shift))
-		return false;
-	word[1] |= ones >> (64 - shift);
-	return true;
-}
-
 static uint32_t dword_at(const uint8_t *code, uint32_t offset)
 {
 	uint32_t value;
@@ -155,7 +130,7 @@ static enum tcache_status check_fixups(struct tcache *cache, const struct tcache
 		for (uint32_t i = 0; i < t->fixup_count[kind]; i++, at++) {
 			enum tcache_status status;
 
-			if (!take(changed, t->code_length, *at, size))
+			if (!changed_take(changed, *at, size))
 				return FAIL_RECORD(cache,
 						   "fix-up %u of kind %u of template %u is out of bounds or "
 						   "overlaps",
@@ -171,15 +146,13 @@ static enum tcache_status check_fixups(struct tcache *cache, const struct tcache
 static enum tcache_status check_jumps(struct tcache *cache, const struct tcache_template_view *v, uint32_t number,
 				      struct changed *changed)
 {
-	const uint32_t length = v->record->code_length;
-
 	for (uint32_t i = 0; i < v->record->link_count; i++) {
 		const struct tcache_template_link *link = &v->links[i];
 
 		if ((link->flags & ~(TCACHE_LINK_SAVED | TCACHE_TEMPLATE_LINK_TAKEN)) || link->target >= TCACHE_PAGE)
 			return FAIL_RECORD(cache, "link %u of template %u leaves the page or has unknown flags", i,
 					   number);
-		if (!take(changed, length, link->patch, 4))
+		if (!changed_take(changed, link->patch, 4))
 			return FAIL_RECORD(cache, "link %u of template %u is out of bounds or overlaps", i, number);
 	}
 	for (uint32_t i = 0; i < v->record->goal_count; i++) {
@@ -188,7 +161,7 @@ static enum tcache_status check_jumps(struct tcache *cache, const struct tcache_
 		if ((goal->flags & ~TCACHE_LINK_SAVED) || goal->reserved)
 			return FAIL_RECORD(cache, "goal %u of template %u has unknown flags or reserved fields", i,
 					   number);
-		if (!take(changed, length, goal->number, 4) || !take(changed, length, goal->entry, 4))
+		if (!changed_take(changed, goal->number, 4) || !changed_take(changed, goal->entry, 4))
 			return FAIL_RECORD(cache, "goal %u of template %u is out of bounds or overlaps", i, number);
 	}
 	return TCACHE_OK;
@@ -215,7 +188,7 @@ static enum tcache_status check_changes(struct tcache *cache, const struct tcach
 	struct changed changed;
 	enum tcache_status status;
 
-	memset(changed.bits, 0, (v->record->code_length + 63) / 64 * sizeof(changed.bits[0]));
+	changed_begin(&changed, v->record->code_length);
 	status = check_fixups(cache, v, number, &changed);
 	return status ? status : check_jumps(cache, v, number, &changed);
 }

@@ -22,6 +22,7 @@
 #include "dev/platform.h"
 #include "interp/interp.h"
 #include "live/aot.h"
+#include "live/aot_module.h"
 #include "live/live.h"
 #include "live/record.h"
 #include "loop.h"
@@ -100,6 +101,7 @@ static int open_caches(struct vm *vm, struct err *err)
 	}
 	vm->stats.aot_units = aot_units(vm->live);
 	vm->stats.aot_templates = aot_template_count(vm->live);
+	vm->stats.aot_module_units = aot_modules_count(vm->live);
 	live_flush(vm->live);
 	return 0;
 }

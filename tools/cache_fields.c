@@ -203,6 +203,44 @@ static const struct field recorded_pages[] = {
 	{0},
 };
 
+static const struct field module_units[] = {
+	FIELD(module_unit, offset, FIELD_ADDRESS),     FIELD(module_unit, page, FIELD_COUNT),
+	FIELD(module_unit, mode, FIELD_ADDRESS),       FIELD(module_unit, mode_mask, FIELD_ADDRESS),
+	FIELD(module_unit, hash, FIELD_HASH),          FIELD(module_unit, flags, FIELD_ADDRESS),
+	FIELD(module_unit, guest_length, FIELD_COUNT), FIELD(module_unit, instruction_count, FIELD_COUNT),
+	FIELD(module_unit, code_offset, FIELD_COUNT),  FIELD(module_unit, code_length, FIELD_COUNT),
+	FIELD(module_unit, body_offset, FIELD_COUNT),  FIELD(module_unit, saved_offset, FIELD_COUNT),
+	FIELD(module_unit, stale_offset, FIELD_COUNT), FIELD(module_unit, stale_saved_offset, FIELD_COUNT),
+	FIELD(module_unit, pc_first, FIELD_COUNT),     FIELD(module_unit, pc_count, FIELD_COUNT),
+	FIELD(module_unit, entry_first, FIELD_COUNT),  FIELD(module_unit, entry_count, FIELD_COUNT),
+	FIELD(module_unit, insn_first, FIELD_COUNT),   FIELD(module_unit, insn_count, FIELD_COUNT),
+	FIELD(module_unit, fixup_first, FIELD_COUNT),  FIELD(module_unit, fixup_count, FIELD_COUNT),
+	FIELD(module_unit, guest_offset, FIELD_COUNT), {0},
+};
+
+static const struct field module_pages[] = {
+	FIELD(module_page, hash, FIELD_HASH),        FIELD(module_page, first, FIELD_COUNT),
+	FIELD(module_page, count, FIELD_COUNT),      FIELD(module_page, hole_first, FIELD_COUNT),
+	FIELD(module_page, hole_count, FIELD_COUNT), {0},
+};
+
+static const struct field module_keys[] = {
+	FIELD(module_key, offset, FIELD_ADDRESS),
+	FIELD(module_key, mask, FIELD_ADDRESS),
+	FIELD(module_key, hash, FIELD_ADDRESS),
+	FIELD(module_key, unit, FIELD_COUNT),
+	{0},
+};
+
+static const struct field module_fixups[] = {
+	FIELD(module_fixup, at, FIELD_COUNT),
+	FIELD(module_fixup, kind, FIELD_COUNT),
+	FIELD(module_fixup, from, FIELD_COUNT),
+	FIELD(module_fixup, value, FIELD_ADDRESS),
+	{0},
+};
+
+static const struct field module_holes[] = {{"hole", 0, 2, FIELD_ADDRESS}, {0}};
 static const struct field counts[] = {{"count", 0, 8, FIELD_COUNT}, {0}};
 static const struct field numbers[] = {{"unit", 0, 4, FIELD_COUNT}, {0}};
 static const struct field by_content[] = {{"template", 0, 4, FIELD_COUNT}, {0}};
@@ -234,6 +272,12 @@ static const struct {
 	{TCACHE_TYPE_goals, goals},
 	{TCACHE_TYPE_fixups, fixups},
 	{TCACHE_TYPE_recorded_pages, recorded_pages},
+	{TCACHE_TYPE_module_units, module_units},
+	{TCACHE_TYPE_module_pages, module_pages},
+	{TCACHE_TYPE_module_keys, module_keys},
+	{TCACHE_TYPE_module_holes, module_holes},
+	{TCACHE_TYPE_module_insns, insns},
+	{TCACHE_TYPE_module_fixups, module_fixups},
 };
 
 const struct field *cache_fields(u32 type)

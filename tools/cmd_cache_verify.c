@@ -25,15 +25,18 @@ struct verdict {
 static void report(void *opaque, const struct retranslated *found)
 {
 	struct verdict *verdict = opaque;
-	const char *kind = found->is_template ? "template" : "unit";
+	static const char *const kinds[] = {[RETRANSLATED_UNIT] = "unit",
+					    [RETRANSLATED_TEMPLATE] = "template",
+					    [RETRANSLATED_MODULE] = "module_unit"};
+	const char *kind = kinds[found->kind];
 
 	if (verdict->differences)
 		json_array_append_new(verdict->differences,
 				      json_pack("{s:o, s:o, s:s}", kind, json_count(found->number), "address",
 						json_address(found->pc), "difference", found->what));
 	else
-		printf("%s %" PRIu32 " at 0x%0*" PRIx64 ": %s\n", kind, found->number, found->is_template ? 3 : 16,
-		       found->pc, found->what);
+		printf("%s %" PRIu32 " at 0x%0*" PRIx64 ": %s\n", kind, found->number,
+		       found->kind == RETRANSLATED_UNIT ? 16 : 3, found->pc, found->what);
 }
 
 static void compare(struct tcache *cache, struct verdict *verdict)

@@ -9,6 +9,7 @@
 #include "plan.h"
 #include "progress.h"
 #include "save_recording.h"
+#include "scan_module.h"
 #include "translate_code.h"
 #include "translate_inputs.h"
 #include "translate_report.h"
@@ -157,13 +158,19 @@ static u64 unseen_limit(const struct translate_options *o)
 	return o->unseen ? o->unseen : o->profile_count && !o->paths.image_count ? UNSEEN_KERNEL : UNSEEN_MOST;
 }
 
+static int use_module(void *plan, const struct module *module, u16 rank, struct err *err)
+{
+	return plan_add_module_image(plan, module, rank, err);
+}
+
 static int scan(struct job *job, struct err *err)
 {
 	const struct translate_options *o = job->options;
 	const struct code_options options = {.cpu = o->cpu_name,
 					     .only_names = o->only_recorded,
 					     .may_be_others = o->profile_count,
-					     .room = unseen_limit(o)};
+					     .room = unseen_limit(o),
+					     .use_module = use_module};
 
 	return code_scan(job->code, job->inputs, job->plan, &options, err);
 }

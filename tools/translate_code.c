@@ -14,12 +14,17 @@ struct kernel {
 	struct image linked, patched; /* before and after it has patched itself */
 };
 
+#define FILE_SYSTEMS 32
+
 struct code {
 	struct kernel kernel[INPUTS_MAX + 1];
 	unsigned kernel_count;
 	struct recorded *recorded;
 	struct programs *programs; /* NULL before code_scan() */
-	struct report archives;    /* about initramfs files */
+	struct module_user modules;
+	const struct image *patched[INPUTS_MAX + 1]; /* kernels whose modules can be read */
+	const char *file_system[FILE_SYSTEMS];
+	struct report archives; /* about initramfs files */
 };
 
 struct code *code_read(const struct inputs *inputs, struct err *err)
@@ -98,13 +103,14 @@ static int scan_kernel(struct kernel *kernel, struct plan *plan, const struct re
 struct round {
 	struct programs *programs;
 	struct plan *plan; /* NULL: no units are added */
+	bool early;        /* files of an initramfs */
 };
 
 static int note_program(void *opaque, const char *name, const u8 *data, u64 size, struct err *err)
 {
 	struct round *round = opaque;
 
-	return programs_note(round->programs, name, data, size, err);
+	return programs_note(round->programs, name, data, size, round->early, err);
 }
 
 static int scan_program(void *opaque, const char *name, const u8 *data, u64 size, struct err *err)
@@ -131,6 +137,7 @@ static int note_link(void *opaque, const char *name, const char *target, struct 
 static int walk(struct inputs *inputs, const struct input_visitor *visitor, struct round *round, struct report *report,
 		struct err *err)
 {
+	round->early = true;
 	for (unsigned i = 0; i < inputs_initrd_count(inputs); i++) {
 		const struct input_file *file = inputs_initrd(inputs, i);
 		struct err reason = ERR_INIT;
@@ -144,7 +151,26 @@ static int walk(struct inputs *inputs, const struct input_visitor *visitor, stru
 		if (result < 0 && report)
 			warn("%s", reason.text);
 	}
+	round->early = false;
 	return inputs_walk(inputs, visitor, round, err);
+}
+
+/* Modules of all kernels that could be scanned; the plan takes what is found in them. */
+static void set_modules(struct code *code, const struct inputs *inputs, struct plan *plan,
+			const struct code_options *options)
+{
+	if (!options->use_module || options->only_names)
+		return;
+	code->modules = (struct module_user){.kernel = code->patched,
+					     .cpu = cpu_model_find(options->cpu),
+					     .file_system = code->file_system,
+					     .use = options->use_module,
+					     .opaque = plan};
+	for (unsigned i = 0; i < code->kernel_count; i++)
+		if (code->kernel[i].patched.symbol_count)
+			code->patched[code->modules.kernel_count++] = &code->kernel[i].patched;
+	inputs_file_systems(inputs, code->file_system, FILE_SYSTEMS);
+	programs_set_modules(code->programs, &code->modules);
 }
 
 int code_scan(struct code *code, struct inputs *inputs, struct plan *plan, const struct code_options *options,
@@ -162,6 +188,7 @@ int code_scan(struct code *code, struct inputs *inputs, struct plan *plan, const
 	for (unsigned i = 0; i < code->kernel_count; i++)
 		if (scan_kernel(&code->kernel[i], plan, code->recorded, options, err) < 0)
 			return -1;
+	set_modules(code, inputs, plan, options);
 	if (walk(inputs, &first, &round, &code->archives, err) < 0 ||
 	    programs_choose(code->programs, options->room, err) < 0)
 		return -1;
@@ -174,7 +201,7 @@ const char *code_symbol(const struct code *code, const struct want *want, u64 *o
 {
 	const char *name = NULL;
 
-	if (want_is_template(want))
+	if (want_moves(want))
 		return NULL;
 	for (unsigned i = 0; !name && i < code->kernel_count; i++)
 		name = image_symbol(&code->kernel[i].patched, want->pc, offset);
@@ -230,6 +257,9 @@ void code_summary(const struct code *code, FILE *to)
 			"want of room\n",
 			(unsigned long long)f.scanned, (double)f.code_scanned / 1e6, (unsigned long long)f.left_out,
 			(double)f.code_left_out / 1e6);
+	if (f.modules_used)
+		fprintf(to, "%llu kernel modules with %.1f MB of code scanned\n", (unsigned long long)f.modules_used,
+			(double)f.code_modules_used / 1e6);
 	if (f.modules)
 		fprintf(to, "%llu kernel modules are left to live translation\n", (unsigned long long)f.modules);
 	if (f.unusable)

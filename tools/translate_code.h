@@ -19,7 +19,9 @@ struct code_options {
 	const char *cpu;    /* name of the guest's CPU model */
 	bool only_names;    /* nothing is added to the plan */
 	bool may_be_others; /* there are recordings, so a kernel that cannot be scanned is no error */
-	u64 room;           /* bytes of host code for programs, by estimate */
+	u64 room;           /* bytes of host code for programs and modules, by estimate */
+	/* As in struct module_user, with the plan; NULL: modules are left to live translation. */
+	int (*use_module)(void *plan, const struct module *module, u16 rank, struct err *err);
 };
 
 /* Reads the kernels. The inputs must outlive it. NULL with a message in err. */

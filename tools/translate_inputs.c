@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "boot/blob.h"
+#include "discover/packed.h"
 #include "image/image.h"
 #include "image_tool.h"
 
@@ -218,6 +219,28 @@ const struct input_file *inputs_initrd(const struct inputs *inputs, unsigned num
 	return &inputs->initrd[number];
 }
 
+static bool has_type(const char *const *type, unsigned count, const char *wanted)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (strcmp(type[i], wanted) == 0)
+			return true;
+	return false;
+}
+
+void inputs_file_systems(const struct inputs *inputs, const char **type, unsigned room)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < inputs->image_count; i++) {
+		const struct image_info *info = image_info(inputs->image[i], NULL);
+
+		for (u32 v = 0; info && v < info->volume_count && count + 1 < room; v++)
+			if (*info->volume[v].type && !has_type(type, count, info->volume[v].type))
+				type[count++] = info->volume[v].type;
+	}
+	type[count] = NULL;
+}
+
 const char *inputs_notes(const struct inputs *inputs)
 {
 	return fflush(inputs->notes) == 0 && inputs->notes_text ? inputs->notes_text : "";
@@ -323,7 +346,8 @@ static int visit_file(struct walk *walk, const struct blob *blob, const char *pa
 		note_unread(walk, path, reason.text);
 		return 0;
 	}
-	if (memcmp(first, ELFMAG, SELFMAG) == 0)
+	if (memcmp(first, ELFMAG, SELFMAG) == 0 ||
+	    module_is_packed(path, (const u8 *)first, blob->size < sizeof(first) ? blob->size : sizeof(first)))
 		return visit_program(walk, blob, path);
 	interpreter = walk->visitor->script ? interpreter_of(first) : NULL;
 	return interpreter ? walk->visitor->script(walk->opaque, interpreter, walk->err) : 0;

@@ -41,12 +41,15 @@ const struct input_file *inputs_kernel(const struct inputs *inputs, unsigned num
 unsigned inputs_initrd_count(const struct inputs *inputs);
 const struct input_file *inputs_initrd(const struct inputs *inputs, unsigned number);
 
+/* Types of the file systems in the images ("ext4"), each once, then a NULL: at most `room` with it. */
+void inputs_file_systems(const struct inputs *inputs, const char **type, unsigned room);
+
 /* Lines of text, each ended: what was found in the images, what cannot be read and why. "" if there is nothing. */
 const char *inputs_notes(const struct inputs *inputs);
 
 /* What is told of the files in images and trees. Anything but 0 ends the walk with that. */
 struct input_visitor {
-	/* An ELF file, whose bytes are gone when this returns. */
+	/* An ELF file or a compressed kernel module, whose bytes are gone when this returns. */
 	int (*program)(void *opaque, const char *name, const u8 *data, u64 size, struct err *err);
 	/* A file that is run by another program; NULL: is not told. */
 	int (*script)(void *opaque, const char *interpreter, struct err *err);

@@ -138,6 +138,24 @@ static const struct layout *find_layout(const struct image *image, const struct 
 	return NULL;
 }
 
+/* Modules are made with the layout of their kernel, and few of them would tell it. */
+static const struct layout *kernel_layout(const struct image *kernel)
+{
+	struct table table;
+
+	return find_table(kernel, NULL, NULL, "__alt_instructions", "__alt_instructions_end", &table)
+		       ? find_layout(kernel, &table)
+		       : NULL;
+}
+
+/* The replacement's bytes have come to the place, and what is a hole in them. */
+static void patch_copied(const struct patcher *p, const struct alternative *a)
+{
+	patch_plain(p, a->place, a->length);
+	if (p->holes)
+		holes_copy(p->holes, a->replacement, a->place, a->replacement_length);
+}
+
 /* --- the older way ------------------------------------------------------------------------------------------------ */
 
 static void jump_old(u64 place, u64 target, u8 *bytes)
@@ -177,15 +195,16 @@ static void optimize_old(u8 *bytes, u64 length, u64 available)
 	}
 }
 
-static void apply_old(struct image *image, const struct alternative *a, bool chosen)
+static void apply_old(struct patcher *p, const struct alternative *a, bool chosen)
 {
-	u8 *place = image_write_at(image, a->place, a->length), bytes[MAX_PATCH];
-	const u8 *replacement = image_at(image, a->replacement, a->replacement_length);
+	u8 *place = image_write_at(p->image, a->place, a->length), bytes[MAX_PATCH];
+	const u8 *replacement = image_at(p->image, a->replacement, a->replacement_length);
 
 	if (chosen) {
 		memset(bytes, OP_NOP, sizeof(bytes));
 		if (a->replacement_length)
 			memcpy(bytes, replacement, a->replacement_length);
+		patch_copied(p, a);
 		if (a->replacement_length == 5) {
 			u64 target = a->replacement + 5 + (u64)(s64)(s32)get32(bytes + 1);
 
@@ -193,6 +212,8 @@ static void apply_old(struct image *image, const struct alternative *a, bool cho
 				put32(bytes + 1, (u32)(target - a->place - 5));
 			else if (bytes[0] == OP_JMP32)
 				jump_old(a->place, target, bytes);
+			if (bytes[0] == OP_CALL || bytes[0] == OP_JMP32)
+				patch_distance(p, a->place + 1, target);
 		}
 		memcpy(place, bytes, a->length);
 	}
@@ -242,7 +263,7 @@ static bool leads_out(u64 next, s64 displacement, u64 length)
 	return target < 0 || target > (s64)length;
 }
 
-static void relocate_new(const struct alternative *a, u8 *bytes)
+static void relocate_new(const struct patcher *p, const struct alternative *a, u8 *bytes)
 {
 	s64 moved = (s64)(a->replacement - a->place);
 	struct insn insn;
@@ -259,70 +280,86 @@ static void relocate_new(const struct alternative *a, u8 *bytes)
 			s64 distance = insn.imm + moved;
 
 			put32(bytes + at + insn.imm_at, (u32)distance);
+			patch_distance(p, a->place + at + insn.imm_at, a->place + next + (u64)distance);
 			if (insn.length == 5 && bytes[at] == OP_JMP32 && distance + 3 == (s8)(distance + 3)) {
 				bytes[at] = OP_JMP8;
 				bytes[at + 1] = (u8)(distance + 3);
 				memset(bytes + at + 2, OP_INT3, 3);
+				patch_plain(p, a->place + at, 5);
 			}
 		} else if (insn.has_mem && insn.base == INSN_RIP && insn.modrm_at &&
 			   leads_out(next, insn.disp, a->replacement_length)) {
 			put32(bytes + at + insn.modrm_at + 1, (u32)(insn.disp + moved));
+			patch_distance(p, a->place + at + insn.modrm_at + 1,
+				       a->place + next + (u64)(insn.disp + moved));
 		}
 		at = next;
 	}
 }
 
 /* `call *pointer(%rip)` with the pointer's present value. The replacement, `call BUG_func`, tells the size only. */
-static u32 direct_call(const struct image *image, const struct alternative *a, const u8 *place, u8 *bytes)
+static u32 direct_call(const struct patcher *p, const struct alternative *a, const u8 *place, u8 *bytes)
 {
 	const u8 *pointer;
 	u64 target;
 
 	if (a->length != 6 || a->replacement_length != 5 || place[0] != 0xff || place[1] != 0x15)
 		return a->replacement_length;
-	pointer = image_at(image, a->place + 6 + (u64)(s64)(s32)get32(place + 2), 8);
-	target = pointer ? patch_guest_op(image, get64(pointer)) : 0;
+	pointer = patch_data(p, a->place + 6 + (u64)(s64)(s32)get32(place + 2), 8);
+	target = pointer ? patch_guest_op(p->kernel, get64(pointer)) : 0;
 	if (!target)
 		return a->replacement_length;
-	if (target == image_find(image, "nop_func") || target == image_find(image, "_paravirt_nop"))
+	if (target == patch_find(p, "nop_func") || target == patch_find(p, "_paravirt_nop"))
 		return 0;
 	/* relative to the replacement: relocation will move it */
 	put32(bytes + 1, (u32)(target - a->replacement - 5));
 	return 5;
 }
 
-static void apply_new(struct image *image, const struct alternative *a, bool chosen)
+static void apply_new(struct patcher *p, const struct alternative *a, bool chosen)
 {
-	u8 *place = image_write_at(image, a->place, a->length), bytes[MAX_PATCH + 1];
+	u8 *place = image_write_at(p->image, a->place, a->length), bytes[MAX_PATCH + 1];
 
 	memcpy(bytes, place, a->length);
 	if (chosen) {
 		u32 used = a->replacement_length;
 
 		if (used)
-			memcpy(bytes, image_at(image, a->replacement, used), used);
+			memcpy(bytes, image_at(p->image, a->replacement, used), used);
+		patch_copied(p, a);
 		if (a->flags & FLAG_CALL)
-			used = direct_call(image, a, place, bytes);
+			used = direct_call(p, a, place, bytes);
+		patch_plain(p, a->place + used, a->length - used);
 		memset(bytes + used, OP_NOP, a->length - used);
-		relocate_new(a, bytes);
+		relocate_new(p, a, bytes);
 	}
 	optimize_new(bytes, a->length);
 	memcpy(place, bytes, a->length);
 }
 
+bool alternatives_are_newer(const struct image *kernel)
+{
+	const struct layout *layout = kernel_layout(kernel);
+
+	return layout && layout->newer;
+}
+
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-bool patch_alternatives(struct image *image, const struct table *table, const struct cpu_model *cpu, unsigned bug_word)
+bool patch_alternatives(struct patcher *p, const struct table *table, unsigned bug_word)
 {
+	struct image *image = p->image;
 	struct features features;
-	const struct layout *layout = find_layout(image, table);
+	const struct layout *layout = image == p->kernel ? NULL : kernel_layout(p->kernel);
 	u64 applied = 0, left_out = 0, count;
 
+	if (!layout)
+		layout = find_layout(image, table);
 	if (!layout) {
 		report_line(&image->report, ".altinstructions: layout not known, nothing replaced");
 		return false;
 	}
-	features_of(cpu, bug_word, layout->newer, &features);
+	features_of(p->cpu, bug_word, layout->newer, &features);
 	count = table->size / layout->size;
 	for (u64 i = 0; i < count; i++) {
 		struct alternative a, next;
@@ -343,7 +380,7 @@ bool patch_alternatives(struct image *image, const struct table *table, const st
 		}
 		chosen = features_have(&features, a.feature) != !!(a.flags & FLAG_NOT);
 		applied += chosen;
-		(layout->newer ? apply_new : apply_old)(image, &a, chosen);
+		(layout->newer ? apply_new : apply_old)(p, &a, chosen);
 	}
 	report_line(&image->report, ".altinstructions: %llu entries of %u bytes, %llu replaced, %llu not understood",
 		    (unsigned long long)count, layout->size, (unsigned long long)applied, (unsigned long long)left_out);

@@ -3,8 +3,6 @@
  * after the other, with zeros between them, each plain or compressed. libarchive unpacks; the archives are read here,
  * because it stops at the first one's end.
  */
-#include <archive.h>
-#include <archive_entry.h>
 #include <elf.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,7 +85,7 @@ static int read_cpio(struct reader *reader, const u8 *data, u64 size, u64 *at)
 		if (strcmp(name, TRAILER) == 0)
 			return 0;
 		reader->files++;
-		if (S_ISREG(mode) && is_elf(data + body, length))
+		if (S_ISREG(mode) && (is_elf(data + body, length) || module_is_packed(name, data + body, length)))
 			result = reader->visit(reader->opaque, name, data + body, length, reader->err);
 		if (result)
 			return result;
@@ -98,69 +96,16 @@ static int read_cpio(struct reader *reader, const u8 *data, u64 size, u64 *at)
 	return 0;
 }
 
-/* --- compression
- * ------------------------------------------------------------------------------------------------------ */
-
-static struct archive *open_packed(const u8 *data, u64 size)
-{
-	struct archive *archive = archive_read_new();
-
-	if (!archive)
-		return NULL;
-	archive_read_support_filter_gzip(archive);
-	archive_read_support_filter_bzip2(archive);
-	archive_read_support_filter_xz(archive);
-	archive_read_support_filter_lzma(archive);
-	archive_read_support_filter_lz4(archive);
-	archive_read_support_filter_zstd(archive);
-	archive_read_support_format_raw(archive);
-	if (archive_read_open_memory(archive, data, size) != ARCHIVE_OK) {
-		archive_read_free(archive);
-		return NULL;
-	}
-	return archive;
-}
+/* --- compression ---------------------------------------------------------------------------------------------------
+ */
 
 /* The unpacked bytes, or NULL. What was unpacked before an error counts: the kernel takes it too. */
-static u8 *unpack(struct reader *reader, const u8 *data, u64 size, u64 *unpacked, const char **reason)
+static u8 *unpack_part(struct reader *reader, const u8 *data, u64 size, u64 *unpacked, const char **reason)
 {
-	struct archive *archive = open_packed(data, size);
-	struct archive_entry *entry;
-	u64 capacity = 0;
-	u8 *out = NULL;
-	la_ssize_t n;
+	u8 *bytes = unpack(data, size, MAX_UNPACKED - reader->unpacked, unpacked, reason);
 
-	*unpacked = 0;
-	*reason = "neither a cpio archive nor compressed in a known way";
-	if (!archive || archive_read_next_header(archive, &entry) != ARCHIVE_OK ||
-	    archive_filter_code(archive, 0) == ARCHIVE_FILTER_NONE) {
-		archive_read_free(archive);
-		return NULL;
-	}
-	*reason = "its compressed data is damaged";
-	for (;;) {
-		if (capacity - *unpacked < 65536) {
-			u8 *grown;
-
-			capacity = capacity ? capacity * 2 : 1 << 20;
-			grown = reader->unpacked + capacity > 2 * MAX_UNPACKED ? NULL : realloc(out, capacity);
-			if (!grown) {
-				*reason = "it unpacks to more than 1 GiB, or memory ran out";
-				break;
-			}
-			out = grown;
-		}
-		n = archive_read_data(archive, out + *unpacked, capacity - *unpacked);
-		if (n <= 0)
-			break;
-		*unpacked += (u64)n;
-	}
-	archive_read_free(archive);
 	reader->unpacked += *unpacked;
-	if (*unpacked)
-		return out;
-	free(out);
-	return NULL;
+	return bytes;
 }
 
 static int read_all(struct reader *reader, const u8 *data, u64 size, unsigned depth)
@@ -182,7 +127,7 @@ static int read_all(struct reader *reader, const u8 *data, u64 size, unsigned de
 			continue;
 		}
 		reason = "compressed too often";
-		bytes = depth < MAX_DEPTH ? unpack(reader, data + at, size - at, &unpacked, &reason) : NULL;
+		bytes = depth < MAX_DEPTH ? unpack_part(reader, data + at, size - at, &unpacked, &reason) : NULL;
 		if (!bytes) {
 			report_line(reader->report, "'%s': from byte %llu on not read: %s", reader->name,
 				    (unsigned long long)at, reason);

@@ -76,8 +76,10 @@ struct image {
 	u32 entry_count;
 	struct image_entry *symbol; /* code and data, sorted by address; several may share one */
 	u32 symbol_count;
-	u32 *by_name; /* numbers of symbols, sorted by name, then address */
-	char *names;  /* what the names point into */
+	u32 *by_name;               /* numbers of symbols, sorted by name, then address */
+	struct image_entry *export; /* of a kernel: what modules may use, sorted by name; sources is 0 */
+	u32 export_count;
+	char *names; /* what the names point into */
 	struct report report;
 };
 
@@ -159,6 +161,9 @@ u64 image_find(const struct image *image, const char *name);
 
 /* Name of a source: "symbol", "export" … `source` is one bit. */
 const char *entry_source_name(u16 source);
+
+/* The address of what a kernel exports (or an offset in each processor's memory). False: no such export. */
+bool image_exported(const struct image *image, const char *name, u64 *address);
 
 void report_line(struct report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void report_release(struct report *report);

@@ -41,8 +41,11 @@ static void read_sections(struct elf_file *elf, const Elf64_Ehdr *header)
 		part->address = sh.sh_addr;
 		part->offset = sh.sh_type == SHT_NOBITS ? 0 : sh.sh_offset;
 		part->size = sh.sh_type == SHT_NOBITS ? 0 : sh.sh_size;
+		part->memory_size = sh.sh_size;
 		part->entry_size = sh.sh_entsize;
+		part->align = sh.sh_addralign;
 		part->link = sh.sh_link;
+		part->info = sh.sh_info;
 		note_end(elf, part->offset + part->size);
 	}
 	if (strings >= elf->section_count)

@@ -87,6 +87,26 @@ int image_set_entries(struct image *image, struct collector *collector, struct e
 	return 0;
 }
 
+static int compare_exports(const void *left, const void *right)
+{
+	const struct image_entry *a = left, *b = right;
+	int order = strcmp(a->name, b->name);
+
+	return order ? order : a->pc < b->pc ? -1 : a->pc > b->pc;
+}
+
+int image_set_exports(struct image *image, struct collector *collector, struct err *err)
+{
+	if (finish(collector, err))
+		return -1;
+	if (collector->count)
+		qsort(collector->entry, collector->count, sizeof(*collector->entry), compare_exports);
+	image->export = collector->entry;
+	image->export_count = (u32)collector->count;
+	*collector = (struct collector){0};
+	return 0;
+}
+
 static int compare_names(const void *left, const void *right, void *context)
 {
 	const struct image_entry *symbols = context;
@@ -302,6 +322,7 @@ void image_release(struct image *image)
 	free(image->entry);
 	free(image->symbol);
 	free(image->by_name);
+	free(image->export);
 	free(image->names);
 	free(image->name);
 	report_release(&image->report);
@@ -411,4 +432,24 @@ u64 image_find(const struct image *image, const char *name)
 	if (low == image->symbol_count || strcmp(image->symbol[image->by_name[low]].name, name) != 0)
 		return 0;
 	return image->symbol[image->by_name[low]].pc;
+}
+
+bool image_exported(const struct image *image, const char *name, u64 *address)
+{
+	u32 low = 0, high = image->export_count;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+		int order = strcmp(image->export[middle].name, name);
+
+		if (order == 0) {
+			*address = image->export[middle].pc;
+			return true;
+		}
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
 }

@@ -103,7 +103,7 @@ static int discover(struct kernel_scan *scan, const struct kernel_options *optio
 	kernel_read_relocations(scan);
 	if (options->patch)
 		kernel_patch(image, scan->elf, options->cpu);
-	if (image_set_entries(image, &scan->entries, err))
+	if (image_set_exports(image, &scan->exports, err) || image_set_entries(image, &scan->entries, err))
 		return -1;
 	image_report_entries(image);
 	return 0;
@@ -120,6 +120,7 @@ int discover_kernel(const struct kernel_image *kernel, const struct kernel_optio
 		return -1;
 	if (discover(&scan, options, err)) {
 		free(scan.entries.entry);
+		free(scan.exports.entry);
 		image_release(image);
 		elf_close(&elf);
 		return -1;

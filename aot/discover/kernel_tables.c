@@ -5,6 +5,7 @@
 #define FIXUP_SIZE  12u /* struct exception_table_entry: instruction, fixup, type */
 #define ORC_ALIGN   16u /* functions start at such addresses */
 #define INT3        0xccu
+#define NAME_MOST   512u
 
 bool find_table(const struct image *image, const struct elf_file *elf, const char *section, const char *start,
 		const char *stop, struct table *table)
@@ -25,19 +26,32 @@ bool find_table(const struct image *image, const struct elf_file *elf, const cha
 	return table->bytes != NULL;
 }
 
-static void read_exports(struct kernel_scan *scan, const char *section)
+/* A string of at most NAME_MOST bytes in the image, or NULL. */
+static const char *name_at(const struct image *image, u64 address)
+{
+	u64 left = image_left(image, address);
+	const char *name = left ? (const char *)image_at(image, address, left) : NULL;
+
+	return name && memchr(name, 0, left < NAME_MOST ? left : NAME_MOST) ? name : NULL;
+}
+
+static void read_exports(struct kernel_scan *scan, const char *section, const char *start, const char *stop)
 {
 	struct table table;
+	const char *name;
 	u32 count = 0;
 
-	if (!find_table(scan->image, scan->elf, section, NULL, NULL, &table)) {
+	if (!find_table(scan->image, scan->elf, section, start, stop, &table)) {
 		report_line(&scan->image->report, "%s: not found", section);
 		return;
 	}
 	for (u64 at = 0; at + EXPORT_SIZE <= table.size; at += EXPORT_SIZE) {
 		u64 pc = table_relative(&table, at);
 
-		/* names are kallsyms' business; data is exported too */
+		name = name_at(scan->image, table_relative(&table, at + 4));
+		if (name && *name)
+			collect(&scan->exports, pc, 0, name);
+		/* data is exported too */
 		if (image_is_code(scan->image, pc)) {
 			collect(&scan->entries, pc, ENTRY_EXPORT, NULL);
 			count++;
@@ -76,30 +90,30 @@ static void read_orc(struct kernel_scan *scan)
 		    (unsigned long long)table.size / 4, count);
 }
 
-static void read_fixups(struct kernel_scan *scan)
+void read_fixups(struct image *image, const struct elf_file *elf, struct collector *entries)
 {
 	struct table table;
 	u32 count = 0;
 
-	if (!find_table(scan->image, scan->elf, "__ex_table", "__start___ex_table", "__stop___ex_table", &table)) {
-		report_line(&scan->image->report, "__ex_table: not found");
+	if (!find_table(image, elf, "__ex_table", "__start___ex_table", "__stop___ex_table", &table)) {
+		report_line(&image->report, "__ex_table: not found");
 		return;
 	}
 	for (u64 at = 0; at + FIXUP_SIZE <= table.size; at += FIXUP_SIZE) {
 		u64 pc = table_relative(&table, at + 4);
 
-		if (image_is_code(scan->image, pc)) {
-			collect(&scan->entries, pc, ENTRY_FIXUP, NULL);
+		if (image_is_code(image, pc)) {
+			collect(entries, pc, ENTRY_FIXUP, NULL);
 			count++;
 		}
 	}
-	report_line(&scan->image->report, "__ex_table: %u fixups", count);
+	report_line(&image->report, "__ex_table: %u fixups", count);
 }
 
 void kernel_read_tables(struct kernel_scan *scan)
 {
-	read_exports(scan, "__ksymtab");
-	read_exports(scan, "__ksymtab_gpl");
+	read_exports(scan, "__ksymtab", "__start___ksymtab", "__stop___ksymtab");
+	read_exports(scan, "__ksymtab_gpl", "__start___ksymtab_gpl", "__stop___ksymtab_gpl");
 	read_orc(scan);
-	read_fixups(scan);
+	read_fixups(scan->image, scan->elf, &scan->entries);
 }

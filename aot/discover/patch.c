@@ -21,22 +21,32 @@ static const struct {
 	{"native_io_delay", "kvm_io_delay"},
 };
 
-u64 patch_guest_op(const struct image *image, u64 function)
+void patch_distance(const struct patcher *patcher, u64 field, u64 target)
+{
+	if (patcher->holes && holes_same_group(patcher->holes, field, target))
+		holes_clear(patcher->holes, field, 4);
+	else if (patcher->holes)
+		holes_set(patcher->holes, field, 4, HOLE_RELATIVE);
+}
+
+u64 patch_guest_op(const struct image *kernel, u64 function)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(guest_ops); i++)
-		if (function && function == image_find(image, guest_ops[i].from) && image_find(image, guest_ops[i].to))
-			return image_find(image, guest_ops[i].to);
+		if (function && function == image_find(kernel, guest_ops[i].from) &&
+		    image_find(kernel, guest_ops[i].to))
+			return image_find(kernel, guest_ops[i].to);
 	return function;
 }
 
-static void patch_paravirt(struct image *image, const struct elf_file *elf)
+static void patch_paravirt(struct patcher *p)
 {
+	struct image *image = p->image;
 	struct table table;
-	u64 ops = image_find(image, "pv_ops"), nop = image_find(image, "_paravirt_nop");
-	u64 bug = image_find(image, "paravirt_BUG");
+	u64 ops = patch_find(p, "pv_ops"), nop = patch_find(p, "_paravirt_nop");
+	u64 bug = patch_find(p, "paravirt_BUG");
 	u32 count = 0;
 
-	if (!find_table(image, elf, ".parainstructions", NULL, NULL, &table))
+	if (!find_table(image, p->elf, ".parainstructions", NULL, NULL, &table))
 		return;
 	if (!ops) {
 		report_line(&image->report, ".parainstructions: pv_ops is not known, %llu sites stay",
@@ -46,20 +56,22 @@ static void patch_paravirt(struct image *image, const struct elf_file *elf)
 	for (u64 at = 0; at + PARAVIRT_SITE <= table.size; at += PARAVIRT_SITE) {
 		u64 place = get64(table.bytes + at);
 		u8 length = table.bytes[at + 9];
-		const u8 *op = image_at(image, ops + 8ULL * table.bytes[at + 8], 8);
+		const u8 *op = image_at(p->kernel, ops + 8ULL * table.bytes[at + 8], 8);
 		u8 *bytes = image_write_at(image, place, length);
-		u64 target = op ? patch_guest_op(image, get64(op)) : 0;
+		u64 target = op ? patch_guest_op(p->kernel, get64(op)) : 0;
 		u32 used = 0;
 
 		if (!op || !bytes || !image_is_code(image, place))
 			continue;
 		if (!target)
 			target = bug;
+		if (target != nop && length < 5)
+			continue;
+		patch_plain(p, place, length);
 		if (target != nop) {
-			if (length < 5)
-				continue;
 			bytes[0] = 0xe8;
 			put32(bytes + 1, (u32)(target - place - 5));
+			patch_distance(p, place + 1, target);
 			used = 5;
 		}
 		put_nops(bytes + used, length - used);
@@ -72,8 +84,9 @@ static void patch_paravirt(struct image *image, const struct elf_file *elf)
  */
 
 /* call/jmp/jcc __x86_indirect_thunk_<reg> becomes call/jmp *<reg>. */
-static bool patch_retpoline(struct image *image, u64 place, u64 thunks)
+static bool patch_retpoline(struct patcher *p, u64 place, u64 thunks)
 {
+	struct image *image = p->image;
 	u8 *bytes = image_write_at(image, place, 5), out[INSN_MAX];
 	struct insn insn;
 	u64 number;
@@ -102,35 +115,38 @@ static bool patch_retpoline(struct image *image, u64 place, u64 thunks)
 		return false;
 	put_nops(out + at, insn.length - at);
 	memcpy(bytes, out, insn.length);
+	patch_plain(p, place, insn.length);
 	return true;
 }
 
-static void patch_retpolines(struct image *image, const struct elf_file *elf)
+static void patch_retpolines(struct patcher *p)
 {
-	u64 thunks = image_find(image, "__x86_indirect_thunk_array");
+	struct image *image = p->image;
+	u64 thunks = patch_find(p, "__x86_indirect_thunk_array");
 	struct table table;
 	u32 count = 0;
 
-	if (!find_table(image, elf, ".retpoline_sites", NULL, NULL, &table))
+	if (!find_table(image, p->elf, ".retpoline_sites", NULL, NULL, &table))
 		return;
 	if (!thunks)
-		thunks = image_find(image, "__x86_indirect_thunk_rax");
+		thunks = patch_find(p, "__x86_indirect_thunk_rax");
 	for (u64 at = 0; thunks && at + 4 <= table.size; at += 4) {
 		u64 place = table_relative(&table, at);
 
-		count += image_is_executable(image, place) && patch_retpoline(image, place, thunks);
+		count += image_is_executable(image, place) && patch_retpoline(p, place, thunks);
 	}
 	report_line(&image->report, ".retpoline_sites: %u of %llu made plain", count,
 		    (unsigned long long)table.size / 4);
 }
 
-static void patch_returns(struct image *image, const struct elf_file *elf)
+static void patch_returns(struct patcher *p)
 {
-	u64 thunk = image_find(image, "__x86_return_thunk");
+	struct image *image = p->image;
+	u64 thunk = patch_find(p, "__x86_return_thunk");
 	struct table table;
 	u32 count = 0;
 
-	if (!find_table(image, elf, ".return_sites", NULL, NULL, &table))
+	if (!find_table(image, p->elf, ".return_sites", NULL, NULL, &table))
 		return;
 	for (u64 at = 0; thunk && at + 4 <= table.size; at += 4) {
 		u64 place = table_relative(&table, at);
@@ -142,6 +158,7 @@ static void patch_returns(struct image *image, const struct elf_file *elf)
 			continue;
 		memset(bytes, 0xcc, 5);
 		bytes[0] = 0xc3;
+		patch_plain(p, place, 5);
 		count++;
 	}
 	report_line(&image->report, ".return_sites: %u of %llu made plain", count, (unsigned long long)table.size / 4);
@@ -151,13 +168,14 @@ static void patch_returns(struct image *image, const struct elf_file *elf)
  */
 
 /* Functions whose address is never taken lose their endbr64. */
-static void patch_endbr(struct image *image, const struct elf_file *elf)
+static void patch_endbr(struct patcher *p)
 {
+	struct image *image = p->image;
 	static const u8 endbr[] = {0xf3, 0x0f, 0x1e, 0xfa}, sealed[] = {0x66, 0x0f, 0x1f, 0x00};
 	struct table table;
 	u32 count = 0;
 
-	if (!find_table(image, elf, ".ibt_endbr_seal", NULL, NULL, &table))
+	if (!find_table(image, p->elf, ".ibt_endbr_seal", NULL, NULL, &table))
 		return;
 	for (u64 at = 0; at + 4 <= table.size; at += 4) {
 		u64 place = table_relative(&table, at);
@@ -166,27 +184,45 @@ static void patch_endbr(struct image *image, const struct elf_file *elf)
 		if (!bytes || !image_is_code(image, place) || memcmp(bytes, endbr, 4) != 0)
 			continue;
 		memcpy(bytes, sealed, 4);
+		patch_plain(p, place, 4);
 		count++;
 	}
 	report_line(&image->report, ".ibt_endbr_seal: %u sealed", count);
 }
 
-/* With one processor, lock prefixes become the harmless one of DS; not in code that is discarded after boot. */
-static void patch_locks(struct image *image, const struct elf_file *elf)
+/* Of modules, kernels before the newer layout of alternatives only do .text, not what comes behind. */
+static void locked_range(const struct patcher *p, u64 *low, u64 *high)
 {
+	const struct elf_part *text = elf_section(p->elf, ".text");
+
+	*low = 0;
+	*high = UINT64_MAX;
+	if (p->image == p->kernel || alternatives_are_newer(p->kernel))
+		return;
+	*low = text ? text->address : 0;
+	*high = text ? text->address + text->size : 0;
+}
+
+/* With one processor, lock prefixes become the harmless one of DS; not in code that is discarded after boot. */
+static void patch_locks(struct patcher *p)
+{
+	struct image *image = p->image;
+	u64 low, high;
 	struct table table;
 	u32 count = 0;
 
-	if (!find_table(image, elf, ".smp_locks", NULL, NULL, &table)) {
+	if (!find_table(image, p->elf, ".smp_locks", NULL, NULL, &table)) {
 		report_line(&image->report, ".smp_locks: not found");
 		return;
 	}
+	locked_range(p, &low, &high);
 	for (u64 at = 0; at + 4 <= table.size; at += 4) {
 		u64 place = table_relative(&table, at);
 		u8 *bytes = image_write_at(image, place, 1);
 		const struct code_range *range = image_range(image, place);
 
-		if (!get32(table.bytes + at) || !bytes || !range || range->init || *bytes != 0xf0)
+		if (!get32(table.bytes + at) || !bytes || !range || range->init || *bytes != 0xf0 || place < low ||
+		    place >= high)
 			continue;
 		*bytes = 0x3e;
 		count++;
@@ -213,22 +249,30 @@ static unsigned find_bug_word(const struct image *image)
 	return CAPABILITY_USUAL;
 }
 
-void kernel_patch(struct image *image, const struct elf_file *elf, const struct cpu_model *cpu)
+void patch(struct patcher *p)
 {
 	struct table table;
 
-	/* static calls are set up first; then alternative_instructions(), in its order; keys and tracing at any time */
-	patch_static_calls(image, elf);
-	patch_paravirt(image, elf);
-	patch_retpolines(image, elf);
-	patch_returns(image, elf);
-	if (find_table(image, elf, ".altinstructions", NULL, NULL, &table))
-		patch_alternatives(image, &table, cpu, find_bug_word(image));
+	/* the kernel's static calls are set up first; then alternative_instructions(), in its order; keys and tracing
+	 * at any time. Of a module, static calls come last, but nothing else is at their places. */
+	patch_static_calls(p);
+	patch_paravirt(p);
+	patch_retpolines(p);
+	patch_returns(p);
+	if (find_table(p->image, p->elf, ".altinstructions", NULL, NULL, &table))
+		patch_alternatives(p, &table, find_bug_word(p->kernel));
 	else
-		report_line(&image->report, ".altinstructions: not found");
-	patch_endbr(image, elf);
-	patch_locks(image, elf);
-	patch_constants(image, elf);
-	patch_static_keys(image, elf);
-	patch_tracing(image, elf);
+		report_line(&p->image->report, ".altinstructions: not found");
+	patch_endbr(p);
+	patch_locks(p);
+	patch_static_keys(p);
+	patch_tracing(p);
+}
+
+void kernel_patch(struct image *image, const struct elf_file *elf, const struct cpu_model *cpu)
+{
+	struct patcher patcher = {.image = image, .kernel = image, .elf = elf, .cpu = cpu};
+
+	patch(&patcher);
+	patch_constants(&patcher);
 }

@@ -16,7 +16,7 @@
 /*
  * Static calls that boot code redirects. `to` NULL: to nothing. The KVM clock; preemption as Debian configures it
  * (PREEMPT_DYNAMIC, voluntary unless the command line says otherwise: sched_dynamic_update()); bugs.c's flush; the
- * x2APIC driver, since 6.6.
+ * x2APIC driver, since 6.6. Of modules: what they choose by the processor's features.
  */
 static const struct {
 	const char *key, *to;
@@ -27,6 +27,7 @@ static const struct {
 	{"__SCK__preempt_schedule", NULL},
 	{"__SCK__preempt_schedule_notrace", NULL},
 	{"__SCK__irqentry_exit_cond_resched", NULL},
+	{"__SCK__aesni_ctr_enc_tfm", "aesni_ctr_enc_avx_tfm"},
 	{"__SCK__bpf_arch_pred_flush", "bpf_arch_ibpb"},
 	{"__SCK__x86_idle", "default_idle"},
 	{"__SCK__apic_call_eoi", "native_apic_msr_eoi"},
@@ -43,26 +44,28 @@ static const struct {
 	{"__SCK__apic_call_send_IPI_self", "x2apic_send_IPI_self"},
 };
 
-static u64 called(const struct image *image, u64 key)
+static u64 called(const struct patcher *p, u64 key)
 {
-	const u8 *function = image_at(image, key, 8);
+	const u8 *function = patch_data(p, key, 8);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++)
-		if (image_find(image, calls[i].key) == key && (!calls[i].to || image_find(image, calls[i].to)))
-			return calls[i].to ? image_find(image, calls[i].to) : 0;
+		if (patch_find(p, calls[i].key) == key && (!calls[i].to || patch_find(p, calls[i].to)))
+			return calls[i].to ? patch_find(p, calls[i].to) : 0;
 	return function ? get64(function) : 0;
 }
 
-static void redirect(const struct image *image, u64 place, u64 function, bool tail, u8 *bytes)
+static void redirect(const struct patcher *p, u64 place, u64 function, bool tail, u8 *bytes)
 {
 	static const u8 clear_eax[] = {0x2e, 0x2e, 0x2e, 0x31, 0xc0}, ret[] = {0xc3, 0xcc, 0xcc, 0xcc, 0xcc};
 
 	if (tail && bytes[0] == 0x0f && (bytes[1] & 0xf0) == 0x80) {
 		if (!function)
-			function = image_find(image, "__static_call_return");
+			function = patch_find(p, "__static_call_return");
 		put32(bytes + 2, (u32)(function - place - 6));
+		patch_distance(p, place + 2, function);
 		return;
 	}
+	patch_plain(p, place, 5);
 	if (!function) {
 		if (tail)
 			memcpy(bytes, ret, 5);
@@ -70,50 +73,66 @@ static void redirect(const struct image *image, u64 place, u64 function, bool ta
 			put_nops(bytes, 5);
 		return;
 	}
-	if (!tail && function == image_find(image, "__static_call_return0")) {
+	if (!tail && function == patch_find(p, "__static_call_return0")) {
 		memcpy(bytes, clear_eax, 5);
 		return;
 	}
 	bytes[0] = tail ? OP_JMP32 : OP_CALL;
 	put32(bytes + 1, (u32)(function - place - 5));
+	patch_distance(p, place + 1, function);
 }
 
 /* The trampoline of a static call that is redirected: a jump, marked by what follows it. */
-static void patch_trampolines(struct image *image)
+static void patch_trampolines(struct patcher *p)
 {
 	static const u8 mark[] = {0x0f, 0xb9, 0xcc};
 	char name[80] = "__SCT__";
 
 	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++) {
-		u64 place, function = calls[i].to ? image_find(image, calls[i].to) : 0;
+		u64 place, function = calls[i].to ? patch_find(p, calls[i].to) : 0;
 		u8 *bytes;
 
 		strcpy(name + 7, calls[i].key + 7);
-		place = image_find(image, name);
-		bytes = image_write_at(image, place, 8);
+		place = patch_find(p, name);
+		bytes = image_write_at(p->image, place, 8);
 		if (place && bytes && (function || !calls[i].to) && memcmp(bytes + 5, mark, 3) == 0)
-			redirect(image, place, function, true, bytes);
+			redirect(p, place, function, true, bytes);
 	}
 }
 
-void patch_static_calls(struct image *image, const struct elf_file *elf)
+/* Kernels export the trampoline, not the key, where modules may only call: a table leads from one to the other. */
+static u64 key_of(const struct patcher *p, u64 key)
 {
+	struct table table;
+
+	if (!find_table(p->kernel, NULL, NULL, "__start_static_call_tramp_key", "__stop_static_call_tramp_key", &table))
+		return key;
+	for (u64 at = 0; p->image != p->kernel && at + CALL_ENTRY <= table.size; at += CALL_ENTRY)
+		if (table_relative(&table, at) == key)
+			return table_relative(&table, at + 4);
+	return key;
+}
+
+void patch_static_calls(struct patcher *p)
+{
+	struct image *image = p->image;
 	struct table table;
 	u32 count = 0;
 
-	patch_trampolines(image);
-	if (!find_table(image, elf, ".static_call_sites", "__start_static_call_sites", "__stop_static_call_sites",
+	patch_trampolines(p);
+	if (!find_table(image, p->elf, ".static_call_sites", "__start_static_call_sites", "__stop_static_call_sites",
 			&table)) {
 		report_line(&image->report, "static calls: not found");
 		return;
 	}
 	for (u64 at = 0; at + CALL_ENTRY <= table.size; at += CALL_ENTRY) {
-		u64 place = table_relative(&table, at), key = table_relative(&table, at + 4);
+		u64 place = table_relative(&table, at), flags = table_relative(&table, at + 4), key;
 		u8 *bytes = image_write_at(image, place, 6);
 
-		if (!bytes || !image_is_code(image, place) || !image_at(image, key & ~3ULL, 8))
+		key = key_of(p, flags & ~3ULL);
+		if (!bytes || !image_is_code(image, place) || !patch_data(p, key, 8))
 			continue;
-		redirect(image, place, called(image, key & ~3ULL), key & 1, bytes);
+		redirect(p, place, called(p, key), flags & 1, bytes);
 		count++;
 	}
 	report_line(&image->report, "static calls: %u of %llu sites", count,
@@ -145,6 +164,8 @@ static const struct {
 	{"crng_is_ready", 0, true},
 	{"crypto_boot_test_finished", 0, true},
 	{"deferred_pages", 0, false},
+	{"gcm_use_avx", 0, true},
+	{"gcm_use_avx2", 0, true},
 	{"nf_hooks_needed", (2 * 5 + 4) * 16, true},  /* IPv4, after routing: security modules */
 	{"nf_hooks_needed", (10 * 5 + 4) * 16, true}, /* IPv6 */
 	{"sched_clock_running", 0, true},
@@ -155,23 +176,40 @@ static const struct {
 	{"virt_spin_lock_key", 0, false},
 };
 
-/* Is the key's state not the one that the image was made for? A key begins with a count, in .bss zero. */
-static bool is_switched(const struct image *image, u64 key)
+/* Was it on when the image was made? A key begins with a count, in .bss zero. */
+static bool was_on(const struct patcher *p, u64 key)
 {
-	const u8 *count = image_at(image, key, 4);
-	bool on = count && get32(count) != 0;
+	const u8 *count = patch_data(p, key, 4);
 
+	return count && get32(count) != 0;
+}
+
+static bool is_on(const struct patcher *p, u64 key)
+{
 	for (unsigned i = 0; i < ARRAY_SIZE(states); i++) {
-		u64 base = image_find(image, states[i].key);
+		u64 base = patch_find(p, states[i].key);
 
 		if (base && base + states[i].offset == key)
-			return states[i].on != on;
+			return states[i].on;
 	}
-	return false;
+	return was_on(p, key);
+}
+
+/*
+ * Is the code at the place not as it has to be? A kernel's is as its keys are at first. A module's is for a key of the
+ * type that it was declared as, whatever the kernel has done with it since: the entry says when it jumps.
+ */
+static bool is_switched(const struct patcher *p, u64 key, const u8 *bytes)
+{
+	bool jumps = bytes[0] == OP_JMP8 || bytes[0] == OP_JMP32;
+
+	if (p->image == p->kernel)
+		return is_on(p, key & ~3ULL) != was_on(p, key & ~3ULL);
+	return jumps != (is_on(p, key & ~3ULL) != (key & 1));
 }
 
 /* From one state to the other. */
-static bool toggle(u64 place, u64 target, u8 *bytes)
+static bool toggle(const struct patcher *p, u64 place, u64 target, u8 *bytes)
 {
 	static const u8 nop2[] = {0x66, 0x90}, nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
 	s64 distance = (s64)(target - place);
@@ -180,34 +218,37 @@ static bool toggle(u64 place, u64 target, u8 *bytes)
 		memcpy(bytes, nop2, 2);
 	} else if (bytes[0] == OP_JMP32) {
 		memcpy(bytes, nop5, 5);
+		patch_plain(p, place, 5);
 	} else if (memcmp(bytes, nop2, 2) == 0 && distance - 2 == (s8)(distance - 2)) {
 		bytes[0] = OP_JMP8;
 		bytes[1] = (u8)(distance - 2);
 	} else if (memcmp(bytes, nop5, 5) == 0) {
 		bytes[0] = OP_JMP32;
 		put32(bytes + 1, (u32)(distance - 5));
+		patch_distance(p, place + 1, target);
 	} else {
 		return false;
 	}
 	return true;
 }
 
-void patch_static_keys(struct image *image, const struct elf_file *elf)
+void patch_static_keys(struct patcher *p)
 {
+	struct image *image = p->image;
 	struct table table;
 	u32 count = 0;
 
-	if (!find_table(image, elf, "__jump_table", "__start___jump_table", "__stop___jump_table", &table)) {
+	if (!find_table(image, p->elf, "__jump_table", "__start___jump_table", "__stop___jump_table", &table)) {
 		report_line(&image->report, "static keys: not found");
 		return;
 	}
 	for (u64 at = 0; at + KEY_ENTRY <= table.size; at += KEY_ENTRY) {
 		u64 place = table_relative(&table, at), target = table_relative(&table, at + 4);
-		u64 key = (table.address + at + 8 + get64(table.bytes + at + 8)) & ~3ULL;
+		u64 key = table.address + at + 8 + get64(table.bytes + at + 8);
 		u8 *bytes = image_write_at(image, place, 5);
 
-		if (bytes && image_is_code(image, place) && is_switched(image, key))
-			count += toggle(place, target, bytes);
+		if (bytes && image_is_code(image, place) && is_switched(p, key, bytes))
+			count += toggle(p, place, target, bytes);
 	}
 	report_line(&image->report, "static keys: %u of %llu places are switched during boot", count,
 		    (unsigned long long)(table.size / KEY_ENTRY));
@@ -227,12 +268,13 @@ static const struct {
 	{"runtime_ptr_USER_PTR_MAX", 0x7ffffffff000}, /* TASK_SIZE_MAX with four levels of page tables */
 };
 
-void patch_constants(struct image *image, const struct elf_file *elf)
+void patch_constants(struct patcher *p)
 {
+	struct image *image = p->image;
 	struct table table;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(constants); i++) {
-		if (!find_table(image, elf, constants[i].section, NULL, NULL, &table))
+		if (!find_table(image, p->elf, constants[i].section, NULL, NULL, &table))
 			continue;
 		for (u64 at = 0; at + 4 <= table.size; at += 4) {
 			u64 place = table_relative(&table, at);
@@ -249,13 +291,14 @@ void patch_constants(struct image *image, const struct elf_file *elf)
 /* --- tracing --------------------------------------------------------------------------------------------------------
  */
 
-void patch_tracing(struct image *image, const struct elf_file *elf)
+void patch_tracing(struct patcher *p)
 {
-	u64 tracer = image_find(image, "__fentry__");
+	struct image *image = p->image;
+	u64 tracer = patch_find(p, "__fentry__");
 	struct table table;
 	u32 count = 0;
 
-	if (!find_table(image, elf, "__mcount_loc", "__start_mcount_loc", "__stop_mcount_loc", &table) || !tracer) {
+	if (!find_table(image, p->elf, "__mcount_loc", "__start_mcount_loc", "__stop_mcount_loc", &table) || !tracer) {
 		report_line(&image->report, "function tracing: not found");
 		return;
 	}
@@ -267,6 +310,7 @@ void patch_tracing(struct image *image, const struct elf_file *elf)
 		    place + 5 + (u64)(s64)(s32)get32(bytes + 1) != tracer)
 			continue;
 		put_nops(bytes, 5);
+		patch_plain(p, place, 5);
 		count++;
 	}
 	report_line(&image->report, "function tracing: %u of %llu calls switched off", count,

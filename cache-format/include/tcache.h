@@ -204,6 +204,43 @@ enum tcache_status tcache_page_at(struct tcache *cache, uint32_t from, uint32_t 
  */
 enum tcache_status tcache_template_find(struct tcache *cache, uint32_t offset, uint32_t mode, const uint8_t *bytes,
 					size_t length, uint32_t *number);
+/* A module's unit with all that belongs to it, verified and in bounds. */
+struct tcache_module_view {
+	const struct tcache_module_unit *record;
+	const uint8_t *code;
+	const struct tcache_pc *pcs;
+	const struct tcache_entry *entries;
+	const struct tcache_insn *insns;
+	const struct tcache_module_fixup *fixups;
+	const uint8_t *guest;  /* with the holes filled */
+	const uint16_t *holes; /* of its page */
+	uint32_t hole_count;
+	uint32_t jumps; /* fix-ups that are jumps */
+};
+
+enum tcache_status tcache_module_view(struct tcache *cache, uint32_t number, struct tcache_module_view *view);
+/*
+ * Is the unit, by its bytes outside of holes and its mode, one for the guest's bytes at this offset in a page, of which
+ * `length` are there? No is TCACHE_ERR_RANGE.
+ */
+enum tcache_status tcache_module_fits(struct tcache *cache, uint32_t number, uint32_t offset, uint32_t mode,
+				      const uint8_t *bytes, size_t length);
+/*
+ * A unit of any page that fits: *number; TCACHE_ERR_RANGE if there is none. *cursor is at first 0, and makes the next
+ * call go on behind what was found.
+ */
+enum tcache_status tcache_module_find(struct tcache *cache, uint32_t offset, uint32_t mode, const uint8_t *bytes,
+				      size_t length, uint32_t *cursor, uint32_t *number);
+/* The units of a page that begin at this offset: numbers *first … *end - 1. None is no error. */
+enum tcache_status tcache_module_at(struct tcache *cache, uint32_t page, uint32_t offset, uint32_t *first,
+				    uint32_t *end);
+/* The key of a unit with these guest bytes (holes filled), of a page with these holes. */
+struct tcache_module_key tcache_module_key_of(const struct tcache_module_unit *unit, uint32_t number,
+					      const uint8_t *guest, const uint16_t *holes, uint32_t hole_count);
+/* The order of modules' units in a file, of their pages, and of keys (qsort). */
+int tcache_module_compare(const void *a, const void *b);
+int tcache_module_page_compare(const void *a, const void *b);
+int tcache_module_key_compare(const void *a, const void *b);
 /* The order of templates in a file, of executed ones in TBYC, and of pages (qsort). */
 int tcache_template_compare(const void *a, const void *b);
 int tcache_template_compare_content(const void *a, const void *b);

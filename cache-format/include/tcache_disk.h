@@ -275,6 +275,94 @@ struct tcache_goal {
 	uint32_t reserved;
 };
 
+/*
+ * A translation of code of a kernel module: good wherever the guest has loaded it, and for whatever it has filled into
+ * the holes of its page. Copied from MCOD and adapted, as the fix-ups say. Made for a page at TCACHE_MODULE_BASE.
+ * Sorted by tcache_module_compare(): page, offset, mode, length, hash.
+ */
+struct tcache_module_unit {
+	uint64_t hash[2]; /* tcache_hash() of the guest bytes, with TCACHE_HOLE_FILLING in the holes */
+	uint32_t mode;
+	uint32_t mode_mask;
+	uint32_t page;         /* number in MPAG */
+	uint16_t offset;       /* of the first guest byte in its page */
+	uint16_t guest_length; /* within the page */
+	uint16_t instruction_count;
+	uint16_t flags;                            /* TCACHE_UNIT_… */
+	uint32_t code_offset, code_length;         /* in MCOD */
+	uint32_t body_offset, saved_offset;        /* second and third entry */
+	uint32_t stale_offset, stale_saved_offset; /* where these lead when the unit is no more */
+	uint32_t pc_first, pc_count;               /* in PCTB, ENTR as units */
+	uint32_t entry_first, entry_count;
+	uint32_t insn_first, insn_count;   /* in MINS */
+	uint32_t fixup_first, fixup_count; /* in MFIX */
+	uint32_t guest_offset;             /* 1 + offset of the guest bytes in GBYT; never 0 */
+};
+
+#define TCACHE_MODULE_BASE  0xffffffffc0000000ULL
+#define TCACHE_HOLE_FILLING 0x5a
+
+/* A page of a kernel module's code. Ascending by hash (high, low). */
+struct tcache_module_page {
+	uint64_t hash[2];                /* of its bytes with holes filled, and of the holes */
+	uint32_t first, count;           /* its units */
+	uint32_t hole_first, hole_count; /* in MHOL; ascending, not overlapping */
+};
+
+/* A record of MHOL: offset in the page, below 4096, and whether 8 bytes are filled in there or 4. */
+#define TCACHE_HOLE_WIDE    0x8000u
+#define TCACHE_HOLE_AT(h)   ((h)&0xfffu)
+#define TCACHE_HOLE_SIZE(h) ((h)&TCACHE_HOLE_WIDE ? 8u : 4u)
+
+/* By what a unit is found. Sorted by offset, mask, hash, unit. */
+struct tcache_module_key {
+	uint16_t offset; /* the unit's */
+	uint16_t mask;   /* bit n: byte n of its guest bytes is there and not in a hole */
+	uint32_t hash;   /* low bits of tcache_hash() of 16 bytes: those, and zeros for the others */
+	uint32_t unit;
+};
+
+/* What depends on a module's place or on a hole. */
+struct tcache_module_fixup {
+	uint16_t at;    /* offset in the unit's code */
+	uint8_t kind;   /* enum tcache_module_kind */
+	uint8_t from;   /* enum tcache_module_from */
+	uint32_t value; /* by `from`, or by kind */
+};
+
+enum tcache_module_kind {
+	TCACHE_MODULE_ADDRESS, /* 4 bytes … */
+	TCACHE_MODULE_WIDE,    /* 8 */
+	TCACHE_MODULE_MINUS,
+	TCACHE_MODULE_TAG,
+	TCACHE_MODULE_READ, /* displacements in the runtime's view, by page */
+	TCACHE_MODULE_WRITE,
+	TCACHE_MODULE_ADDEND,
+	TCACHE_MODULE_NUMBER, /* a target's … */
+	TCACHE_MODULE_NUMBER_SAVED,
+	TCACHE_MODULE_ELEMENT,
+	TCACHE_MODULE_ELEMENT_SAVED,
+	TCACHE_MODULE_LINK, /* the number of the unit's jump `value` */
+	TCACHE_MODULE_INSN, /* the address of its instruction record `value` */
+	TCACHE_MODULE_JUMP, /* the displacement of a jump to offset `value` in the page; they are numbered in order */
+	TCACHE_MODULE_JUMP_SAVED, /* … that leaves flags saved */
+	TCACHE_MODULE_LANDING,    /* nothing is changed: returns come here */
+	TCACHE_MODULE_KINDS
+};
+
+enum tcache_module_from {
+	TCACHE_MODULE_FROM_PAGE, /* `value`, signed, from the page's address */
+	TCACHE_MODULE_FROM_RELATIVE,
+	TCACHE_MODULE_FROM_ABSOLUTE,
+	TCACHE_MODULE_FROM_WIDE,
+	TCACHE_MODULE_FROMS
+};
+
+/* `value` of what comes from a field: its offset in the guest bytes, bytes of the instruction behind it, of an access
+ */
+#define TCACHE_MODULE_FIELD_AT(value)     ((value)&0xffffu)
+#define TCACHE_MODULE_FIELD_BEHIND(value) ((value) >> 16 & 0xffu)
+
 /* What is known of a page of code. Sorted by image, then page. */
 struct tcache_verdict {
 	uint64_t hash[2]; /* tcache_hash() of its 4096 bytes */
@@ -357,6 +445,20 @@ struct tcache_recorded_page {
 	  "places in templates that depend on their address")                                                          \
 	X(recorded_pages, TCACHE_FOURCC('R', 'P', 'A', 'G'), struct tcache_recorded_page, 1, TCACHE_OPTIONAL, 1,       \
 	  "pages of code that was executed")                                                                           \
+	X(module_units, TCACHE_FOURCC('M', 'U', 'N', 'I'), struct tcache_module_unit, 1, TCACHE_OPTIONAL, 1,           \
+	  "code of kernel modules")                                                                                    \
+	X(module_pages, TCACHE_FOURCC('M', 'P', 'A', 'G'), struct tcache_module_page, 1, TCACHE_OPTIONAL, 1,           \
+	  "pages of kernel modules")                                                                                   \
+	X(module_keys, TCACHE_FOURCC('M', 'K', 'E', 'Y'), struct tcache_module_key, 1, TCACHE_OPTIONAL, 1,             \
+	  "by what code of kernel modules is found")                                                                   \
+	X(module_holes, TCACHE_FOURCC('M', 'H', 'O', 'L'), uint16_t, 1, TCACHE_OPTIONAL, 1,                            \
+	  "what is filled in when a module is loaded")                                                                 \
+	X(module_code, TCACHE_FOURCC('M', 'C', 'O', 'D'), uint8_t, 1, TCACHE_OPTIONAL, 1,                              \
+	  "machine code of kernel modules")                                                                            \
+	X(module_insns, TCACHE_FOURCC('M', 'I', 'N', 'S'), struct tcache_insn, 1, TCACHE_OPTIONAL, 1,                  \
+	  "its instructions for the runtime")                                                                          \
+	X(module_fixups, TCACHE_FOURCC('M', 'F', 'I', 'X'), struct tcache_module_fixup, 1, TCACHE_OPTIONAL, 1,         \
+	  "places in it that depend on its address or on holes")                                                       \
 	X(padding, TCACHE_FOURCC('P', 'A', 'D', 'D'), uint8_t, 0, TCACHE_OPTIONAL, 1, "zeros before an aligned chunk")
 
 /* TCACHE_TYPE_images, TCACHE_TYPE_units, …: the FourCCs by the names of the table. */

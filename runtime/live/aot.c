@@ -9,6 +9,7 @@
 
 #include "cpu/cpu.h"
 #include "live/aot_index.h"
+#include "live/aot_module.h"
 #include "live/aot_template.h"
 #include "live/code_pages.h"
 #include "translate/fingerprint.h"
@@ -192,6 +193,10 @@ int aot_open(struct live *live, const char *path, bool trust, struct err *err)
 	if (map_all(live, aot, err) < 0) {
 		aot_close(aot);
 		return -1;
+	}
+	if (aot_modules_add(live, aot->file) < 0) {
+		aot_close(aot);
+		return err_set(err, "out of memory");
 	}
 	aot->id = (u8)live->aot_count;
 	live->aot_templates[aot->id] = aot_templates_create(aot->file);

@@ -1,5 +1,6 @@
 /* Memory of the code cache, its tables, and the life of units that needs more than general registers. */
 #include "live/aot.h"
+#include "live/aot_module.h"
 #include "live/aot_template.h"
 #include "live/clone.h"
 #include "live/code_pages.h"
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "debug/perf_map.h"
+#include "translate/module_code.h"
 #include "translate/translate.h"
 #include "vm.h"
 
@@ -286,6 +288,7 @@ void live_destroy(struct live *live)
 		aot_templates_destroy(live->aot_templates[i]);
 		aot_close(live->aot[i]);
 	}
+	free(live->modules);
 	recorder_destroy(live->recorder);
 	translation_destroy(live->translation);
 	free(live);
@@ -473,6 +476,32 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 	return number;
 }
 
+/* Code that is rewritten is not looked for either. */
+static bool may_be_module(const struct vcpu *v, u64 gpa, u32 mode)
+{
+	const struct live *live = v->vm->live;
+
+	return live->modules && module_may_be(v->rip, mode) && !(mode & MODE_CAREFUL) && ram_at(&v->vm->ram, gpa) &&
+	       live_frame_drops(live, frame_number(live, gpa)) <= DROPS_MAX;
+}
+
+/* The same of a kernel module, which may be anywhere. */
+static u32 module_here(struct vcpu *v, u64 gpa, u32 mode)
+{
+	struct live *live = v->vm->live;
+	u64 start = host_ns(CLOCK_MONOTONIC);
+	u32 number = aot_modules_make(v, gpa, mode);
+
+	if (number != UNIT_NONE) {
+		const struct unit *unit = &live->store.units[number];
+
+		publish(live, number);
+		perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
+	}
+	v->vm->stats.aot_bind_ns += host_ns(CLOCK_MONOTONIC) - start;
+	return number;
+}
+
 /* One attempt; UNIT_NONE if something is full. */
 static u32 translate_once(struct live *live, u32 mode)
 {
@@ -530,6 +559,8 @@ static u32 make_unit(struct vcpu *v, u64 gpa, bool careful, bool *fault)
 	vcpu_fpu_put(v);
 	if (v->vm->live->aot_count)
 		number = bind_here(v, gpa, mode);
+	if (number == UNIT_NONE && may_be_module(v, gpa, mode))
+		number = module_here(v, gpa, mode);
 	if (number == UNIT_NONE && may_clone(v, gpa, mode))
 		number = clone_here(v, gpa, mode);
 	return number != UNIT_NONE ? number : translate_here(v, gpa, mode, fault);

@@ -18,6 +18,7 @@ struct translate_parts;
 struct scan;
 struct aot;
 struct aot_templates;
+struct aot_modules;
 struct recorder;
 struct clones;
 
@@ -82,7 +83,8 @@ struct live {
 	struct aot *aot[AOT_MAX];                     /* caches in use */
 	struct aot_templates *aot_templates[AOT_MAX]; /* of each, or NULL */
 	unsigned aot_count;
-	u32 *copied; /* units of caches that have been copied, in the order of code */
+	struct aot_modules *modules; /* of all caches, or NULL */
+	u32 *copied;                 /* units of caches that have been copied, in the order of code */
 	u32 copied_count;
 	u32 targets_kept; /* numbers up to here that flushes do not take back: caches' */
 	void *code_room;  /* what its writable view lies in */

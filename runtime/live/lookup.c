@@ -1,5 +1,6 @@
 /* Finding and dropping translations: what must work while the guest's vector registers are live. */
 #include "live/aot.h"
+#include "live/aot_module.h"
 #include "live/clone.h"
 #include "live/live.h"
 #include "mem/mem.h"
@@ -314,6 +315,7 @@ void live_drop_frame(struct vcpu *v, u64 gpa)
 	u64 page = 1; /* the last that jumps were dropped for: none */
 
 	clones_drop_frame(v, (u64)(head - live->frame_head));
+	aot_modules_forget(live, gpa);
 	for (u32 number = *head; number;) {
 		struct unit *unit = &live->store.units[number];
 		bool second = PAGE_BASE(unit->gpa) != PAGE_BASE(gpa);

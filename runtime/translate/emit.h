@@ -181,6 +181,13 @@ static inline void emit_mov_imm64(struct emitter *e, u8 to, u64 imm)
 	emit_u64(e, imm);
 }
 
+/* The move that is as long for every sign-extended imm32. Touches no flags. */
+static inline void emit_mov_simm32(struct emitter *e, u8 to, s32 imm)
+{
+	emit_rr(e, true, 0xc7, 0, to);
+	emit_u32(e, (u32)imm);
+}
+
 /* The shortest move of a constant into a register. Touches no flags. */
 static inline void emit_mov_imm(struct emitter *e, u8 to, u64 imm)
 {
@@ -190,8 +197,7 @@ static inline void emit_mov_imm(struct emitter *e, u8 to, u64 imm)
 		emit_u8(e, 0xb8 | (to & 7));
 		emit_u32(e, (u32)imm);
 	} else if ((s64)imm == (s32)imm) {
-		emit_rr(e, true, 0xc7, 0, to);
-		emit_u32(e, (u32)imm);
+		emit_mov_simm32(e, to, (s32)imm);
 	} else {
 		emit_mov_imm64(e, to, imm);
 	}

@@ -113,19 +113,25 @@ static void end_scratch(struct translation *t)
 		emit_load(&t->e, t->scratch, home(t, t->scratch));
 }
 
+/* The operand's displacement; of a hole's, whatever fills it in later, one that takes 4 bytes. */
+static s32 displacement(const struct translation *t, const struct insn *insn)
+{
+	return translate_has_hole(t, SCAN_HOLE_DISP) ? 0x1010101 * SCAN_HOLE_FILLING : (s32)insn->disp;
+}
+
 /* r10 = the linear address of the memory operand. No flags. Scratch may be used. */
 static void emit_address(struct translation *t, const struct insn *insn)
 {
 	struct emitter *e = &t->e;
 	u8 base = insn->base, index = insn->index;
 	u8 host_base = NO_REG, host_index = NO_REG;
-	s32 disp = (s32)insn->disp;
+	s32 disp = displacement(t, insn);
 
 	if (base == INSN_RIP) {
-		translate_load_address(t, HOST_R10, t->scan->pc + t->item->offset + insn->length + (u64)insn->disp);
+		translate_load_operand(t, HOST_R10, t->scan->pc + t->item->offset + insn->length + (u64)insn->disp);
 		host_base = HOST_R10;
 		disp = 0;
-	} else if (insn->disp != disp) { /* mov with a 64-bit offset has nothing else */
+	} else if (insn->disp != (s32)insn->disp) { /* mov with a 64-bit offset has nothing else */
 		emit_mov_imm(e, HOST_R10, (u64)insn->disp);
 		host_base = HOST_R10;
 		disp = 0;
@@ -149,6 +155,8 @@ static void emit_address(struct translation *t, const struct insn *insn)
 		emit_rm(e, false, 0x8d, HOST_R10, a);
 	else if (host_base != HOST_R10 || host_index != NO_REG || disp)
 		emit_lea(e, HOST_R10, a);
+	if (base != INSN_RIP && translate_has_hole(t, SCAN_HOLE_DISP))
+		translate_note_disp(t, MODULE_ADDRESS, 4, 0);
 	if (insn->seg == SEG_FS || insn->seg == SEG_GS) {
 		u64 *segment_base = insn->seg == SEG_FS ? &t->v->fs_base : &t->v->gs_base;
 
@@ -313,7 +321,8 @@ static u8 choose_cell(const struct translation *t, u8 base, u8 index, bool write
 	if (!locality_stays(&t->locality, t->scan, here, base, index))
 		return NO_CELL;
 	u64 pc = t->scan->pc + t->item->offset;
-	u8 hash = (u8)(((t->store->relocatable ? PAGE_OFFSET(pc) : pc) * 0x9e3779b97f4a7c15ULL) >> 57);
+	bool moves = t->store->relocatable || t->store->module;
+	u8 hash = (u8)(((moves ? PAGE_OFFSET(pc) : pc) * 0x9e3779b97f4a7c15ULL) >> 57);
 
 	if (write)
 		return (u8)(hash ? 2 * hash : 2);
@@ -343,7 +352,38 @@ static bool constant_address(const struct translation *t, const struct insn *ins
 		*address = (u64)insn->disp;
 	else
 		return false;
+	/* who fills in a hole finds out whether the access is within a page */
+	if (translate_has_hole(t, SCAN_HOLE_DISP))
+		return insn->mem_size <= UINT8_MAX;
 	return PAGE_OFFSET(*address) + insn->mem_size <= PAGE_SIZE;
+}
+
+/* The same as emit_constant_check() in a module's code, of which the address is one when it has its place. */
+static struct address emit_module_check(struct translation *t, u64 gva, unsigned size, bool write)
+{
+	struct emitter *e = &t->e;
+	u8 *retry = e->at;
+	s32 entry = (s32)(tlb_index(gva) * sizeof(struct tlb_entry));
+	struct address tag = ADDRESS_GS(NO_REG, entry + (s32)(write ? TLB_WRITE_TAG : TLB_READ_TAG));
+
+	clobber_flags(t, HOST_R10);
+	emit_rm(e, true, 0x81, 7, tag);
+	emit_u32(e, (u32)(0 - PAGE_BASE(gva)));
+	translate_note_disp(t, write ? MODULE_WRITE : MODULE_READ, 8, 0);
+	translate_note_disp(t, MODULE_TAG, 4, size);
+	struct cold *cold = translate_cold(t, COLD_TLB, emit_jcc(e, CC_NE));
+
+	cold->scratch = t->scratch;
+	cold->retry = retry;
+	cold->constant = cold->relative = true;
+	cold->pc = gva;
+	cold->flags_saved = t->flags_saved;
+	cold->keep = open_windows(t);
+	cold->info = size | (write ? 0x80 : 0);
+	emit_load(e, t->scratch, ADDRESS_GS(NO_REG, entry + TLB_ADDEND));
+	translate_note_disp(t, MODULE_ADDEND, 4, 0);
+	translate_load_operand(t, HOST_R10, gva);
+	return (struct address){0, HOST_R10, t->scratch, 1, 0};
 }
 
 /* An access at a constant address: the TLB entry is known, too. `relative`: it moves with the code. */
@@ -351,6 +391,9 @@ static struct address emit_constant_check(struct translation *t, u64 gva, bool r
 {
 	struct emitter *e = &t->e;
 	u8 s = t->scratch, *retry = e->at;
+
+	if (t->store->module && (relative || translate_has_hole(t, SCAN_HOLE_DISP)))
+		return emit_module_check(t, gva, size, write);
 	bool fixed = relative && t->store->relocatable; /* in length, and to be fixed up */
 	bool small = (s64)gva == (s32)gva && !fixed;
 	u64 ntag = 0 - PAGE_BASE(gva);
@@ -478,7 +521,7 @@ static struct address emit_operand_check(struct translation *t, const struct ins
 	u8 number = item_window(t, t->plan.operand);
 	u64 constant;
 
-	if (window_simple_operand(insn, t->in_memory))
+	if (window_simple_operand(insn, t->in_memory) && !translate_has_hole(t, SCAN_HOLE_DISP))
 		a = ADDRESS_BASE(host_of(insn->base), (s32)insn->disp);
 	if (number != WINDOW_NONE)
 		return window_address(t, number, a);
@@ -533,6 +576,8 @@ static bool emit_reencoded(struct translation *t, const struct insn *insn, const
 		t->flags_saved = false;
 	translate_record(t, home_mask | (t->flags_saved ? HOME_FLAGS : 0));
 	emit_bytes(&t->e, bytes, length);
+	if (translate_has_hole(t, SCAN_HOLE_IMM))
+		translate_note_imm(t, insn->length - (unsigned)insn->imm_at);
 	return true;
 }
 
@@ -635,9 +680,11 @@ static bool emit_lea_insn(struct translation *t, const struct insn *insn)
 	    insn->addrsize == 8) {
 		struct address a = {0, insn->base == INSN_NO_REG ? NO_REG : host_of(insn->base),
 				    insn->index == INSN_NO_REG ? NO_REG : host_of(insn->index), insn->scale,
-				    (s32)insn->disp};
+				    displacement(t, insn)};
 
 		emit_rm(e, wide, 0x8d, host_of(to), a);
+		if (translate_has_hole(t, SCAN_HOLE_DISP))
+			translate_note_disp(t, MODULE_ADDRESS, 4, 0);
 		return true;
 	}
 	emit_address(t, &plain);
@@ -686,6 +733,8 @@ static void emit_push_imm(struct translation *t, s32 value)
 	struct emitter *e = &t->e;
 
 	emit_store_imm32(e, emit_stack_check(t, HOST_RSP, -8, true), value);
+	if (translate_has_hole(t, SCAN_HOLE_IMM))
+		translate_note_imm(t, 4);
 	emit_lea(e, HOST_RSP, ADDRESS_BASE(HOST_RSP, -8));
 }
 
@@ -696,6 +745,7 @@ static void emit_push_address(struct translation *t, u64 address)
 
 	if (translate_is_small(t, address)) {
 		emit_store_imm32(e, to, (s32)address);
+		translate_note_own(t, MODULE_ADDRESS, 4, address);
 	} else {
 		translate_load_address(t, HOST_R10, address);
 		emit_store(e, to, HOST_R10);
@@ -906,8 +956,10 @@ void emit_stub_call(struct translation *t, enum stub stub)
 			return;
 		}
 		*record = t->item->insn;
-		emit_mov_imm(&t->e, HOST_R10, (u64)(uintptr_t)record);
+		/* a module's records will be elsewhere */
+		emit_mov_imm(&t->e, HOST_R10, t->store->module ? 0 : (u64)(uintptr_t)record);
 		translate_fixup(t, FIXUP_INSN, 4);
+		translate_note_number(t, MODULE_INSN, (u32)(record - t->store->insns) - t->store->units[t->unit].insns);
 	}
 	translate_record(t, 0);
 	emit_call_mem(&t->e, ADDRESS_ABS(&t->v->stub[stub]));
@@ -1096,6 +1148,8 @@ bool emit_insn(struct translation *t)
 		/* fall through */
 	case INSN_STRING:
 	case INSN_BITSTRING:
+		if (item->holes) /* the record would have something else in them */
+			return false;
 		emit_stub_call(t, helper_stub(t, insn));
 		return true;
 	case INSN_GATHER:

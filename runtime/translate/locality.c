@@ -11,15 +11,16 @@ static unsigned modrm_reg(const struct insn *insn)
 }
 
 /* add, sub, inc, dec or lea of a small constant to one register; pushes and pops. */
-static u16 stepped(const struct insn *insn)
+static u16 stepped(const struct scan_item *item)
 {
+	const struct insn *insn = &item->insn;
 	u8 opcode = insn->bytes[insn->opcode_at], reg = insn->op[0].reg;
 	s64 step;
 
 	if (insn->class == INSN_STACK)
 		return (opcode & 0xf0) == 0x50 ? (u16)BIT(RSP) : 0;
 	if (insn->class != INSN_COPY || insn->opsize < 4 || insn->vex || insn->op[0].kind != OPERAND_GPR ||
-	    insn->gpr_write != BIT(reg))
+	    insn->gpr_write != BIT(reg) || item->holes)
 		return 0;
 	if ((opcode == 0x83 || opcode == 0x81) && (modrm_reg(insn) == 0 || modrm_reg(insn) == 5))
 		step = insn->imm;
@@ -33,11 +34,13 @@ static u16 stepped(const struct insn *insn)
 }
 
 /* movzx from a byte, and with up to 255, shr that leaves 8 bits. */
-static u16 made_byte(const struct insn *insn)
+static u16 made_byte(const struct scan_item *item)
 {
+	const struct insn *insn = &item->insn;
 	u8 opcode = insn->bytes[insn->opcode_at], reg = insn->op[0].reg;
 
-	if (insn->class != INSN_COPY || insn->opsize < 4 || insn->vex || insn->op[0].kind != OPERAND_GPR)
+	if (insn->class != INSN_COPY || insn->opsize < 4 || insn->vex || insn->op[0].kind != OPERAND_GPR ||
+	    (item->holes & SCAN_HOLE_IMM))
 		return 0;
 	bool yes = (opcode == 0x0f && insn->bytes[insn->opcode_at + 1] == 0xb6) ||
 		   ((opcode == 0x83 || opcode == 0x81) && modrm_reg(insn) == 4 && insn->imm >= 0 && insn->imm < 256) ||
@@ -52,8 +55,8 @@ void locality_find(struct locality *locality, const struct scan *scan)
 		locality->first[i] = 0;
 		locality->last[i] = (u8)(scan->count - 1);
 		locality->loop[i] = false;
-		locality->steps[i] = stepped(&scan->item[i].insn);
-		locality->bytes[i] = made_byte(&scan->item[i].insn);
+		locality->steps[i] = stepped(&scan->item[i]);
+		locality->bytes[i] = made_byte(&scan->item[i]);
 	}
 	for (unsigned i = 0; i < scan->count; i++) {
 		s16 target = scan->item[i].target;

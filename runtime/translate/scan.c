@@ -164,6 +164,46 @@ static void find_live_flags(struct scan *scan)
 	}
 }
 
+/* The field of the instruction that these bytes of it are; 0: none. */
+static u8 field_at(const struct insn *insn, unsigned at, unsigned size)
+{
+	const bool branch = is_direct_branch(insn) || insn->class == INSN_CALL;
+
+	if (at == insn->imm_at && size == (unsigned)insn->length - insn->imm_at && (size == 4 || !branch))
+		return SCAN_HOLE_IMM;
+	if (size == 4 && insn->has_mem && insn->modrm_at && at > insn->modrm_at && at + 4 == insn->imm_at &&
+	    insn->addrsize == 8)
+		return SCAN_HOLE_DISP;
+	return 0;
+}
+
+bool scan_note_holes(struct scan *scan, const u16 *holes, unsigned count)
+{
+	const unsigned begin = (unsigned)PAGE_OFFSET(scan->pc);
+	unsigned i = 0;
+
+	for (unsigned n = 0; n < count; n++) {
+		const unsigned hole = SCAN_HOLE_AT(holes[n]), size = SCAN_HOLE_SIZE(holes[n]);
+
+		while (i < scan->count && begin + scan->item[i].offset + scan->item[i].insn.length <= hole)
+			i++;
+		if (i == scan->count)
+			break;
+		struct scan_item *item = &scan->item[i];
+		const unsigned at = begin + item->offset;
+		u8 field;
+
+		if (hole + size <= at) /* between two instructions, or before the first */
+			continue;
+		field = hole >= at && hole + size <= at + item->insn.length ? field_at(&item->insn, hole - at, size)
+									    : 0;
+		if (!field || item->target >= 0)
+			return false;
+		item->holes |= field;
+	}
+	return true;
+}
+
 int scan_unit(struct scan *scan, u64 pc, const u8 *bytes, unsigned length, unsigned in_page,
 	      const struct scan_options *options)
 {
@@ -189,6 +229,7 @@ int scan_unit(struct scan *scan, u64 pc, const u8 *bytes, unsigned length, unsig
 		}
 		item->offset = (u16)at;
 		item->label = item->loop_head = item->block = item->falls = false;
+		item->holes = 0;
 		item->live_in = options->exact_flags ? FLAGS_ARITH : 0;
 		scan->count++;
 		at += item->insn.length;

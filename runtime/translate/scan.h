@@ -18,9 +18,22 @@ struct scan_item {
 	bool loop_head; /* … backward */
 	bool block;     /* first of a basic block */
 	bool falls;     /* the next item follows at the next address */
+	u8 holes;       /* SCAN_HOLE_…: fields of the instruction that are not known */
 	u16 live_in;    /* arithmetic flags whose values may be read from here on */
 	u16 block_left; /* instructions of its block from here on */
 };
+
+#define SCAN_HOLE_DISP BIT(0) /* the memory operand's displacement, 4 bytes */
+#define SCAN_HOLE_IMM  BIT(1) /* the immediate, 4 or 8 bytes, or the displacement of a direct branch */
+
+/*
+ * Bytes of guest code that are filled in when it is loaded: 4 of them, or 8 with SCAN_HOLE_WIDE, at an offset in the
+ * page. They do not lie across pages.
+ */
+#define SCAN_HOLE_WIDE       0x8000u
+#define SCAN_HOLE_AT(hole)   ((hole)&0xfffu)
+#define SCAN_HOLE_SIZE(hole) ((hole)&SCAN_HOLE_WIDE ? 8u : 4u)
+#define SCAN_HOLE_FILLING    0x5a /* what stands for each byte */
 
 struct scan {
 	u64 pc;
@@ -43,6 +56,13 @@ struct scan_options {
  */
 int scan_unit(struct scan *scan, u64 pc, const u8 *bytes, unsigned length, unsigned in_page,
 	      const struct scan_options *options);
+
+/*
+ * Notes which fields of the scanned instructions are holes, of which there are `count` in the page, ascending. The
+ * bytes were scanned with SCAN_HOLE_FILLING in them, so no jump leads anywhere by one. False: something else than a
+ * whole field of an instruction is a hole.
+ */
+bool scan_note_holes(struct scan *scan, const u16 *holes, unsigned count);
 
 /* Does this instruction never continue at the next address? */
 bool scan_ends_flow(const struct insn *insn);

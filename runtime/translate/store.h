@@ -5,7 +5,8 @@
  *
  * Two forms of code: in a live store links are jumps that are patched, in an offline one they go through cells, so that
  * code is never written to. Code of a relocatable store is in the first form and is never run where it lies: it is
- * copied, and what depends on the guest's address is noted as fix-ups.
+ * copied, and what depends on the guest's address is noted as fix-ups. So is code of a store for kernel modules, with
+ * fix-ups of other kinds; there, fields of instructions may be unknown as well.
  */
 #ifndef AVANT_TRANSLATE_STORE_H
 #define AVANT_TRANSLATE_STORE_H
@@ -92,7 +93,7 @@ struct unit {
 	u32 links, links_count;
 	u32 insns, insns_count;
 	u32 counters, counters_count; /* of its blocks, when recording */
-	u32 fixups, fixups_count;     /* relocatable store */
+	u32 fixups, fixups_count;     /* relocatable and module store */
 	u32 goals, goals_count;
 	u32 next_frame[2]; /* chains of the frames of gpa and gpa_next */
 	u32 cached;        /* bound from a cache: 1 + number in it, else 0 */
@@ -132,8 +133,49 @@ enum fixup_kind {
 
 struct fixup {
 	u32 at; /* offset from the unit's first byte */
-	u32 kind;
+	u16 kind;
+	u16 from;  /* of a module: enum module_from … */
+	u32 value; /* … and what belongs to it */
 };
+
+/*
+ * The same of a kernel module's code. All of it lies in the top 2 GiB, as what it refers to does (or in the lowest 2,
+ * if it is an offset), so addresses take 4 bytes as in other kernel code.
+ */
+enum module_fixup {
+	MODULE_ADDRESS,       /* 4 bytes: an address, to be sign-extended */
+	MODULE_WIDE,          /* 8 bytes: the same */
+	MODULE_MINUS,         /* 4 bytes: minus an address */
+	MODULE_TAG,           /* 4 bytes: minus the address of its page */
+	MODULE_READ,          /* 4 bytes: where the view has the tag for reading of its page */
+	MODULE_WRITE,         /* … for writing */
+	MODULE_ADDEND,        /* … the addend */
+	MODULE_NUMBER,        /* 4 bytes: the number of the target that it is */
+	MODULE_NUMBER_SAVED,  /* … of the one that finds the flags saved */
+	MODULE_ELEMENT,       /* 4 bytes: where the view has that target */
+	MODULE_ELEMENT_SAVED, /* … */
+	MODULE_LINK,          /* 4 bytes: number `value`, counted from the unit's first link */
+	MODULE_INSN,          /* 4 bytes: the address of instruction record `value`, counted likewise */
+	MODULE_FIXUPS
+};
+
+/* Where a module's address comes from. */
+enum module_from {
+	MODULE_FROM_PAGE,     /* `value` bytes from the beginning of the unit's page (signed) */
+	MODULE_FROM_RELATIVE, /* the field of an instruction: 4 bytes, counted from the instruction's end */
+	MODULE_FROM_ABSOLUTE, /* the same, sign-extended */
+	MODULE_FROM_WIDE,     /* … of 8 bytes */
+	MODULE_FROMS
+};
+
+/*
+ * `value` of what comes from a field: where that begins in the unit's guest bytes, how many bytes of the instruction
+ * follow it, and the bytes of an access there, which must not run over the end of the page (0: there is none).
+ */
+#define MODULE_FIELD(at, behind, access) ((u32)(at) | (u32)(behind) << 16 | (u32)(access) << 24)
+#define MODULE_FIELD_AT(value)           ((value)&0xffff)
+#define MODULE_FIELD_BEHIND(value)       ((value) >> 16 & 0xff)
+#define MODULE_FIELD_ACCESS(value)       ((value) >> 24)
 
 /* A jump of relocatable code to another page by the number of a target, which is not known when it is made. */
 struct goal {
@@ -173,7 +215,7 @@ struct store {
 	u32 *landings;        /* offsets; live only, else landing_max is 0 */
 	u64 *counters;        /* how often a block was entered, when recording */
 	u64 *cells;           /* by link; offline only, else NULL */
-	struct fixup *fixups; /* relocatable only */
+	struct fixup *fixups; /* relocatable and module only */
 	struct goal *goals;
 	struct target *targets;
 	u32 *target_hash; /* [1 << TARGET_HASH_BITS] */
@@ -196,7 +238,8 @@ struct store {
 	bool exact_flags; /* treat flags as always live: frames and traces equal the interpreter's */
 	bool returns_host;
 	bool relocatable;
-	u8 origin; /* of units made now */
+	bool module; /* code of kernel modules, with MODULE_… fix-ups */
+	u8 origin;   /* of units made now */
 };
 
 static inline u32 store_offset(const struct store *store, const u8 *writable)

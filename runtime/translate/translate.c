@@ -54,19 +54,83 @@ void translate_fixup(struct translation *t, enum fixup_kind kind, unsigned size)
 		return;
 	fixup = store_add_fixup(t->store);
 	if (fixup)
-		*fixup = (struct fixup){store_offset(t->store, t->e.at - size) - t->store->units[t->unit].code, kind};
+		*fixup = (struct fixup){
+			.at = store_offset(t->store, t->e.at - size) - t->store->units[t->unit].code,
+			.kind = (u16)kind,
+		};
 	else
 		t->e.overflow = true;
 }
 
+static void note(struct translation *t, enum module_fixup kind, unsigned back, enum module_from from, u32 value)
+{
+	struct fixup *fixup = store_add_fixup(t->store);
+
+	if (fixup)
+		*fixup = (struct fixup){store_offset(t->store, t->e.at - back) - t->store->units[t->unit].code,
+					(u16)kind, (u16)from, value};
+	else
+		t->e.overflow = true;
+}
+
+void translate_note_own(struct translation *t, enum module_fixup kind, unsigned back, u64 address)
+{
+	if (t->store->module)
+		note(t, kind, back, MODULE_FROM_PAGE, (u32)(address - PAGE_BASE(t->scan->pc)));
+}
+
+void translate_note_disp(struct translation *t, enum module_fixup kind, unsigned back, unsigned access)
+{
+	const struct insn *insn = &t->item->insn;
+
+	note(t, kind, back, insn->base == INSN_RIP ? MODULE_FROM_RELATIVE : MODULE_FROM_ABSOLUTE,
+	     MODULE_FIELD(t->item->offset + insn->imm_at - 4u, insn->length - insn->imm_at, access));
+}
+
+void translate_note_imm(struct translation *t, unsigned back)
+{
+	const struct insn *insn = &t->item->insn;
+	const bool wide = insn->length - insn->imm_at == 8;
+
+	note(t, wide ? MODULE_WIDE : MODULE_ADDRESS, back, wide ? MODULE_FROM_WIDE : MODULE_FROM_ABSOLUTE,
+	     MODULE_FIELD(t->item->offset + insn->imm_at, 0, 0));
+}
+
+void translate_note_number(struct translation *t, enum module_fixup kind, u32 number)
+{
+	if (t->store->module)
+		note(t, kind, 4, MODULE_FROM_PAGE, number);
+}
+
+/* A move that is as long for whatever address a module's code has there. */
+static bool load_fixed(struct translation *t, u8 to, u64 address)
+{
+	if (!t->store->module)
+		return false;
+	emit_mov_simm32(&t->e, to, (s32)address);
+	return true;
+}
+
 void translate_load_address(struct translation *t, u8 to, u64 address)
 {
+	if (load_fixed(t, to, address)) {
+		translate_note_own(t, MODULE_ADDRESS, 4, address);
+		return;
+	}
 	if (!t->store->relocatable) {
 		emit_mov_imm(&t->e, to, address);
 		return;
 	}
 	emit_mov_imm64(&t->e, to, address);
 	translate_fixup(t, FIXUP_ADDRESS, 8);
+}
+
+void translate_load_operand(struct translation *t, u8 to, u64 address)
+{
+	if (load_fixed(t, to, address))
+		translate_note_disp(t, MODULE_ADDRESS, 4, 0);
+	else
+		translate_load_address(t, to, address);
 }
 
 void translate_load_minus(struct translation *t, u8 to, u64 address)
@@ -88,6 +152,7 @@ void translate_store_rip(struct translation *t, u64 pc)
 {
 	if (translate_is_small(t, pc)) {
 		emit_store_imm32(&t->e, ADDRESS_ABS(&t->v->rip), (s32)pc);
+		translate_note_own(t, MODULE_ADDRESS, 4, pc);
 	} else {
 		translate_load_address(t, HOST_R10, pc);
 		emit_store(&t->e, ADDRESS_ABS(&t->v->rip), HOST_R10);
@@ -144,6 +209,7 @@ static void check_rip(struct translation *t, u64 pc)
 	emit_load(e, RCX, ADDRESS_ABS(&t->v->rip));
 	if (translate_is_small(t, minus)) {
 		emit_lea(e, RCX, ADDRESS_BASE(RCX, (s32)minus));
+		translate_note_own(t, MODULE_MINUS, 4, pc);
 	} else {
 		translate_load_minus(t, HOST_R10, pc);
 		emit_lea(e, RCX, (struct address){0, RCX, HOST_R10, 1, 0});
@@ -211,6 +277,7 @@ void translate_landing(struct translation *t, u64 pc)
 	emit_mov_rr(e, R9, RCX);
 	if (translate_is_small(t, minus)) {
 		emit_lea(e, RCX, ADDRESS_BASE(HOST_R10, (s32)minus));
+		translate_note_own(t, MODULE_MINUS, 4, pc);
 	} else {
 		translate_load_minus(t, RCX, pc);
 		emit_lea(e, RCX, (struct address){0, RCX, HOST_R10, 1, 0});
@@ -307,10 +374,47 @@ static void emit_goal(struct translation *t, u64 pc, bool call)
 			      .saved = t->flags_saved};
 }
 
+/* Does the current item jump or call there by a field that is a hole? */
+static bool goes_by_hole(const struct translation *t, u64 pc)
+{
+	const struct insn *insn = &t->item->insn;
+
+	return translate_has_hole(t, SCAN_HOLE_IMM) &&
+	       (insn->class == INSN_JMP || insn->class == INSN_JCC || insn->class == INSN_CALL) &&
+	       pc == t->scan->pc + t->item->offset + insn->length + (u64)insn->imm;
+}
+
+/* The same in a module's code: the number is known when the code has its place. */
+static void note_target(struct translation *t, enum module_fixup kind, unsigned back, u64 pc)
+{
+	const struct insn *insn = &t->item->insn;
+
+	if (goes_by_hole(t, pc))
+		note(t, kind, back, MODULE_FROM_RELATIVE, MODULE_FIELD(t->item->offset + insn->imm_at, 0, 0));
+	else
+		translate_note_own(t, kind, back, pc);
+}
+
+static void emit_module_target(struct translation *t, u64 pc, bool call)
+{
+	const bool saved = t->flags_saved;
+	u8 *begin = t->e.at;
+
+	emit_target(t, 0, call);
+	if (t->e.overflow)
+		return;
+	note_target(t, saved ? MODULE_NUMBER_SAVED : MODULE_NUMBER, (unsigned)(t->e.at - begin) - STORE_DWORD_IMM, pc);
+	note_target(t, saved ? MODULE_ELEMENT_SAVED : MODULE_ELEMENT, 4, pc);
+}
+
 void translate_goto(struct translation *t, u64 pc, bool call)
 {
 	struct emitter *e = &t->e;
 
+	if (t->store->module && goes_by_hole(t, pc)) {
+		emit_module_target(t, pc, call);
+		return;
+	}
 	if (PAGE_BASE(pc) == PAGE_BASE(t->scan->pc) && !t->scan->straddles) {
 		struct link *link = store_add_link(t->store);
 
@@ -323,6 +427,10 @@ void translate_goto(struct translation *t, u64 pc, bool call)
 	}
 	if (t->store->relocatable) {
 		emit_goal(t, pc, call);
+		return;
+	}
+	if (t->store->module) {
+		emit_module_target(t, pc, call);
 		return;
 	}
 	u32 target = store_target(t->store, t->flags_saved ? pc ^ TARGET_SAVED : pc);
@@ -428,7 +536,7 @@ static void emit_cold_tlb(struct translation *t, struct cold *cold)
 	struct emitter *e = &t->e;
 
 	if (cold->constant && cold->relative)
-		translate_load_address(t, HOST_R10, cold->pc);
+		translate_load_operand(t, HOST_R10, cold->pc);
 	else if (cold->constant)
 		emit_mov_imm(e, HOST_R10, cold->pc);
 	else if (cold->simple)
@@ -513,6 +621,7 @@ static void emit_cold(struct translation *t, struct cold *cold)
 			translate_restore_flags(t, R9);
 		emit_store_dword(e, ADDRESS_ABS(&t->v->exit_info), t->store->first_link + cold->link);
 		translate_fixup(t, FIXUP_LINK, 4);
+		translate_note_number(t, MODULE_LINK, cold->link - t->store->units[t->unit].links);
 		emit_jmp_mem(e, ADDRESS_ABS(&t->v->stub[STUB_LINK]));
 		break;
 	case COLD_HELPER:

@@ -148,10 +148,26 @@ struct cold *translate_cold(struct translation *t, enum cold_kind kind, u8 *from
  */
 void translate_load_address(struct translation *t, u8 to, u64 address);
 void translate_load_minus(struct translation *t, u8 to, u64 address); /* to = -address */
+/* The same of an address that the current item's displacement makes, relative to RIP or as it is. */
+void translate_load_operand(struct translation *t, u8 to, u64 address);
 /* May this one be a sign-extended imm32? */
 bool translate_is_small(const struct translation *t, u64 value);
 /* The last `size` bytes that were emitted depend on it so. */
 void translate_fixup(struct translation *t, enum fixup_kind kind, unsigned size);
+/*
+ * In a module's code: the bytes that were emitted `back` bytes ago are made of an address of the unit's page, of the
+ * current item's displacement (of an operand of which `access` bytes are touched), or of its immediate.
+ */
+void translate_note_own(struct translation *t, enum module_fixup kind, unsigned back, u64 address);
+void translate_note_disp(struct translation *t, enum module_fixup kind, unsigned back, unsigned access);
+void translate_note_imm(struct translation *t, unsigned back);
+/* … or say which of the unit's links or instruction records is meant. */
+void translate_note_number(struct translation *t, enum module_fixup kind, u32 number);
+/* Is this field (SCAN_HOLE_…) of the current item a hole? */
+static inline bool translate_has_hole(const struct translation *t, u8 field)
+{
+	return t->item->holes & field;
+}
 /* v->rip = pc; may use r10, no flags. */
 void translate_store_rip(struct translation *t, u64 pc);
 /*

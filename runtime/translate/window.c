@@ -10,9 +10,12 @@ bool window_simple_operand(const struct insn *insn, u16 in_memory)
 }
 
 /* The operand access that emitted code checks inline; others (gpr_high, two registers in memory) go another way. */
-static bool operand_access(const struct insn *insn, u16 in_memory, struct access *access)
+static bool operand_access(const struct scan_item *item, u16 in_memory, struct access *access)
 {
-	if (!window_simple_operand(insn, in_memory) || insn->gpr_high || insn->mem_size > 64)
+	const struct insn *insn = &item->insn;
+
+	if ((item->holes & SCAN_HOLE_DISP) || !window_simple_operand(insn, in_memory) || insn->gpr_high ||
+	    insn->mem_size > 64)
 		return false;
 	switch ((enum insn_class)insn->class) {
 	case INSN_COPY:
@@ -61,8 +64,9 @@ static bool stack_access(const struct insn *insn, struct access *access)
 }
 
 /* How far the instruction moves RSP, if that is a constant. */
-static bool constant_rsp_change(const struct insn *insn, s64 *change)
+static bool constant_rsp_change(const struct scan_item *item, s64 *change)
 {
+	const struct insn *insn = &item->insn;
 	u8 opcode = insn->bytes[insn->opcode_at];
 
 	if (insn->class == INSN_STACK && !insn->prefix_66) {
@@ -74,7 +78,8 @@ static bool constant_rsp_change(const struct insn *insn, s64 *change)
 			return false;
 		return true;
 	}
-	if (insn->class != INSN_COPY || insn->opsize != 8 || insn->op[0].kind != OPERAND_GPR || insn->op[0].reg != RSP)
+	if (insn->class != INSN_COPY || insn->opsize != 8 || insn->op[0].kind != OPERAND_GPR ||
+	    insn->op[0].reg != RSP || item->holes)
 		return false;
 	if ((opcode == 0x83 || opcode == 0x81) && insn->op[1].kind == OPERAND_IMM) {
 		unsigned which = insn->bytes[insn->modrm_at] >> 3 & 7;
@@ -180,7 +185,7 @@ static void find_windows(struct window_plan *plan, const struct scan *scan, u16 
 		if (i && (item->label || !scan->item[i - 1].falls))
 			close_all(&f);
 		plan->operand[i] = plan->stack[i] = WINDOW_NONE;
-		if (operand_access(insn, in_memory, &access))
+		if (operand_access(item, in_memory, &access))
 			plan->operand[i] = add_access(&f, i, &access);
 		else if (insn->has_mem && insn->mem_size)
 			plan->loose++;
@@ -197,7 +202,7 @@ static void find_windows(struct window_plan *plan, const struct scan *scan, u16 
 				f.past_branch[reg] = true;
 		}
 		if (insn->gpr_write & BIT(RSP)) {
-			if (constant_rsp_change(insn, &change))
+			if (constant_rsp_change(item, &change))
 				f.offset[RSP] += change;
 			else
 				f.open[RSP] = WINDOW_NONE;
@@ -206,14 +211,16 @@ static void find_windows(struct window_plan *plan, const struct scan *scan, u16 
 }
 
 /* May the look-up for `base` be made before this item rather than after it? *change is how the item moves the base. */
-static bool may_pass(const struct insn *insn, u8 base, s64 *change)
+static bool may_pass(const struct scan_item *item, u8 base, s64 *change)
 {
+	const struct insn *insn = &item->insn;
+
 	*change = 0;
 	if (closes_all(insn) || insn->class == INSN_JCC || insn->class == INSN_JRCXZ)
 		return false;
 	if (!(insn->gpr_write & BIT(base)))
 		return true;
-	return base == RSP && constant_rsp_change(insn, change);
+	return base == RSP && constant_rsp_change(item, change);
 }
 
 /* Saving and restoring flags costs more than a look-up: move it up to where none is live, within the basic block. */
@@ -231,7 +238,7 @@ static void place_check(struct window *w, const struct scan *scan)
 			return;
 		}
 		if (at == 0 || scan->item[at].block || !scan->item[at - 1].falls ||
-		    !may_pass(&scan->item[at - 1].insn, w->base, &change))
+		    !may_pass(&scan->item[at - 1], w->base, &change))
 			return;
 		shift += change;
 	}

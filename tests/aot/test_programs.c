@@ -69,10 +69,10 @@ static void test_pages(void **state)
 	struct recorded *recorded = recorded_create(plan, &err);
 	struct programs *programs = programs_create(recorded, &err);
 
-	assert_int_equal(programs_note(programs, "bin/first", self, self_size, &err), 0);
-	assert_int_equal(programs_note(programs, "bin/copy", self, self_size, &err), 0);
+	assert_int_equal(programs_note(programs, "bin/first", self, self_size, false, &err), 0);
+	assert_int_equal(programs_note(programs, "bin/copy", self, self_size, false, &err), 0);
 	self[self_size - 1] ^= 1; /* another file with the same page */
-	assert_int_equal(programs_note(programs, "bin/second", self, self_size, &err), 0);
+	assert_int_equal(programs_note(programs, "bin/second", self, self_size, false, &err), 0);
 	self[self_size - 1] ^= 1;
 	assert_int_equal(programs_choose(programs, 0, &err), 0);
 	assert_string_equal(programs_page(programs, page, &found), "bin/first");
@@ -92,9 +92,9 @@ static void test_fates(void **state)
 
 	(void)state;
 	self[16] = 1; /* ET_REL */
-	assert_int_equal(programs_note(programs, "a\033module", self, self_size, &err), 0);
+	assert_int_equal(programs_note(programs, "a\033module", self, self_size, false, &err), 0);
 	self[16] = 4; /* ET_CORE */
-	assert_int_equal(programs_note(programs, "core", self, self_size, &err), 0);
+	assert_int_equal(programs_note(programs, "core", self, self_size, false, &err), 0);
 	self[16] = type;
 	const struct fates *modules = programs_fates(programs, PROGRAM_MODULE);
 	const struct fates *unusable = programs_fates(programs, PROGRAM_UNUSABLE);
@@ -120,9 +120,9 @@ static void test_links(void **state)
 	struct programs *programs = programs_create(recorded, &err);
 
 	(void)state;
-	assert_int_equal(programs_note(programs, "bin/small", self, self_size, &err), 0);
+	assert_int_equal(programs_note(programs, "bin/small", self, self_size, false, &err), 0);
 	self[self_size - 1] ^= 1;
-	assert_int_equal(programs_note(programs, "opt/perl5.36", self, self_size, &err), 0);
+	assert_int_equal(programs_note(programs, "opt/perl5.36", self, self_size, false, &err), 0);
 	for (unsigned i = 0; i < 5; i++)
 		assert_int_equal(programs_note_script(programs, "/usr/bin/perl", &err), 0);
 	assert_int_equal(programs_note_link(programs, "usr/bin/perl", "/etc/alternatives/perl-now", &err), 0);

@@ -23,7 +23,13 @@ static const u8 far_jump[] = {0xe9, 0, 0, 1, 0};
 /* inc rcx; movd xmm0, ecx; ret */
 static const u8 user_code[] = {0x48, 0xff, 0xc1, 0x66, 0x0f, 0x6e, 0xc1, 0xc3};
 
-#define UNITS 3u
+/* call hole; mov rax,[rip+hole]; rdpmc; jnz -0x10; ret: of a kernel module */
+static const u8 module_code[PAGE_SIZE] = {0xe8, 0x5a, 0x5a, 0x5a, 0x5a, 0x48, 0x8b, 0x05, 0x5a,
+					  0x5a, 0x5a, 0x5a, 0x0f, 0x33, 0x75, 0xf0, 0xc3};
+static const u16 module_holes[] = {1, 8};
+#define MODULE_LENGTH 17u
+
+#define UNITS 4u
 
 static char path[] = "/tmp/test_retranslateXXXXXX";
 
@@ -38,7 +44,21 @@ static void plan_code(struct plan *plan, const struct store *store, u64 pc, u32 
 	assert_int_equal(plan_add(plan, &scan, mode, bytes, NULL, 0, &err), 0);
 }
 
-/* Writes a cache of the three units to the path. */
+static void plan_module(struct plan *plan, const struct store *store)
+{
+	static struct scan scan;
+	struct scan_options options = translate_scan_options(store, 0);
+	const struct module_page *page = plan_module_page(plan, module_code, module_holes, 2);
+	struct err err = ERR_INIT;
+
+	assert_non_null(page);
+	/* anywhere, as long as it begins a page */
+	assert_int_equal(scan_unit(&scan, 0xffffffffc1234000, module_code, MODULE_LENGTH, MODULE_LENGTH, &options), 0);
+	assert_int_equal(plan_add_module(plan, &scan, 0, module_code, page, 0, &err), 0);
+	assert_int_equal(plan_add_module(plan, &scan, 0, module_code, page, 0, &err), 0);
+}
+
+/* Writes a cache of the four units to the path. */
 static void make_cache(const struct build_options *options)
 {
 	struct err err = ERR_INIT;
@@ -51,6 +71,7 @@ static void make_cache(const struct build_options *options)
 	plan_code(plan, build_store(build), PC, 0, kernel_code, sizeof(kernel_code));
 	plan_code(plan, build_store(build), PC + 0x100, 0, far_jump, sizeof(far_jump));
 	plan_code(plan, build_store(build), 0x401000, MODE_USER | MODE_OSFXSR, user_code, sizeof(user_code));
+	plan_module(plan, build_store(build));
 	assert_int_equal(plan_count(plan), UNITS);
 	for (size_t i = 0; i < plan_count(plan); i++)
 		assert_int_equal(build_copy(build, plan_at(plan, i)), BUILD_OK);
@@ -62,7 +83,7 @@ static void make_cache(const struct build_options *options)
 struct found {
 	unsigned count;
 	u32 number;
-	bool is_template;
+	enum retranslated_kind kind;
 	char what[80];
 };
 
@@ -72,7 +93,7 @@ static void note(void *opaque, const struct retranslated *difference)
 
 	found->count++;
 	found->number = difference->number;
-	found->is_template = difference->is_template;
+	found->kind = difference->kind;
 	snprintf(found->what, sizeof(found->what), "%s", difference->what);
 }
 
@@ -197,6 +218,32 @@ static void spoil_guest(const struct bytes *file)
 	unit_at(file, 1)->guest_offset = 0;
 }
 
+/* The module's only unit. */
+static struct tcache_module_unit *module_at(const struct bytes *file)
+{
+	return (struct tcache_module_unit *)chunk_at(file, TCACHE_TYPE_module_units);
+}
+
+static void spoil_module_code(const struct bytes *file)
+{
+	chunk_at(file, TCACHE_TYPE_module_code)[module_at(file)->code_length - 1] ^= 1;
+}
+
+static void spoil_module_stale(const struct bytes *file)
+{
+	module_at(file)->stale_offset++;
+}
+
+static void spoil_module_fixup(const struct bytes *file)
+{
+	((struct tcache_module_fixup *)chunk_at(file, TCACHE_TYPE_module_fixups))->value++;
+}
+
+static void spoil_module_insn(const struct bytes *file)
+{
+	((struct tcache_insn *)chunk_at(file, TCACHE_TYPE_module_insns))->bytes[1] = 0x32;
+}
+
 static const struct {
 	void (*spoil)(const struct bytes *file);
 	u32 unit;
@@ -212,6 +259,10 @@ static const struct {
 	{spoil_mask, 1, "mode mask differs"},
 	{spoil_target, 2, "differs"},
 	{spoil_guest, 1, "guest bytes are missing"},
+	{spoil_module_code, 0, "code differs"},
+	{spoil_module_stale, 0, "when it is no more differs"},
+	{spoil_module_fixup, 0, "fix-up differs"},
+	{spoil_module_insn, 0, "handed-over instruction differs"},
 };
 
 static void test_different(void **state)
@@ -234,6 +285,7 @@ static void test_different(void **state)
 		assert_int_equal(check(&found, &result, &err), 0);
 		assert_int_equal(found.count, 1);
 		assert_int_equal(found.number, spoiled[i].unit);
+		assert_int_equal(found.kind, spoiled[i].unit ? RETRANSLATED_UNIT : RETRANSLATED_MODULE);
 		assert_non_null(strstr(found.what, spoiled[i].what));
 		assert_int_equal(result.equal, UNITS - 1);
 		assert_int_equal(result.different, 1);

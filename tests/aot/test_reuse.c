@@ -27,6 +27,11 @@ static const u8 program[] = {0x48, 0x8d, 0x05, 9, 0, 0, 0, 0x0f, 0xa2, 0x75, 0xf
 
 static const u64 page[2] = {11, 12};
 
+/* Of a kernel module: call hole; mov rax,[rip+hole]; rdpmc; jnz to itself; ret - cpuid; jz +8; ret */
+static const u8 module_code[PAGE_SIZE] = {0xe8, 0x5a, 0x5a, 0x5a, 0x5a, 0x48, 0x8b, 0x05, 0x5a, 0x5a, 0x5a,
+					  0x5a, 0x0f, 0x33, 0x75, 0xf0, 0xc3, 0x0f, 0xa2, 0x74, 8,    0xc3};
+static const u16 module_holes[] = {1, 8};
+
 /* What can be planned, by letter. */
 static const struct {
 	char letter;
@@ -63,7 +68,21 @@ static void plan_part(struct plan *plan, const struct store *store, unsigned i, 
 	assert_int_equal(result, 0);
 }
 
-/* The parts with these letters; behind a digit, executed so often. */
+/* The module's first unit or its second. */
+static void plan_module(struct plan *plan, const struct store *store, bool second)
+{
+	static struct scan scan;
+	struct scan_options options = translate_scan_options(store, 0);
+	const struct module_page *holes = plan_module_page(plan, module_code, module_holes, 2);
+	const unsigned at = second ? 17 : 0, length = second ? 5 : 17;
+	struct err err = ERR_INIT;
+
+	assert_non_null(holes);
+	assert_int_equal(scan_unit(&scan, TCACHE_MODULE_BASE + at, module_code + at, length, length, &options), 0);
+	assert_int_equal(plan_add_module(plan, &scan, 0, module_code + at, holes, 0, &err), 0);
+}
+
+/* The parts with these letters; behind a digit, executed so often. Also the module's units, m and n. */
 static struct plan *make_plan(const struct store *store, const char *letters)
 {
 	struct err err = ERR_INIT;
@@ -74,6 +93,8 @@ static struct plan *make_plan(const struct store *store, const char *letters)
 	for (; *letters; letters++) {
 		if (*letters <= '9')
 			count = (u64)(*letters - '0');
+		if (*letters == 'm' || *letters == 'n')
+			plan_module(plan, store, *letters == 'n');
 		for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
 			if (parts[i].letter == *letters)
 				plan_part(plan, store, i, count);
@@ -188,8 +209,8 @@ static void test_unchanged(void **state)
 		struct build_options options = variants[i];
 
 		options.guest_cpu = cpu_model_name(cpu_model_at(0));
-		assert_int_equal(make_cache(&options, "5at0bcu", old_path, NULL, "name", &err), 0);
-		assert_int_equal(make_cache(&options, "5at0bcu", new_path, old_path, "name", &err), 5);
+		assert_int_equal(make_cache(&options, "5at0bcunm", old_path, NULL, "name", &err), 0);
+		assert_int_equal(make_cache(&options, "5at0bcunm", new_path, old_path, "name", &err), 7);
 		check_equal_files();
 	}
 }
@@ -224,9 +245,9 @@ static void test_changed(void **state)
 
 	(void)state;
 	/* in front of what stays something goes: a gap in everything that has a place */
-	assert_int_equal(make_cache(&options, "dtabcu", old_path, NULL, NULL, &err), 0);
-	assert_int_equal(make_cache(&options, "ebcau", new_path, old_path, NULL, &err), 4);
-	check_sound(new_path, 5);
+	assert_int_equal(make_cache(&options, "dtamnbcu", old_path, NULL, NULL, &err), 0);
+	assert_int_equal(make_cache(&options, "ebcaun", new_path, old_path, NULL, &err), 5);
+	check_sound(new_path, 6);
 	a = open_good(old_path);
 	b = open_good(new_path);
 	check_same_unit(a, b, PC);
@@ -235,12 +256,13 @@ static void test_changed(void **state)
 	assert_true(unit_at(b, PC + 0x300).unit->code_offset >= tcache_code_count(a));
 	assert_int_equal(tcache_units_count(b), 4);
 	assert_int_equal(tcache_templates_count(b), 1);
+	assert_int_equal(tcache_module_units_count(b), 1);
 	assert_true(tcache_template_code_count(b) < tcache_template_code_count(a));
 	tcache_close(a);
 	tcache_close(b);
 	/* and back */
-	assert_int_equal(make_cache(&options, "dtabcu", old_path, new_path, NULL, &err), 4);
-	check_sound(old_path, 6);
+	assert_int_equal(make_cache(&options, "dtamnbcu", old_path, new_path, NULL, &err), 5);
+	check_sound(old_path, 8);
 }
 
 static void test_nothing_kept(void **state)

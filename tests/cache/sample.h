@@ -1,6 +1,7 @@
 /*
- * A small cache for tests: two images, four units, three templates, every chunk type. And means to damage it: edits of
- * named places, and seal(), which makes all digests right again after them, as somebody would who wants to be believed.
+ * A small cache for tests: two images, four units, three templates, three units of modules, every chunk type. And means
+ * to damage it: edits of named places, and seal(), which makes all digests right again after them, as somebody would
+ * who wants to be believed.
  */
 #ifndef TESTS_CACHE_SAMPLE_H
 #define TESTS_CACHE_SAMPLE_H
@@ -19,15 +20,15 @@ struct sample {
 	struct tcache_unit units[4];
 	uint32_t by_code[4];
 	uint8_t code[96];
-	struct tcache_pc pcs[17];
-	struct tcache_entry entries[9];
+	struct tcache_pc pcs[22];
+	struct tcache_entry entries[13];
 	struct tcache_link links[2];
 	uint64_t cells[2];
 	uint64_t targets[2];
 	struct tcache_insn insns[4];
 	struct tcache_verdict verdicts[2];
 	struct tcache_profile profile[2];
-	uint8_t guest[37];
+	uint8_t guest[53];
 	char log[40];
 	uint8_t kernel[SAMPLE_KERNEL_SIZE];
 	struct tcache_executed executed[3];
@@ -41,6 +42,13 @@ struct sample {
 	struct tcache_goal goals[1];
 	uint32_t fixups[8];
 	struct tcache_recorded_page recorded_pages[1];
+	struct tcache_module_unit module_units[3];
+	struct tcache_module_page module_pages[2];
+	struct tcache_module_key module_keys[3];
+	uint16_t module_holes[3];
+	uint8_t module_code[144];
+	struct tcache_insn module_insns[2];
+	struct tcache_module_fixup module_fixups[14];
 };
 
 static inline struct tcache_fingerprint sample_fingerprint(void)
@@ -251,9 +259,7 @@ static inline void sample_templates(struct sample *s)
 	/* in the order of kinds: address, minus; reading, writing, addend; link - instruction - instruction */
 	static const uint32_t fixups[] = {2, 12, 25, 43, 34, 79, 1, 1};
 
-	_Static_assert(sizeof(code) == sizeof(s->template_code) && sizeof(guest) + 20 == sizeof(s->guest) &&
-			       sizeof(pcs) + 12 * sizeof(pcs[0]) == sizeof(s->pcs),
-		       "sizes of the sample");
+	_Static_assert(sizeof(code) == sizeof(s->template_code), "size of the sample");
 	memcpy(s->guest + 20, guest, sizeof(guest));
 	memcpy(s->template_code, code, sizeof(code));
 	memcpy(s->pcs + 12, pcs, sizeof(pcs));
@@ -278,6 +284,116 @@ static inline void sample_templates(struct sample *s)
 	s->template_links[0] =
 		(struct tcache_template_link){.patch = 49, .target = 0x20, .flags = TCACHE_TEMPLATE_LINK_TAKEN};
 	s->goals[0] = (struct tcache_goal){.number = 60, .entry = 68, .target = 0x2000};
+}
+
+static inline struct tcache_module_unit sample_module(const struct sample *s, uint32_t page, uint16_t offset,
+						      uint16_t instructions, const struct sample_ranges *r)
+{
+	struct tcache_module_unit u = {.mode = 0x100,
+				       .mode_mask = 0xffffffff,
+				       .page = page,
+				       .offset = offset,
+				       .guest_length = (uint16_t)r->guest_size,
+				       .instruction_count = instructions,
+				       .flags = TCACHE_UNIT_COPIED | TCACHE_UNIT_COLD,
+				       .code_offset = r->code,
+				       .code_length = r->code_size,
+				       .body_offset = r->body,
+				       .saved_offset = r->body,
+				       .pc_first = r->pc,
+				       .pc_count = r->pcs,
+				       .entry_first = r->entry,
+				       .entry_count = r->entries,
+				       .insn_first = r->insn,
+				       .insn_count = r->insns,
+				       .guest_offset = r->guest + 1};
+
+	tcache_hash(s->guest + r->guest, r->guest_size, u.hash);
+	return u;
+}
+
+/* A function that calls through one hole and reads through another; CPUID, in two pages. */
+static inline void sample_modules(struct sample *s)
+{
+	/* call hole; mov rax,[rip+hole]; ret - cpuid; ret */
+	static const uint8_t guest[] = {0xe8, 0x5a, 0x5a, 0x5a, 0x5a, 0x48, 0x8b, 0x05,
+					0x5a, 0x5a, 0x5a, 0x5a, 0xc3, 0x0f, 0xa2, 0xc3};
+	static const uint8_t code[] = {
+		/* lea rcx,[rcx+0x3fffffc0]; mov r10,0x1a5a5aa6 */
+		0x48, 0x8d, 0x89, 0xc0, 0xff, 0xff, 0x3f, 0x49, 0xc7, 0xc2, 0xa6, 0x5a, 0x5a, 0x1a,
+		/* cmp qword gs:[0x10],0xe5a5b000; mov rax,gs:[0x18] */
+		0x65, 0x48, 0x81, 0x3c, 0x25, 0x10, 0, 0, 0, 0, 0xb0, 0xa5, 0xe5, 0x65, 0x48, 0x8b, 0x04, 0x25, 0x18, 0,
+		0, 0,
+		/* mov dword [0x10000040],0; call gs:[0x1000] */
+		0xc7, 0x04, 0x25, 0x40, 0, 0, 0x10, 0, 0, 0, 0, 0x65, 0xff, 0x14, 0x25, 0, 0x10, 0, 0,
+		/* the landing: lea rcx,[r10+0x3fffffbb]; jmp to the cold path */
+		0x49, 0x8d, 0x8a, 0xbb, 0xff, 0xff, 0x3f, 0xe9, 0, 0, 0, 0,
+		/* cold path: mov dword [0x10000040],0; jmp [0x10000138] */
+		0xc7, 0x04, 0x25, 0x40, 0, 0, 0x10, 0, 0, 0, 0, 0xff, 0x24, 0x25, 0x38, 0x01, 0, 0x10,
+		/* where it leads when it is no more: mov qword [0x10000048],0xc0000040; jmp [0x10000140] */
+		0x48, 0xc7, 0x04, 0x25, 0x48, 0, 0, 0x10, 0x40, 0, 0, 0xc0, 0xff, 0x24, 0x25, 0x40, 0x01, 0, 0x10, 0xcc,
+		0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
+		/* mov r10d,0; call [0x10000130]; ret; twice */
+		0x41, 0xba, 0, 0, 0, 0, 0xff, 0x14, 0x25, 0x30, 0x01, 0, 0x10, 0xc3, 0xcc, 0xcc, 0x41, 0xba, 0, 0, 0, 0,
+		0xff, 0x14, 0x25, 0x30, 0x01, 0, 0x10, 0xc3, 0xcc, 0xcc};
+	static const struct tcache_pc pcs[] = {{.code = 0, .guest = 0, .left = 3},
+					       {.code = 55, .guest = 5, .left = 2},
+					       {.code = 62, .guest = 12, .left = 1},
+					       {.code = 0, .guest = 0, .left = 2},
+					       {.code = 0, .guest = 0, .left = 2}};
+	static const struct tcache_entry entries[] = {
+		{.code = 0, .guest = 0}, {.code = 55, .guest = 5}, {.code = 0, .guest = 0}, {.code = 0, .guest = 0}};
+	static const struct tcache_module_fixup fixups[] = {
+		{3, TCACHE_MODULE_MINUS, TCACHE_MODULE_FROM_PAGE, 0x40},
+		{10, TCACHE_MODULE_ADDRESS, TCACHE_MODULE_FROM_RELATIVE, 8},
+		{19, TCACHE_MODULE_READ, TCACHE_MODULE_FROM_RELATIVE, 8},
+		{23, TCACHE_MODULE_TAG, TCACHE_MODULE_FROM_RELATIVE, 8 | 8 << 24},
+		{32, TCACHE_MODULE_ADDEND, TCACHE_MODULE_FROM_RELATIVE, 8},
+		{43, TCACHE_MODULE_NUMBER, TCACHE_MODULE_FROM_RELATIVE, 1},
+		{51, TCACHE_MODULE_ELEMENT, TCACHE_MODULE_FROM_RELATIVE, 1},
+		{58, TCACHE_MODULE_MINUS, TCACHE_MODULE_FROM_PAGE, 0x45},
+		{74, TCACHE_MODULE_LINK, TCACHE_MODULE_FROM_PAGE, 0},
+		{93, TCACHE_MODULE_ADDRESS, TCACHE_MODULE_FROM_PAGE, 0x40},
+		{63, TCACHE_MODULE_JUMP, TCACHE_MODULE_FROM_PAGE, 0x60},
+		{55, TCACHE_MODULE_LANDING, TCACHE_MODULE_FROM_PAGE, 0},
+		{2, TCACHE_MODULE_INSN, TCACHE_MODULE_FROM_PAGE, 0},
+		{2, TCACHE_MODULE_INSN, TCACHE_MODULE_FROM_PAGE, 0},
+	};
+	static const uint16_t holes[] = {0x41, 0x48, 0x100 | TCACHE_HOLE_WIDE};
+	static const struct sample_ranges calls = {0, 104, 7, 17, 3, 9, 2, 0, 0, 0, 0, 37, 13};
+	static const struct sample_ranges cpuid = {112, 14, 6, 20, 1, 11, 1, 0, 0, 0, 1, 50, 3};
+	static const struct sample_ranges other = {128, 14, 6, 21, 1, 12, 1, 0, 0, 1, 1, 50, 3};
+
+	_Static_assert(sizeof(code) == sizeof(s->module_code) && sizeof(guest) + 37 == sizeof(s->guest) &&
+			       sizeof(pcs) + 17 * sizeof(pcs[0]) == sizeof(s->pcs) &&
+			       sizeof(fixups) == sizeof(s->module_fixups) && sizeof(holes) == sizeof(s->module_holes),
+		       "sizes of the sample");
+	memcpy(s->guest + 37, guest, sizeof(guest));
+	memcpy(s->module_code, code, sizeof(code));
+	memcpy(s->pcs + 17, pcs, sizeof(pcs));
+	memcpy(s->entries + 9, entries, sizeof(entries));
+	memcpy(s->module_fixups, fixups, sizeof(fixups));
+	memcpy(s->module_holes, holes, sizeof(holes));
+	s->module_insns[0] = s->module_insns[1] = (struct tcache_insn){{0x0f, 0xa2}, 2};
+	s->module_pages[0] = (struct tcache_module_page){.hash = {7, 1}, .first = 0, .count = 2, .hole_count = 2};
+	s->module_pages[1] =
+		(struct tcache_module_page){.hash = {6, 2}, .first = 2, .count = 1, .hole_first = 2, .hole_count = 1};
+	s->module_units[0] = sample_module(s, 0, 0x40, 3, &calls);
+	s->module_units[1] = sample_module(s, 0, 0x60, 2, &cpuid);
+	s->module_units[2] = sample_module(s, 1, 0x60, 2, &other);
+	s->module_units[0].fixup_count = 12;
+	s->module_units[0].stale_offset = s->module_units[0].stale_saved_offset = 85;
+	for (uint32_t i = 1; i < 3; i++) {
+		s->module_units[i].fixup_first = 11 + i;
+		s->module_units[i].fixup_count = 1;
+	}
+	for (uint32_t i = 0; i < 3; i++) {
+		const struct tcache_module_unit *u = &s->module_units[i];
+		const struct tcache_module_page *page = &s->module_pages[u->page];
+
+		s->module_keys[i] = tcache_module_key_of(u, i, s->guest + u->guest_offset - 1,
+							 s->module_holes + page->hole_first, page->hole_count);
+	}
 }
 
 /* What a recording would have: the loop, the kernel's function, the template that reads. */
@@ -327,6 +443,7 @@ static inline void sample_fill(struct sample *s)
 	sample_units(s);
 	sample_code(s);
 	sample_templates(s);
+	sample_modules(s);
 	s->verdicts[0] = (struct tcache_verdict){.hash = {1, 2}, .image = 0, .page = 7, .flags = TCACHE_VERDICT_PLAIN};
 	s->verdicts[1] = (struct tcache_verdict){.hash = {3, 4}, .image = 1, .page = 1};
 	s->profile[0] = (struct tcache_profile){.hash = {8, 1}, .pc = 0x401ffd, .count = 1000000, .mode = 0x103};
@@ -379,6 +496,13 @@ static inline void sample_chunks(struct tcache_writer *w, const struct sample *s
 	SAMPLE_DATA(goals, goals);
 	SAMPLE_DATA(fixups, fixups);
 	SAMPLE_DATA(recorded_pages, recorded_pages);
+	SAMPLE_DATA(module_units, module_units);
+	SAMPLE_DATA(module_pages, module_pages);
+	SAMPLE_DATA(module_keys, module_keys);
+	SAMPLE_DATA(module_holes, module_holes);
+	SAMPLE_DATA(module_code, module_code);
+	SAMPLE_DATA(module_insns, module_insns);
+	SAMPLE_DATA(module_fixups, module_fixups);
 #undef SAMPLE_DATA
 	c[SAMPLE_log].data = s->log;
 	c[SAMPLE_log].size = strlen(s->log);

@@ -9,47 +9,17 @@ Exit status 1 if fewer than PERCENT (default 98) of the functions are equal. --k
 
 import argparse
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+from gdb_client import Client
+
 TEXT = 0xFFFFFFFF81000000
 TEXT_SIZE = 16 << 20
 CHUNK = 1024
 PATIENCE = 120
-
-
-class Client:
-    """gdb's remote protocol, as much of it as is needed."""
-
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.file = self.socket.makefile("rb")
-
-    def send(self, text):
-        data = text.encode("latin-1")
-        self.socket.sendall(b"$" + data + b"#%02x" % (sum(data) & 0xFF))
-
-    def receive(self):
-        while (byte := self.file.read(1)) != b"$":
-            if not byte:
-                raise EOFError("the connection was closed")
-        data = b"".join(iter(lambda: self.file.read(1), b"#"))
-        self.file.read(2)
-        self.socket.sendall(b"+")
-        return data
-
-    def interrupt(self):
-        self.socket.sendall(b"\x03")
-        return self.receive()
-
-    def memory(self, address, length):
-        self.send(f"m{address:x},{length:x}")
-        data = self.receive()
-        return b"\0" * length if data.startswith(b"E") else bytes.fromhex(data.decode())
 
 
 def read_text(arguments, memory):

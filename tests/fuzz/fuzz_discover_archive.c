@@ -3,7 +3,8 @@
  *
  *	clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iruntime -Iaot
  *tests/fuzz/fuzz_discover_archive.c \
- *		aot/discover/[a-z]*.c runtime/x86/[a-z]*.c runtime/translate/scan.c runtime/boot/kernel_image.c \
+ *		aot/discover/[a-z]*.c runtime/x86/[a-z]*.c runtime/translate/scan.c runtime/boot/blob.c
+ *runtime/boot/kernel_image.c \
  *		runtime/boot/payload.c runtime/boot/file.c runtime/cpu/models.c runtime/util/err.c \
  *		-lelf -lz -llzma -llz4 -lzstd -larchive -lZydis -o fuzz_discover_archive
  */

@@ -31,9 +31,11 @@ void lift_parts_init(struct lift_parts *parts, const struct lifted *lifted, bool
 
 static void complain(void *opaque, const struct retranslated *found)
 {
+	static const char *const kinds[] = {"unit", "template", "module unit"};
+
 	(void)opaque;
-	fprintf(stderr, "%s %u at %#llx: %s\n", found->is_template ? "template" : "unit", found->number,
-		(unsigned long long)found->pc, found->what);
+	fprintf(stderr, "%s %u at %#llx: %s\n", kinds[found->kind], found->number, (unsigned long long)found->pc,
+		found->what);
 	abort();
 }
 

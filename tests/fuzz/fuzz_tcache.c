@@ -98,6 +98,58 @@ static void use_template(struct tcache *cache, uint32_t number)
 		abort();
 }
 
+static void use_module(struct tcache *cache, uint32_t number)
+{
+	struct tcache_module_view view;
+	const struct tcache_module_unit *u;
+	uint32_t jumps = 0, cursor = 0, found, end;
+	enum tcache_status status;
+
+	if (tcache_module_view(cache, number, &view)) {
+		if (!tcache_error(cache)[0])
+			abort();
+		return;
+	}
+	u = view.record;
+	touch(view.code, u->code_length);
+	touch(view.pcs, u->pc_count * sizeof(*view.pcs));
+	touch(view.entries, u->entry_count * sizeof(*view.entries));
+	touch(view.insns, u->insn_count * sizeof(*view.insns));
+	touch(view.fixups, u->fixup_count * sizeof(*view.fixups));
+	touch(view.holes, view.hole_count * sizeof(*view.holes));
+	touch(view.guest, u->guest_length);
+	for (uint32_t i = 0; i < u->entry_count; i++)
+		if (view.entries[i].code + 5 > u->code_length || view.entries[i].guest >= u->guest_length)
+			abort();
+	for (uint32_t i = 0; i < u->fixup_count; i++) {
+		const struct tcache_module_fixup *f = &view.fixups[i];
+		uint32_t size = f->kind == TCACHE_MODULE_WIDE ? 8 : f->kind == TCACHE_MODULE_LANDING ? 5 : 4;
+
+		jumps += f->kind == TCACHE_MODULE_JUMP || f->kind == TCACHE_MODULE_JUMP_SAVED;
+		if (f->at + size > u->code_length || f->kind >= TCACHE_MODULE_KINDS || f->from >= TCACHE_MODULE_FROMS)
+			abort();
+		if (f->from && TCACHE_MODULE_FIELD_AT(f->value) + TCACHE_MODULE_FIELD_BEHIND(f->value) +
+					       (f->from == TCACHE_MODULE_FROM_WIDE ? 8 : 4) >
+				       u->guest_length)
+			abort();
+	}
+	if (jumps != view.jumps || u->body_offset + 5 > u->code_length || u->saved_offset + 5 > u->code_length)
+		abort();
+	/* its own bytes fit */
+	if (tcache_module_fits(cache, number, u->offset, u->mode, view.guest, u->guest_length) == TCACHE_ERR_RANGE)
+		abort();
+	for (unsigned i = 0; i < 16; i++) {
+		status = tcache_module_find(cache, u->offset, u->mode, view.guest, u->guest_length, &cursor, &found);
+		if (status)
+			break;
+		if (found >= tcache_module_units_count(cache))
+			abort();
+	}
+	if (!tcache_module_at(cache, u->page, u->offset, &found, &end) &&
+	    (found > end || end > tcache_module_units_count(cache)))
+		abort();
+}
+
 static void use_page(struct tcache *cache, uint32_t number)
 {
 	const struct tcache_page *page = tcache_pages(cache, number, 1);
@@ -165,6 +217,8 @@ static void use(struct tcache *cache)
 		use_template(cache, i);
 	for (uint32_t i = 0; i < tcache_pages_count(cache) && i < 64; i++)
 		use_page(cache, i);
+	for (uint32_t i = 0; i < tcache_module_units_count(cache) && i < 64; i++)
+		use_module(cache, i);
 	use_place(cache);
 	for (uint64_t pc = 0x401000; pc < 0x402000; pc += 16) {
 		uint32_t first, count;

@@ -307,6 +307,52 @@ static void test_find_templates(void **state)
 	tcache_close(cache);
 }
 
+/* By bytes outside of holes, in one page and in two; what is in the holes does not matter. */
+static void test_find_modules(void **state)
+{
+	uint8_t page[TCACHE_PAGE] = {0};
+	struct tcache *cache = must_open(0);
+	uint32_t cursor = 0, number = 9, end;
+
+	(void)state;
+	memcpy(page + 0x40, sample.guest + 37, 13);
+	memcpy(page + 0x41, "\1\2\3\4", 4);
+	memcpy(page + 0x60, sample.guest + 50, 3);
+	assert_int_equal(tcache_module_find(cache, 0x40, 0x100, page + 0x40, 4096 - 0x40, &cursor, &number), TCACHE_OK);
+	assert_int_equal(number, 0);
+	assert_int_equal(tcache_module_find(cache, 0x40, 0x100, page + 0x40, 4096 - 0x40, &cursor, &number),
+			 TCACHE_ERR_RANGE);
+	for (uint32_t i = cursor = 0; i < 2; i++) {
+		assert_int_equal(tcache_module_find(cache, 0x60, 0x100, page + 0x60, 3, &cursor, &number), TCACHE_OK);
+		assert_int_equal(number, 1 + i);
+	}
+	assert_int_equal(tcache_module_find(cache, 0x60, 0x100, page + 0x60, 3, &cursor, &number), TCACHE_ERR_RANGE);
+	/* elsewhere, too few bytes, another mode, another byte before, between and behind the holes */
+	cursor = 0;
+	assert_int_equal(tcache_module_find(cache, 0x41, 0x100, page + 0x40, 64, &cursor, &number), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_module_find(cache, 0x40, 0x100, page + 0x40, 12, &cursor, &number), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_module_find(cache, 0x40, 0x101, page + 0x40, 64, &cursor, &number), TCACHE_ERR_RANGE);
+	assert_int_equal(tcache_module_fits(cache, 0, 0x40, 0x100, page + 0x40, 13), TCACHE_OK);
+	for (unsigned i = 0; i < 13; i++) {
+		bool hole = (i >= 1 && i < 5) || (i >= 8 && i < 12);
+
+		page[0x40 + i] ^= 0x80;
+		cursor = 0;
+		assert_int_equal(tcache_module_fits(cache, 0, 0x40, 0x100, page + 0x40, 13),
+				 hole ? TCACHE_OK : TCACHE_ERR_RANGE);
+		assert_int_equal(tcache_module_find(cache, 0x40, 0x100, page + 0x40, 13, &cursor, &number),
+				 hole ? TCACHE_OK : TCACHE_ERR_RANGE);
+		page[0x40 + i] ^= 0x80;
+	}
+	assert_int_equal(tcache_module_at(cache, 0, 0x60, &number, &end), TCACHE_OK);
+	assert_int_equal(number, 1);
+	assert_int_equal(end, 2);
+	assert_int_equal(tcache_module_at(cache, 0, 0x50, &number, &end), TCACHE_OK);
+	assert_int_equal(number, end);
+	assert_int_equal(tcache_module_at(cache, 2, 0x50, &number, &end), TCACHE_ERR_RANGE);
+	tcache_close(cache);
+}
+
 static void test_strings(void **state)
 {
 	struct tcache *cache = must_open(0);
@@ -684,12 +730,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_records),      TEST(test_chunks),    TEST(test_ahead),          TEST(test_units),
-		TEST(test_find),         TEST(test_templates), TEST(test_find_templates), TEST(test_strings),
-		TEST(test_long_strings), TEST(test_unpacked),  TEST(test_no_chunks),      TEST(test_lazy),
-		TEST(test_place),        TEST(test_code),      TEST(test_cells),          TEST(test_permissions),
-		TEST(test_owner),        TEST(test_kinds),     TEST(test_signature),      TEST(test_host_features),
-		TEST(test_digests),
+		TEST(test_records),       TEST(test_chunks),       TEST(test_ahead),          TEST(test_units),
+		TEST(test_find),          TEST(test_templates),    TEST(test_find_templates), TEST(test_find_modules),
+		TEST(test_strings),       TEST(test_long_strings), TEST(test_unpacked),       TEST(test_no_chunks),
+		TEST(test_lazy),          TEST(test_place),        TEST(test_code),           TEST(test_cells),
+		TEST(test_permissions),   TEST(test_owner),        TEST(test_kinds),          TEST(test_signature),
+		TEST(test_host_features), TEST(test_digests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
