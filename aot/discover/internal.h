@@ -78,8 +78,8 @@ const struct elf_part *elf_section(const struct elf_file *elf, const char *name)
  */
 
 /*
- * Compressed data of a known kind, as far as it can be unpacked to little more than `most` bytes, and then *reason says
- * why not farther. The caller frees it. NULL: nothing at all.
+ * Compressed data of a known kind, unpacked to `most` bytes or to where it is damaged: *unpacked bytes, never more. The
+ * caller frees them. NULL: nothing at all, and *reason says why; `most` may be 0.
  */
 u8 *unpack(const u8 *data, u64 size, u64 most, u64 *unpacked, const char **reason);
 
