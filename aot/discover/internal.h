@@ -43,10 +43,24 @@ static inline bool within(u64 offset, u64 length, u64 size)
 	return offset <= size && length <= size - offset;
 }
 
+/*
+ * Bytes of a name with its zero, as Linux' KSYM_NAME_LEN. Many names may be parts of one long string: whoever copies or
+ * compares all of these would take memory or time without end.
+ */
+#define NAME_MOST 512u
+
+/* Cuts a name that is longer. */
+static inline const char *cut_name(char *name)
+{
+	if (strnlen(name, NAME_MOST) == NAME_MOST)
+		name[NAME_MOST - 1] = 0;
+	return name;
+}
+
 /* --- elf.c: sections and segments of an ELF64 file ---------------------------------------------------------------- */
 
 struct elf_part {
-	const char *name; /* of a section, zero-terminated; "" if it has none */
+	const char *name; /* of a section, zero-terminated; "" if it has none, or one longer than NAME_MOST */
 	u32 type;
 	u64 flags;
 	u64 address, offset;

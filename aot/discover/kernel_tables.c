@@ -5,7 +5,6 @@
 #define FIXUP_SIZE  12u /* struct exception_table_entry: instruction, fixup, type */
 #define ORC_ALIGN   16u /* functions start at such addresses */
 #define INT3        0xccu
-#define NAME_MOST   512u
 
 bool find_table(const struct image *image, const struct elf_file *elf, const char *section, const char *start,
 		const char *stop, struct table *table)
