@@ -112,7 +112,7 @@ int image_set_entries(struct image *image, struct collector *collector, struct e
 /* The same for the symbols; data symbols stay. */
 int image_set_symbols(struct image *image, struct collector *collector, struct err *err);
 
-/* What a kernel exports; all have names, which must stay. */
+/* What a kernel exports; all have names, which must stay as they are. */
 int image_set_exports(struct image *image, struct collector *collector, struct err *err);
 
 /* Copies the loaded segments and makes the ranges of code. */
@@ -155,8 +155,10 @@ struct kernel_scan {
 	struct collector entries, exports;
 };
 
-/* Exports, ORC, extable. */
+/* ORC, extable. */
 void kernel_read_tables(struct kernel_scan *scan);
+/* After all patching: names of exports are not copied, and a damaged kernel may patch over where they end. */
+void kernel_read_exports(struct kernel_scan *scan);
 /* Where code goes on after faults, in the kernel or a module. */
 void read_fixups(struct image *image, const struct elf_file *elf, struct collector *entries);
 /* Addresses that data and immediates hold, by the relocations behind the ELF file. */

@@ -109,10 +109,14 @@ void read_fixups(struct image *image, const struct elf_file *elf, struct collect
 	report_line(&image->report, "__ex_table: %u fixups", count);
 }
 
-void kernel_read_tables(struct kernel_scan *scan)
+void kernel_read_exports(struct kernel_scan *scan)
 {
 	read_exports(scan, "__ksymtab", "__start___ksymtab", "__stop___ksymtab");
 	read_exports(scan, "__ksymtab_gpl", "__start___ksymtab_gpl", "__stop___ksymtab_gpl");
+}
+
+void kernel_read_tables(struct kernel_scan *scan)
+{
 	read_orc(scan);
 	read_fixups(scan->image, scan->elf, &scan->entries);
 }
