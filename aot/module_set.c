@@ -99,7 +99,8 @@ int module_set_add(struct module_set *set, struct translation *translation, cons
 	u32 number;
 
 	if (!plan_scan_module(store, translation_scan(translation), want->pc, want->mode, want->bytes, want->length,
-			      want->module->holes, want->module->hole_count))
+			      want->module->holes, want->module->hole_count) ||
+	    translate_mode_mask(translation_scan(translation)) != want->mode_mask)
 		return 1;
 	roomy = room_for_unit(store, CODE_SIZE);
 	/* links are numbered from the unit's first one */
@@ -111,7 +112,7 @@ int module_set_add(struct module_set *set, struct translation *translation, cons
 	if (number == UNIT_NONE)
 		return roomy ? 1 : -1; /* longer than it may be, or no room */
 	set->wants[number] = want;
-	set->mode_masks[number] = translate_mode_mask(translation_scan(translation));
+	set->mode_masks[number] = want->mode_mask;
 	return 0;
 }
 

@@ -80,10 +80,23 @@ static void test_full(void **state)
 	assert_int_equal(store->unit_count, 2);
 }
 
+/* stac; ret, of which the first is the end of a hole of the page before: filled, it depends on another mode. */
+static void test_masks(void **state)
+{
+	static const u8 scanned[] = {0x0f, 0x01, 0xcb, 0xc3}, filled[] = {0x5a, 0x5a, 0x5a, 0xc3};
+
+	(void)state;
+	assert_int_equal(module_set_add(set, translation, want(scanned, filled, sizeof(filled))), 1);
+	assert_int_equal(set->store.unit_count, 1);
+	assert_int_equal(module_set_add(set, translation, want(scanned, scanned, sizeof(scanned))), 0);
+	assert_int_equal(set->mode_masks[1], MODE_USER | MODE_CAREFUL | MODE_SMAP);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_full, start, stop),
+		cmocka_unit_test_setup_teardown(test_masks, start, stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
