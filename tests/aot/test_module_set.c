@@ -41,12 +41,13 @@ static int stop(void **state)
 static const struct want *want(const u8 *scanned, const u8 *filled, unsigned length)
 {
 	static const u8 page[PAGE_SIZE];
+	static const u16 no_holes[1];
 	static struct scan scan;
 
 	assert_true(plan_scan(&options, &scan, TCACHE_MODULE_BASE, MODE_LINUX_KERNEL, scanned, length));
-	assert_int_equal(
-		plan_add_module(plan, &scan, MODE_LINUX_KERNEL, filled, plan_module_page(plan, page, NULL, 0), 0, &err),
-		0);
+	assert_int_equal(plan_add_module(plan, &scan, MODE_LINUX_KERNEL, filled,
+					 plan_module_page(plan, page, no_holes, 0), 0, &err),
+			 0);
 	return plan_at(plan, plan_count(plan) - 1);
 }
 
