@@ -24,7 +24,7 @@ enum account_fate { FATE_LIFTED, FATE_COPIED, FATE_HANDED, FATE_KEPT, FATE_LEFT,
 #define ACCOUNT_REASONS(X)                                                                                             \
 	X(NO_ROOM,      "no_room")           /* the cache is full */                                                   \
 	X(UNSEEN_LIMIT, "unseen_limit")      /* more than is wanted of what no recording has seen */                   \
-	X(NO_TEMPLATE,  "no_template")       /* reaches into the next page, or becomes more code than a template has */ \
+	X(NO_TEMPLATE,  "no_template")       /* reaches into the next page, has holes in odd places, or is too long */ \
 	X(MOVES,        "moves")             /* recorded where it was written by the guest, at a place of chance */    \
 	X(VERSIONS,     "too_many_versions") /* recorded at a place that had many others before */                     \
 	X(INVALID,      "invalid")           /* recorded, but not one unit */

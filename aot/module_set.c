@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "kept.h"
+#include "room.h"
 #include "translate/module_code.h"
 #include "translate/translate.h"
 #include "unit_records.h"
@@ -94,21 +95,24 @@ void module_set_destroy(struct module_set *set)
 int module_set_add(struct module_set *set, struct translation *translation, const struct want *want)
 {
 	struct store *store = &set->store;
-	const bool roomy = store->used + TCACHE_MAX_TEMPLATE_CODE <= CODE_SIZE;
+	bool roomy;
 	u32 number;
 
 	if (!plan_scan_module(store, translation_scan(translation), want->pc, want->mode, want->bytes, want->length,
-			      want->module->holes, want->module->hole_count))
+			      want->module->holes, want->module->hole_count) ||
+	    translate_mode_mask(translation_scan(translation)) != want->mode_mask)
 		return 1;
+	roomy = room_for_unit(store, CODE_SIZE);
 	/* links are numbered from the unit's first one */
 	store->first_link = 0 - store->link_count;
-	store->size = roomy ? store->used + TCACHE_MAX_TEMPLATE_CODE : CODE_SIZE;
+	if (store->used + TCACHE_MAX_TEMPLATE_CODE <= CODE_SIZE)
+		store->size = store->used + TCACHE_MAX_TEMPLATE_CODE;
 	number = translate_unit(translation, store, want->mode);
 	store->size = CODE_SIZE;
 	if (number == UNIT_NONE)
 		return roomy ? 1 : -1; /* longer than it may be, or no room */
 	set->wants[number] = want;
-	set->mode_masks[number] = translate_mode_mask(translation_scan(translation));
+	set->mode_masks[number] = want->mode_mask;
 	return 0;
 }
 

@@ -17,7 +17,10 @@ struct translation;
 struct module_set *module_set_create(const struct store *options, struct err *err);
 void module_set_destroy(struct module_set *set);
 
-/* Translates a unit. 0; 1: its bytes are not one unit, or make too much code; -1: no room for more. */
+/*
+ * Translates a unit. 0; 1: its bytes are not one unit, have holes in other places than fields of instructions, or make
+ * too much code; -1: no room for more.
+ */
 int module_set_add(struct module_set *set, struct translation *translation, const struct want *want);
 
 /* Takes over a unit of another cache as it is; false: no room for it. */

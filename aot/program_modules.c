@@ -109,12 +109,27 @@ int programs_note_module(struct programs *programs, const char *name, const u64 
 		       : 0;
 }
 
+/* A few kilobytes may be hundreds of megabytes, in each of thousands of files. NULL with a message in err. */
+static u8 *unpack(struct programs *programs, const char *name, const u8 *data, u64 size, u64 *unpacked, struct err *err)
+{
+	u8 *bytes;
+
+	if (programs->unpacked > UNPACKED_MOST) {
+		err_set(err, "'%s' is not unpacked: all compressed modules have more than %llu GiB", name,
+			UNPACKED_MOST >> 30);
+		return NULL;
+	}
+	bytes = module_unpack(data, size, name, unpacked, err);
+	programs->unpacked += *unpacked;
+	return bytes;
+}
+
 int programs_note_packed(struct programs *programs, const char *name, const u64 hash[2], const u8 *data, u64 size,
 			 bool early, struct err *err)
 {
 	struct err reason = ERR_INIT;
 	u64 unpacked;
-	u8 *bytes = module_unpack(data, size, name, &unpacked, &reason);
+	u8 *bytes = unpack(programs, name, data, size, &unpacked, &reason);
 	int result = bytes ? programs_note_module(programs, name, hash, bytes, unpacked, early, err)
 			   : programs_unusable(programs, name, reason.text, 0, err);
 
@@ -182,7 +197,7 @@ int programs_scan_module(struct programs *programs, struct program *program, con
 	/* its own name may have been changed to be shown */
 	if (size >= 4 && memcmp(data, "\177ELF", 4) == 0)
 		return use_module(programs, program, data, size, err);
-	bytes = module_unpack(data, size, program->name, &size, &reason);
+	bytes = unpack(programs, program->name, data, size, &size, &reason);
 	result = bytes ? use_module(programs, program, bytes, size, err)
 		       : leave_module(programs, program->name, reason.text, program->code, err);
 	free(bytes);

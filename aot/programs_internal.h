@@ -5,7 +5,8 @@
 #include "page_names.h"
 #include "programs.h"
 
-#define PROGRAMS_MAX 65000u
+#define PROGRAMS_MAX  65000u
+#define UNPACKED_MOST (8ULL << 30) /* bytes of all compressed modules, in both rounds: several distributions' worth */
 
 /* Which goes first. */
 enum place { FOR_GUESTS, NEEDED_BY_MANY, SEEN_RUNNING, COMMAND, EARLY_MODULE, OTHER, OTHER_MODULE };
@@ -53,6 +54,7 @@ struct programs {
 	u64 image_bytes;
 	const struct recorded *recorded;
 	const struct module_user *user; /* NULL: modules are not translated */
+	u64 unpacked;                   /* bytes of compressed modules so far, whatever became of them */
 	struct programs_figures figures;
 	struct fates fates[PROGRAM_FATES];
 	struct page_names pages;

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "kept.h"
+#include "room.h"
 #include "translate/fixup.h"
 #include "translate/translate.h"
 #include "unit_records.h"
@@ -99,16 +100,18 @@ void template_set_destroy(struct template_set *set)
 int template_set_add(struct template_set *set, struct translation *translation, const struct want *want)
 {
 	struct store *store = &set->store;
-	const bool roomy = store->used + TCACHE_MAX_TEMPLATE_CODE <= CODE_SIZE;
+	bool roomy;
 	u32 number, link = store->link_count;
 
 	if (!plan_scan(store, translation_scan(translation), want->pc, want->mode, want->bytes, want->length) ||
 	    translation_scan(translation)->straddles)
 		return 1;
 	store->insn_count = set->units->insn_count;
+	roomy = room_for_unit(store, CODE_SIZE);
 	/* links are numbered from the template's first one */
 	store->first_link = 0 - link;
-	store->size = roomy ? store->used + TCACHE_MAX_TEMPLATE_CODE : CODE_SIZE;
+	if (store->used + TCACHE_MAX_TEMPLATE_CODE <= CODE_SIZE)
+		store->size = store->used + TCACHE_MAX_TEMPLATE_CODE;
 	number = translate_unit(translation, store, want->mode);
 	store->size = CODE_SIZE;
 	set->units->insn_count = store->insn_count;

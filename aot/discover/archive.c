@@ -99,7 +99,10 @@ static int read_cpio(struct reader *reader, const u8 *data, u64 size, u64 *at)
 /* --- compression ---------------------------------------------------------------------------------------------------
  */
 
-/* The unpacked bytes, or NULL. What was unpacked before an error counts: the kernel takes it too. */
+/*
+ * The unpacked bytes, or NULL. What was unpacked before an error counts: the kernel takes it too. All parts together
+ * are MAX_UNPACKED at most.
+ */
 static u8 *unpack_part(struct reader *reader, const u8 *data, u64 size, u64 *unpacked, const char **reason)
 {
 	u8 *bytes = unpack(data, size, MAX_UNPACKED - reader->unpacked, unpacked, reason);

@@ -5,14 +5,15 @@
 
 #include "internal.h"
 
-/* A section's name, if the string table holds it with its final zero. */
+/* A section's name, if it is not too long and the string table holds it with its final zero. */
 static const char *name_at(const struct elf_file *elf, const struct elf_part *strings, u32 offset)
 {
-	const char *text = (const char *)elf->data + strings->offset;
+	const char *text = (const char *)elf->data + strings->offset + offset;
+	u64 left = offset < strings->size ? strings->size - offset : 0;
 
-	if (strings->type != SHT_STRTAB || offset >= strings->size || !memchr(text + offset, 0, strings->size - offset))
+	if (strings->type != SHT_STRTAB || !left || !memchr(text, 0, left < NAME_MOST ? left : NAME_MOST))
 		return "";
-	return text + offset;
+	return text;
 }
 
 static void note_end(struct elf_file *elf, u64 end)

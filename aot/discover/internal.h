@@ -43,10 +43,24 @@ static inline bool within(u64 offset, u64 length, u64 size)
 	return offset <= size && length <= size - offset;
 }
 
+/*
+ * Bytes of a name with its zero, as Linux' KSYM_NAME_LEN. Many names may be parts of one long string: whoever copies or
+ * compares all of these would take memory or time without end.
+ */
+#define NAME_MOST 512u
+
+/* Cuts a name that is longer. */
+static inline const char *cut_name(char *name)
+{
+	if (strnlen(name, NAME_MOST) == NAME_MOST)
+		name[NAME_MOST - 1] = 0;
+	return name;
+}
+
 /* --- elf.c: sections and segments of an ELF64 file ---------------------------------------------------------------- */
 
 struct elf_part {
-	const char *name; /* of a section, zero-terminated; "" if it has none */
+	const char *name; /* of a section, zero-terminated; "" if it has none, or one longer than NAME_MOST */
 	u32 type;
 	u64 flags;
 	u64 address, offset;
@@ -78,8 +92,8 @@ const struct elf_part *elf_section(const struct elf_file *elf, const char *name)
  */
 
 /*
- * Compressed data of a known kind, as far as it can be unpacked to little more than `most` bytes, and then *reason says
- * why not farther. The caller frees it. NULL: nothing at all.
+ * Compressed data of a known kind, unpacked to `most` bytes or to where it is damaged: *unpacked bytes, never more. The
+ * caller frees them. NULL: nothing at all, and *reason says why; `most` may be 0.
  */
 u8 *unpack(const u8 *data, u64 size, u64 most, u64 *unpacked, const char **reason);
 
@@ -98,7 +112,7 @@ int image_set_entries(struct image *image, struct collector *collector, struct e
 /* The same for the symbols; data symbols stay. */
 int image_set_symbols(struct image *image, struct collector *collector, struct err *err);
 
-/* What a kernel exports; all have names, which must stay. */
+/* What a kernel exports; all have names, which must stay as they are. */
 int image_set_exports(struct image *image, struct collector *collector, struct err *err);
 
 /* Copies the loaded segments and makes the ranges of code. */
@@ -141,8 +155,10 @@ struct kernel_scan {
 	struct collector entries, exports;
 };
 
-/* Exports, ORC, extable. */
+/* ORC, extable. */
 void kernel_read_tables(struct kernel_scan *scan);
+/* After all patching: names of exports are not copied, and a damaged kernel may patch over where they end. */
+void kernel_read_exports(struct kernel_scan *scan);
 /* Where code goes on after faults, in the kernel or a module. */
 void read_fixups(struct image *image, const struct elf_file *elf, struct collector *entries);
 /* Addresses that data and immediates hold, by the relocations behind the ELF file. */

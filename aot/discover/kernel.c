@@ -103,6 +103,7 @@ static int discover(struct kernel_scan *scan, const struct kernel_options *optio
 	kernel_read_relocations(scan);
 	if (options->patch)
 		kernel_patch(image, scan->elf, options->cpu);
+	kernel_read_exports(scan);
 	if (image_set_exports(image, &scan->exports, err) || image_set_entries(image, &scan->entries, err))
 		return -1;
 	image_report_entries(image);

@@ -5,7 +5,6 @@
 #define FIXUP_SIZE  12u /* struct exception_table_entry: instruction, fixup, type */
 #define ORC_ALIGN   16u /* functions start at such addresses */
 #define INT3        0xccu
-#define NAME_MOST   512u
 
 bool find_table(const struct image *image, const struct elf_file *elf, const char *section, const char *start,
 		const char *stop, struct table *table)
@@ -110,10 +109,14 @@ void read_fixups(struct image *image, const struct elf_file *elf, struct collect
 	report_line(&image->report, "__ex_table: %u fixups", count);
 }
 
-void kernel_read_tables(struct kernel_scan *scan)
+void kernel_read_exports(struct kernel_scan *scan)
 {
 	read_exports(scan, "__ksymtab", "__start___ksymtab", "__stop___ksymtab");
 	read_exports(scan, "__ksymtab_gpl", "__start___ksymtab_gpl", "__stop___ksymtab_gpl");
+}
+
+void kernel_read_tables(struct kernel_scan *scan)
+{
 	read_orc(scan);
 	read_fixups(scan->image, scan->elf, &scan->entries);
 }

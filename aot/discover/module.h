@@ -40,7 +40,7 @@ struct module_hole {
 
 /* One that is in memory while the module is loaded, or being loaded. */
 struct module_section {
-	char *name;        /* owned */
+	char *name;        /* owned; "" if it is longer than anybody's */
 	u64 address, size; /* nominal; bytes in memory */
 };
 

@@ -84,7 +84,7 @@ int module_read_symbols(struct module_scan *scan, struct err *err)
 
 		symbol_at(scan, i, &symbol);
 		*value = resolve(scan, i, &symbol);
-		name = symbol.st_name < scan->strings->size ? image->names + symbol.st_name : "";
+		name = symbol.st_name < scan->strings->size ? cut_name(image->names + symbol.st_name) : "";
 		if (value->group == GROUP_FIXED || !is_named(&symbol, name))
 			continue;
 		collect(&names, value->value, image_is_code(image, value->value) ? ENTRY_SYMBOL : 0, name);

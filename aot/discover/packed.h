@@ -10,7 +10,7 @@
 /* Is this a module that is compressed (".ko.xz", ".ko.zst", ".ko.gz")? The first six bytes are enough. */
 bool module_is_packed(const char *name, const u8 *data, u64 size);
 
-/* Unpacks one; the caller frees it. NULL with a message in err. */
+/* Unpacks one; the caller frees it. NULL with a message in err; *unpacked bytes were made all the same. */
 u8 *module_unpack(const u8 *data, u64 size, const char *name, u64 *unpacked, struct err *err);
 
 #endif

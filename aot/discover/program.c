@@ -45,12 +45,13 @@ static const struct elf_part *strings_of(const struct elf_file *elf, const struc
 	return &elf->section[symbols->link];
 }
 
-static u32 read_table(struct program_scan *scan, const struct elf_part *table, const char *names, u64 names_size)
+static u32 read_table(struct program_scan *scan, const struct elf_part *table, char *names, u64 names_size)
 {
 	u32 count = 0;
 
 	for (u64 at = 0; at + sizeof(Elf64_Sym) <= table->size; at += sizeof(Elf64_Sym)) {
 		Elf64_Sym symbol;
+		const char *name;
 		unsigned type;
 
 		memcpy(&symbol, scan->elf->data + table->offset + at, sizeof(symbol));
@@ -60,9 +61,10 @@ static u32 read_table(struct program_scan *scan, const struct elf_part *table, c
 			continue;
 		if (!image_is_code(scan->image, symbol.st_value))
 			continue;
-		collect(&scan->symbols, symbol.st_value, ENTRY_SYMBOL, names + symbol.st_name);
+		name = cut_name(names + symbol.st_name);
+		collect(&scan->symbols, symbol.st_value, ENTRY_SYMBOL, name);
 		if (type != STT_NOTYPE)
-			collect(&scan->entries, symbol.st_value, ENTRY_SYMBOL, names + symbol.st_name);
+			collect(&scan->entries, symbol.st_value, ENTRY_SYMBOL, name);
 		count++;
 	}
 	return count;

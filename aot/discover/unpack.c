@@ -28,15 +28,17 @@ static struct archive *open_packed(const u8 *data, u64 size)
 	return archive;
 }
 
-/* False: there is no memory for more, or it is more than it may be. */
+/* False: there is no memory for more, or it is all that it may be. */
 static bool make_room(u8 **out, u64 *capacity, u64 used, u64 most)
 {
 	u64 room = *capacity ? *capacity * 2 : ROOM_FIRST;
 	u8 *grown;
 
-	if (*capacity - used >= ROOM_LEAST)
+	if (room > most)
+		room = most;
+	if (*capacity - used >= ROOM_LEAST || (*capacity == most && used < most))
 		return true;
-	if (used > most)
+	if (used == most)
 		return false;
 	grown = realloc(*out, room);
 	if (!grown)
@@ -107,7 +109,7 @@ bool module_is_packed(const char *name, const u8 *data, u64 size)
 u8 *module_unpack(const u8 *data, u64 size, const char *name, u64 *unpacked, struct err *err)
 {
 	const char *reason;
-	u8 *bytes = unpack(data, size, MODULE_FILE_MOST, unpacked, &reason);
+	u8 *bytes = unpack(data, size, MODULE_FILE_MOST + 1, unpacked, &reason);
 
 	if (bytes && *unpacked <= MODULE_FILE_MOST)
 		return bytes;

@@ -39,10 +39,4 @@ struct module_place {
  */
 bool module_fix(u8 *code, const struct fixup *fixup, const struct module_place *place);
 
-/* Bytes that a fix-up of this kind changes. */
-static inline unsigned module_fixup_size(unsigned kind)
-{
-	return kind == MODULE_WIDE ? 8 : 4;
-}
-
 #endif

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "programs.h"
+#include "programs_internal.h"
 #include "synth_module.h"
 
 #define ROOM (64ULL << 20) /* bytes of host code: enough for all here */
@@ -179,6 +179,35 @@ static void test_packed(void **state)
 	assert_string_equal(used, "packed.ko.gz ");
 }
 
+/* What is unpacked counts, also where it is of no use; when it is too much, that is said, in both rounds. */
+static void test_packed_limit(void **state)
+{
+	static u8 packed[MODULE_FILE + 64];
+	const struct fates *unusable = programs_fates(programs, PROGRAM_UNUSABLE);
+	const struct fates *left = programs_fates(programs, PROGRAM_MODULE);
+	u64 size = pack(make(&files[0]), packed), file = make(&files[0])->size;
+	static const u8 useless[27] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2, 0, 0xfd, 0xff, 'a', 'b', [21] = 2};
+
+	(void)state;
+	assert_int_equal(programs_note(programs, "useless.ko.gz", useless, sizeof(useless), false, &err), 0);
+	assert_int_equal(programs->unpacked, 2);
+	programs->unpacked = UNPACKED_MOST;
+	assert_int_equal(programs_note(programs, "last.ko.gz", packed, size, false, &err), 0);
+	assert_int_equal(programs->unpacked, UNPACKED_MOST + file);
+	assert_int_equal(unusable->count, 1);
+	packed[size - 8] ^= 1; /* another file with the same module */
+	assert_int_equal(programs_note(programs, "more.ko.gz", packed, size, false, &err), 0);
+	assert_int_equal(programs->unpacked, UNPACKED_MOST + file);
+	assert_int_equal(unusable->count, 2);
+	assert_non_null(strstr(unusable->fate[1].reason, "'more.ko.gz' is not unpacked"));
+	assert_int_equal(programs_choose(programs, ROOM, &err), 0);
+	packed[size - 8] ^= 1;
+	assert_int_equal(programs_scan(programs, plan, "last.ko.gz", packed, size, &err), 0);
+	assert_int_equal(left->count, 1);
+	assert_non_null(strstr(left->fate[0].reason, "'last.ko.gz' is not unpacked"));
+	assert_string_equal(used, "");
+}
+
 static void test_failures(void **state)
 {
 	const struct synth_module *m = make(&files[0]);
@@ -202,6 +231,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_order, start, stop),
 		cmocka_unit_test_setup_teardown(test_room, start, stop),
 		cmocka_unit_test_setup_teardown(test_packed, start, stop),
+		cmocka_unit_test_setup_teardown(test_packed_limit, start, stop),
 		cmocka_unit_test_setup_teardown(test_failures, start, stop),
 	};
 

@@ -15,6 +15,7 @@ enum synth_form { SYNTH_PERCPU, SYNTH_RELATIVE, SYNTH_ABSOLUTE };
 #define SYNTH_TEXT_END 0xffffffff81100000ULL
 #define SYNTH_SYMBOLS  700u
 #define SYNTH_LONG     300u /* number of a symbol with a name of 200 letters, whose length takes two bytes */
+#define SYNTH_THUNK    600u /* number of __x86_return_thunk */
 
 struct synth_kallsyms {
 	u8 bytes[1 << 17];
@@ -39,6 +40,8 @@ static inline void synth_name(unsigned i, char *name)
 	if (i == SYNTH_LONG) {
 		memset(name, 'x', 200);
 		name[200] = 0;
+	} else if (i == SYNTH_THUNK) {
+		strcpy(name, "__x86_return_thunk");
 	} else {
 		sprintf(name, "symbol_%u", i);
 	}

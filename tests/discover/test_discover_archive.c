@@ -134,6 +134,37 @@ static void test_compressed(void **state)
 	}
 }
 
+/* To the limit, and not a byte more, wherever it lies between the steps in which the room grows. */
+static void test_unpack_limit(void **state)
+{
+	static const u64 limits[] = {0,       1,      65536, 1 << 20, (1 << 20) + 1, (3 << 19) + 7, (3 << 20) - 1,
+				     3 << 20, 4 << 20};
+	struct bytes whole = bytes_of(3 << 20);
+
+	(void)state;
+	for (u64 i = 0; i < whole.size; i++)
+		whole.data[i] = (u8)(i >> 8);
+	for (unsigned i = 0; i < ARRAY_SIZE(synth_packers); i++) {
+		struct bytes packed = synth_packers[i].pack(whole);
+
+		for (unsigned k = 0; k < ARRAY_SIZE(limits); k++) {
+			u64 unpacked, wanted = limits[k] < whole.size ? limits[k] : whole.size;
+			const char *reason = NULL;
+			u8 *bytes = unpack(packed.data, packed.size, limits[k], &unpacked, &reason);
+
+			assert_int_equal(unpacked, wanted);
+			if (wanted)
+				assert_memory_equal(bytes, whole.data, wanted);
+			else
+				assert_null(bytes);
+			assert_true(bytes || strstr(reason, "too much"));
+			free(bytes);
+		}
+		free(packed.data);
+	}
+	free(whole.data);
+}
+
 static void expect_error(const void *data, u64 size)
 {
 	struct visited visited = {0};
@@ -195,8 +226,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain),      cmocka_unit_test(test_concatenated),
-		cmocka_unit_test(test_compressed), cmocka_unit_test(test_no_archive),
-		cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_compressed), cmocka_unit_test(test_unpack_limit),
+		cmocka_unit_test(test_no_archive), cmocka_unit_test(test_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@
 #define RODATA_ADDRESS 0xffffffff82000000ULL
 #define TEXT_SIZE      0x4000u
 #define ENTRY_OFFSET   0x40u
-#define NAMES          "\0.text\0.rodata\0.shstrtab\0__ksymtab\0__ex_table"
+#define NAMES          "\0.text\0.rodata\0.shstrtab\0__ksymtab\0__ex_table\0.return_sites"
 
 static struct synth_kallsyms tables;
 
@@ -151,6 +151,34 @@ static void test_sources(void **state)
 	free(elf.data);
 }
 
+/* A name that ends in the bytes of a jump to the return thunk: when that is made plain, it has no end. */
+static void test_patched_name(void **state)
+{
+	struct bytes elf = make_kernel();
+	Elf64_Shdr *sections = (Elf64_Shdr *)(elf.data + synth_ehdr(elf)->e_shoff);
+	u64 place = SYNTH_TEXT + 0x1000, table = sections[4].sh_addr;
+	u8 *jump = elf.data + sections[1].sh_offset + 0x1000;
+
+	(void)state;
+	jump[-1] = 'n';
+	jump[0] = 0xe9;
+	put32(jump + 1, (u32)(SYNTH_TEXT + 16 * SYNTH_THUNK - (place + 5)));
+	put32(elf.data + sections[4].sh_offset + 4, (u32)(place - 1 - (table + 4)));
+	for (unsigned patched = 0; patched < 2; patched++) {
+		struct image image;
+
+		assert_true(discover(elf, &image));
+		assert_int_equal(*image_at(&image, place, 1), patched ? 0xc3 : 0xe9);
+		assert_int_equal(image.export_count, patched ? 0 : 1);
+		assert_int_equal(sources_of(&image, SYNTH_TEXT + 0x100), ENTRY_SYMBOL | ENTRY_EXPORT);
+		image_release(&image);
+		/* the first word of the table of fixups becomes that of the jump */
+		sections[5].sh_name = (u32)(strlen("0.text0.rodata0.shstrtab0__ksymtab0__ex_table0"));
+		put32(elf.data + sections[5].sh_offset, (u32)(place - sections[5].sh_addr));
+	}
+	free(elf.data);
+}
+
 /* Nothing but segments: entries are few, and the report says what is missing. */
 static void test_bare(void **state)
 {
@@ -201,6 +229,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sources),
+		cmocka_unit_test(test_patched_name),
 		cmocka_unit_test(test_bare),
 		cmocka_unit_test(test_damaged),
 	};

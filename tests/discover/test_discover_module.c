@@ -133,6 +133,39 @@ static void test_layout(void **state)
 	assert_int_equal(module.hole_count, 0);
 }
 
+/* Of symbols, a name that is too long is cut, and what begins in the middle of it with it; of sections, it is none. */
+static void test_long_names(void **state)
+{
+	static const unsigned lengths[] = {NAME_MOST - 1, NAME_MOST, NAME_MOST + 200};
+	char name[NAME_MOST + 201];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(lengths); i++) {
+		const Elf64_Ehdr *elf = (Elf64_Ehdr *)m.file;
+		Elf64_Shdr *header;
+
+		memset(name, 'x', lengths[i]);
+		name[lengths[i]] = 0;
+		start(state);
+		module_symbol(&m, name, STT_FUNC, parts.text, 0x10);
+		m.symbol[module_symbol(&m, "", STT_FUNC, parts.text, 0x20)].st_name =
+			m.symbol[m.symbols - 2].st_name + 9;
+		module_finish(&m);
+		/* all sections are named by it too */
+		header = (Elf64_Shdr *)(m.file + elf->e_shoff);
+		for (unsigned k = 0; k < elf->e_shnum; k++)
+			header[k].sh_name = m.symbol[m.symbols - 2].st_name;
+		((Elf64_Ehdr *)m.file)->e_shstrndx--;
+		assert_int_equal(discover_module(m.file, m.size, "test.ko", &kernel, NULL, &module, &err), 0);
+		assert_int_equal(module.image.symbol_count, 2);
+		for (u32 k = 0; k < module.image.symbol_count; k++)
+			assert_in_range(strlen(module.image.symbol[k].name), 1, NAME_MOST - 1);
+		assert_true(module.section_count > 5);
+		for (u32 k = 0; k < module.section_count; k++)
+			assert_string_equal(module.section[k].name, lengths[i] < NAME_MOST ? name : "");
+		stop(state);
+	}
+}
+
 static void test_relocations(void **state)
 {
 	unsigned function = module_symbol(&m, "function", STT_NOTYPE, SHN_UNDEF, 0);
@@ -550,6 +583,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_layout, start, stop),
+		cmocka_unit_test(test_long_names),
 		cmocka_unit_test_setup_teardown(test_relocations, start, stop),
 		cmocka_unit_test_setup_teardown(test_plain_patches, start, stop),
 		cmocka_unit_test_setup_teardown(test_alternatives, start, stop),

@@ -135,6 +135,30 @@ static void test_pages(void **state)
 }
 
 /* Without section headers the segments and .eh_frame_hdr have to do. */
+/* All names are in one string of 0x2000 bytes: each is cut, where it begins in another one too. */
+static void test_long_names(void **state)
+{
+	enum program_verdict verdict;
+	struct err err = ERR_INIT;
+	Elf64_Shdr *sections = (Elf64_Shdr *)(file + 0x3000);
+	static u8 large[PROGRAM_SIZE + 0x2000];
+	struct image image;
+
+	(void)state;
+	synth_program(file, ET_EXEC);
+	((Elf64_Sym *)(file + 0x3800))[2].st_name = 100;
+	sections[SECTION_STRINGS].sh_offset = PROGRAM_SIZE;
+	sections[SECTION_STRINGS].sh_size = 0x2000;
+	memcpy(large, file, PROGRAM_SIZE);
+	memset(large + PROGRAM_SIZE, 'x', 0x2000 - 1);
+	assert_int_equal(discover_program(large, sizeof(large), "prog", &image, &verdict, &err), 0);
+	assert_int_equal(image.symbol_count, 2);
+	for (u32 i = 0; i < image.symbol_count; i++)
+		assert_in_range(strlen(image.symbol[i].name), NAME_MOST / 2, NAME_MOST - 1);
+	assert_int_equal(image.entry_count, 6);
+	image_release(&image);
+}
+
 static void test_no_sections(void **state)
 {
 	Elf64_Ehdr *header = (Elf64_Ehdr *)file;
@@ -228,8 +252,9 @@ static void test_damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fixed),       cmocka_unit_test(test_independent), cmocka_unit_test(test_pages),
-		cmocka_unit_test(test_no_sections), cmocka_unit_test(test_errors),      cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_fixed),      cmocka_unit_test(test_independent), cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_long_names), cmocka_unit_test(test_no_sections), cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
