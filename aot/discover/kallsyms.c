@@ -18,9 +18,10 @@
 #define ALIGN       8u
 #define MIN_SYMBOLS 64u
 #define MAX_SYMBOLS (1u << 23)
-#define MAX_TOKEN   512u       /* bytes of a token's string */
-#define MAX_TRIES   16u        /* things that look like tables of tokens */
-#define MAX_STEPS   (1u << 28) /* names looked at while searching: hostile images must not take forever */
+#define MAX_TOKEN   512u        /* bytes of a token's string */
+#define MAX_NAMES   (64u << 20) /* bytes of all names; a kernel has 4 MB */
+#define MAX_TRIES   16u         /* things that look like tables of tokens */
+#define MAX_STEPS   (1u << 28)  /* names looked at while searching: hostile images must not take forever */
 
 struct tables {
 	const u8 *bytes;
@@ -252,12 +253,12 @@ static const char *token(const struct tables *t, u8 number)
 	return (const char *)t->bytes + t->token_table + get16(t->bytes + t->token_index + 2 * number);
 }
 
-/* Writes all names if `out` is not NULL. Returns the bytes they need. */
+/* Writes all names if `out` is not NULL. Returns the bytes they need; more than MAX_NAMES: too many. */
 static u64 expand(const struct tables *t, char *out)
 {
 	u64 at = t->names, total = 0;
 
-	for (u32 i = 0; i < t->count; i++) {
+	for (u32 i = 0; i < t->count && total <= MAX_NAMES; i++) {
 		u32 length = name_length(t, &at);
 
 		for (u32 k = 0; k < length; k++) {
@@ -282,7 +283,7 @@ static bool decode(struct kallsyms *kallsyms, const struct tables *t, const stru
 	const char *name;
 
 	kallsyms->names_size = expand(t, NULL);
-	kallsyms->names = malloc(kallsyms->names_size + 1);
+	kallsyms->names = kallsyms->names_size > MAX_NAMES ? NULL : malloc(kallsyms->names_size + 1);
 	if (!kallsyms->names)
 		return false;
 	expand(t, kallsyms->names);
@@ -317,7 +318,7 @@ bool kallsyms_read(struct kallsyms *kallsyms, const u8 *bytes, u64 size, u64 add
 		*reason = "no addresses that belong to the names";
 		if (!find_addresses(&t, text, text_end, &addresses))
 			continue;
-		*reason = "memory ran out";
+		*reason = "more names than memory is used for";
 		if (!decode(kallsyms, &t, &addresses)) {
 			kallsyms_release(kallsyms);
 			return false;
