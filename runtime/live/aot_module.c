@@ -163,13 +163,13 @@ static bool has_room(const struct store *store, const struct tcache_module_view 
 {
 	const struct tcache_module_unit *from = view->record;
 
-	/* there are as many landings as fix-ups at most */
+	/* there are as many landings as instructions at most */
 	return store->unit_count != store->bound_first && store->used + from->code_length <= store->size &&
 	       store->pc_count + (u64)from->pc_count <= store->pc_max &&
 	       store->entry_count + (u64)from->entry_count <= store->entry_max &&
 	       store->insn_count + (u64)from->insn_count <= store->insn_max &&
 	       store->link_count + (u64)view->jumps <= store->link_max &&
-	       store->landing_count + (u64)from->fixup_count <= store->landing_max;
+	       store->landing_count + (u64)from->instruction_count <= store->landing_max;
 }
 
 static bool decode_insns(struct store *store, const struct tcache_module_view *view)
