@@ -192,7 +192,7 @@ u32 kept_add_module(struct store *store, const struct tcache_module_view *view)
 	    !has_room(store->entry_count, store->entry_max, record->entry_count) ||
 	    !has_room(store->fixup_count, store->fixup_max, record->fixup_count) ||
 	    !has_room(store->link_count, store->link_max, record->fixup_count) ||
-	    !has_room(store->landing_count, store->landing_max, record->fixup_count) ||
+	    !has_room(store->landing_count, store->landing_max, record->instruction_count) ||
 	    !has_room(store->insn_count, store->insn_max, record->insn_count))
 		return UNIT_NONE;
 	*unit = (struct unit){.pc = TCACHE_MODULE_BASE + record->offset,

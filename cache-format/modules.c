@@ -5,9 +5,11 @@
 #include "changed.h"
 #include "internal.h"
 
-#define KEY_BYTES 16u
+#define KEY_BYTES  16u
 /* The runtime writes a jump over each place where a unit that is no more could be entered. */
-#define JUMP_SIZE 5u
+#define JUMP_SIZE  5u
+/* Bytes that a fix-up changes at least, landings excepted. */
+#define FIXUP_SIZE 4u
 
 int tcache_module_compare(const void *a, const void *b)
 {
@@ -123,8 +125,11 @@ static enum tcache_status check_record(struct tcache *cache, const struct tcache
 	if (u->body_offset > u->code_length - JUMP_SIZE || u->saved_offset > u->code_length - JUMP_SIZE ||
 	    u->stale_offset >= u->code_length || u->stale_saved_offset >= u->code_length)
 		return FAIL_RECORD(cache, "an entry of module unit %u lies outside of its code", number);
-	if (u->entry_count > u->instruction_count)
-		return FAIL_RECORD(cache, "module unit %u has %u entries, which is too much", number, u->entry_count);
+	if (u->entry_count > u->instruction_count || u->insn_count > u->instruction_count)
+		return FAIL_RECORD(cache, "module unit %u has %u entries and %u instruction records, which is too much",
+				   number, u->entry_count, u->insn_count);
+	if (u->fixup_count > u->code_length / FIXUP_SIZE + u->instruction_count)
+		return FAIL_RECORD(cache, "module unit %u has %u fix-ups, which is too much", number, u->fixup_count);
 	if (u->page >= tcache_module_pages_count(cache))
 		return FAIL_RECORD(cache, "module unit %u is of page %u, which does not exist", number, u->page);
 	if (!u->guest_offset)
@@ -167,6 +172,7 @@ static enum tcache_status check_fixups(struct tcache *cache, const struct tcache
 {
 	const struct tcache_module_unit *u = v->record;
 	struct changed changed;
+	uint32_t landings = 0;
 
 	changed_begin(&changed, u->code_length);
 	for (uint32_t i = 0; i < u->fixup_count; i++) {
@@ -176,10 +182,13 @@ static enum tcache_status check_fixups(struct tcache *cache, const struct tcache
 			return FAIL_RECORD(cache, "fix-up %u of module unit %u is made of nothing", i, number);
 		if (f->kind == TCACHE_MODULE_LANDING
 			    ? f->at > u->code_length - JUMP_SIZE
-			    : !changed_take(&changed, f->at, f->kind == TCACHE_MODULE_WIDE ? 8 : 4))
+			    : !changed_take(&changed, f->at, f->kind == TCACHE_MODULE_WIDE ? 8 : FIXUP_SIZE))
 			return FAIL_RECORD(cache, "fix-up %u of module unit %u is out of bounds or overlaps", i,
 					   number);
+		landings += f->kind == TCACHE_MODULE_LANDING;
 	}
+	if (landings > u->instruction_count)
+		return FAIL_RECORD(cache, "module unit %u has %u landings, which is too much", number, landings);
 	return TCACHE_OK;
 }
 

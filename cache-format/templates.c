@@ -77,9 +77,12 @@ static enum tcache_status check_record(struct tcache *cache, const struct tcache
 		return FAIL_RECORD(cache, "template %u has a mode that its mask does not cover", number);
 	if (!t->code_length || t->body_offset >= t->code_length || t->saved_offset >= t->code_length)
 		return FAIL_RECORD(cache, "template %u has no code, or its second entry lies outside of it", number);
-	if (t->code_length > TCACHE_MAX_TEMPLATE_CODE || t->entry_count > t->instruction_count)
-		return FAIL_RECORD(cache, "template %u has %u bytes of code and %u entries, which is too much", number,
-				   t->code_length, t->entry_count);
+	if (t->code_length > TCACHE_MAX_TEMPLATE_CODE || t->entry_count > t->instruction_count ||
+	    t->insn_count > t->instruction_count)
+		return FAIL_RECORD(cache,
+				   "template %u has %u bytes of code, %u entries and %u instruction records, which is "
+				   "too much",
+				   number, t->code_length, t->entry_count, t->insn_count);
 	if (t->page >= tcache_pages_count(cache) || t->image > tcache_images_count(cache))
 		return FAIL_RECORD(cache, "template %u is of page %u or image %u, which does not exist", number,
 				   t->page, t->image - 1);

@@ -525,5 +525,11 @@ _Static_assert(sizeof(struct tcache_link) == 16, "size of a link record");
 _Static_assert(sizeof(struct tcache_insn) == 16, "size of an instruction record");
 _Static_assert(sizeof(struct tcache_verdict) == 32, "size of a verdict record");
 _Static_assert(sizeof(struct tcache_profile) == 40, "size of a profile record");
+_Static_assert(sizeof(struct tcache_executed) == 32, "size of a record of executed code");
+_Static_assert(sizeof(struct tcache_recorded_page) == 16, "size of a recorded page's record");
+_Static_assert(sizeof(struct tcache_module_unit) == 96, "size of a module unit record");
+_Static_assert(sizeof(struct tcache_module_page) == 32, "size of a module page record");
+_Static_assert(sizeof(struct tcache_module_key) == 12, "size of a module key record");
+_Static_assert(sizeof(struct tcache_module_fixup) == 8, "size of a module fix-up record");
 
 #endif

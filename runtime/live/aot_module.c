@@ -39,8 +39,18 @@ int aot_modules_add(struct live *live, struct tcache *cache)
 		for (unsigned i = 0; i < ARRAY_SIZE(modules->frames); i++)
 			modules->frames[i].gpa = NO_FRAME;
 	}
+	modules->seen[modules->count] = calloc(tcache_module_pages_count(cache) / 8 + 1, 1);
+	if (!modules->seen[modules->count])
+		return -1;
 	modules->cache[modules->count++] = cache;
 	return 0;
+}
+
+void aot_modules_destroy(struct aot_modules *modules)
+{
+	for (unsigned i = 0; modules && i < modules->count; i++)
+		free(modules->seen[i]);
+	free(modules);
 }
 
 u64 aot_modules_count(const struct live *live)
@@ -107,11 +117,18 @@ static unsigned rate(const struct wanted *w, struct tcache *cache, u32 page)
 	return fitting;
 }
 
-/* Among all pages of a cache the one that fits best; sets *frame if it is better than `best`. */
-static void search_cache(const struct wanted *w, unsigned n, struct module_frame *frame, u32 *number, unsigned *best)
+/* A unit that fits, and how well its page does; 0: none has been found. */
+struct candidate {
+	u32 number, page;
+	u8 cache;
+	unsigned rating;
+};
+
+/* Among all units of a cache that fit the one whose page fits best; sets *best if it is better than that. */
+static void search_cache(const struct wanted *w, unsigned n, struct candidate *best)
 {
 	struct tcache *cache = w->modules->cache[n];
-	u32 cursor = 0, candidate;
+	u32 cursor = 0, number;
 
 	for (unsigned i = 0; i < CANDIDATES_MAX; i++) {
 		const struct tcache_module_unit *unit;
@@ -119,34 +136,45 @@ static void search_cache(const struct wanted *w, unsigned n, struct module_frame
 
 		if (!found(w, cache,
 			   tcache_module_find(cache, w->offset, w->mode, w->page + w->offset, PAGE_SIZE - w->offset,
-					      &cursor, &candidate)))
+					      &cursor, &number)))
 			return;
-		unit = tcache_module_units(cache, candidate, 1);
+		unit = tcache_module_units(cache, number, 1);
 		rating = unit ? 1 + rate(w, cache, unit->page) : 0;
-		if (rating <= *best)
-			continue;
-		*best = rating;
-		*number = candidate;
-		frame->page = unit->page;
-		frame->cache = (u8)n;
-		frame->known = true;
+		if (rating > best->rating)
+			*best = (struct candidate){number, unit->page, (u8)n, rating};
 	}
 }
 
-/* A unit that fits: most often in a page that has been recognized. */
-static bool find(const struct wanted *w, struct module_frame *frame, u32 *number)
+/* As that of a unit that fits: its page exists. */
+static void recognize(const struct wanted *w, struct module_frame *frame, const struct candidate *as)
 {
-	unsigned best = 0;
+	u8 *seen = &w->modules->seen[as->cache][as->page / 8], bit = (u8)(1u << as->page % 8);
 
-	if (frame->known && find_in_page(w, w->modules->cache[frame->cache], frame->page, number))
+	w->v->vm->stats.aot_module_pages += !(*seen & bit);
+	*seen |= bit;
+	frame->page = as->page;
+	frame->cache = as->cache;
+	frame->known = true;
+}
+
+/*
+ * A unit that fits: most often in a page that has been recognized. What another page has is used too; but the frame is
+ * that page only if it fits better: ends of functions are the same in many pages.
+ */
+static bool find(const struct wanted *w, struct module_frame *frame, struct candidate *result)
+{
+	*result = (struct candidate){.page = frame->page, .cache = frame->cache};
+	if (frame->known && find_in_page(w, w->modules->cache[frame->cache], frame->page, &result->number))
 		return true;
 	if (frame->searches == SEARCHES_MAX)
 		return false;
 	frame->searches++;
 	for (unsigned i = 0; i < w->modules->count; i++)
-		search_cache(w, i, frame, number, &best);
-	w->v->vm->stats.aot_module_pages += best != 0;
-	return best;
+		search_cache(w, i, result);
+	if (result->rating &&
+	    (!frame->known || result->rating > 1 + rate(w, w->modules->cache[frame->cache], frame->page)))
+		recognize(w, frame, result);
+	return result->rating;
 }
 
 /* --- making ------------------------------------------------------------------------------------------------------ */
@@ -163,13 +191,13 @@ static bool has_room(const struct store *store, const struct tcache_module_view 
 {
 	const struct tcache_module_unit *from = view->record;
 
-	/* there are as many landings as fix-ups at most */
+	/* there are as many landings as instructions at most */
 	return store->unit_count != store->bound_first && store->used + from->code_length <= store->size &&
 	       store->pc_count + (u64)from->pc_count <= store->pc_max &&
 	       store->entry_count + (u64)from->entry_count <= store->entry_max &&
 	       store->insn_count + (u64)from->insn_count <= store->insn_max &&
 	       store->link_count + (u64)view->jumps <= store->link_max &&
-	       store->landing_count + (u64)from->fixup_count <= store->landing_max;
+	       store->landing_count + (u64)from->instruction_count <= store->landing_max;
 }
 
 static bool decode_insns(struct store *store, const struct tcache_module_view *view)
@@ -298,14 +326,15 @@ u32 aot_modules_make(struct vcpu *v, u64 gpa, u32 mode)
 				 .page = ram_at(&v->vm->ram, PAGE_BASE(gpa)),
 				 .offset = (u32)PAGE_OFFSET(gpa),
 				 .mode = mode};
-	u32 number, unit = UNIT_NONE;
+	struct candidate from;
+	u32 unit = UNIT_NONE;
 
 	if (!w.page)
 		return UNIT_NONE;
 	if (frame->gpa != PAGE_BASE(gpa))
 		*frame = (struct module_frame){.gpa = PAGE_BASE(gpa)};
-	if (find(&w, frame, &number))
-		unit = make(&w, modules->cache[frame->cache], number, gpa);
+	if (find(&w, frame, &from))
+		unit = make(&w, modules->cache[from.cache], from.number, gpa);
 	stats->aot_bound += unit != UNIT_NONE;
 	stats->aot_module_bound += unit != UNIT_NONE;
 	stats->aot_module_missed += unit == UNIT_NONE && frame->known;

@@ -23,6 +23,7 @@ struct module_frame {
 
 struct aot_modules {
 	struct tcache *cache[AOT_MAX]; /* those that have such units */
+	u8 *seen[AOT_MAX];             /* by cache, a bit for each of its pages: a frame has been recognized as that */
 	unsigned count;
 	bool damage_said;
 	struct module_frame frames[1 << MODULE_FRAME_BITS]; /* by frame; another one's is given up */
@@ -30,6 +31,8 @@ struct aot_modules {
 
 /* Adds those of the cache, which must outlive the result, to live->modules, if it has any. -1: out of memory. */
 int aot_modules_add(struct live *live, struct tcache *cache);
+/* NULL is allowed. */
+void aot_modules_destroy(struct aot_modules *modules);
 /* Number of them in all caches. */
 u64 aot_modules_count(const struct live *live);
 
@@ -44,7 +47,7 @@ static inline struct module_frame *module_frame(struct aot_modules *modules, u64
 	return &modules->frames[(gpa >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ULL >> (64 - MODULE_FRAME_BITS)];
 }
 
-/* The frame has been written to. General registers only. */
+/* The frame, which had live units, has been written to: others are not watched. General registers only. */
 static inline void aot_modules_forget(struct live *live, u64 gpa)
 {
 	struct module_frame *frame = live->modules ? module_frame(live->modules, gpa) : NULL;

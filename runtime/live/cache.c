@@ -288,7 +288,7 @@ void live_destroy(struct live *live)
 		aot_templates_destroy(live->aot_templates[i]);
 		aot_close(live->aot[i]);
 	}
-	free(live->modules);
+	aot_modules_destroy(live->modules);
 	recorder_destroy(live->recorder);
 	translation_destroy(live->translation);
 	free(live);

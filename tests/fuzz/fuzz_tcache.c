@@ -88,7 +88,8 @@ static void use_template(struct tcache *cache, uint32_t number)
 	for (uint32_t i = 0; i < t->goal_count; i++)
 		links += view.goals[i].number > t->code_length - 4 || view.goals[i].entry > t->code_length - 4;
 	/* all of them are four bytes or more apart */
-	if (links || (t->link_count + 2ull * t->goal_count + fixups) * 4 > t->code_length)
+	if (links || (t->link_count + 2ull * t->goal_count + fixups) * 4 > t->code_length ||
+	    t->insn_count > t->instruction_count)
 		abort();
 	for (uint32_t i = 0; i < t->entry_count; i++)
 		if (view.entries[i].guest >= t->guest_length || view.entries[i].code >= t->code_length)
@@ -102,7 +103,7 @@ static void use_module(struct tcache *cache, uint32_t number)
 {
 	struct tcache_module_view view;
 	const struct tcache_module_unit *u;
-	uint32_t jumps = 0, cursor = 0, found, end;
+	uint32_t jumps = 0, landings = 0, cursor = 0, found, end;
 	enum tcache_status status;
 
 	if (tcache_module_view(cache, number, &view)) {
@@ -126,6 +127,7 @@ static void use_module(struct tcache *cache, uint32_t number)
 		uint32_t size = f->kind == TCACHE_MODULE_WIDE ? 8 : f->kind == TCACHE_MODULE_LANDING ? 5 : 4;
 
 		jumps += f->kind == TCACHE_MODULE_JUMP || f->kind == TCACHE_MODULE_JUMP_SAVED;
+		landings += f->kind == TCACHE_MODULE_LANDING;
 		if (f->at + size > u->code_length || f->kind >= TCACHE_MODULE_KINDS || f->from >= TCACHE_MODULE_FROMS)
 			abort();
 		if (f->from && TCACHE_MODULE_FIELD_AT(f->value) + TCACHE_MODULE_FIELD_BEHIND(f->value) +
@@ -134,6 +136,9 @@ static void use_module(struct tcache *cache, uint32_t number)
 			abort();
 	}
 	if (jumps != view.jumps || u->body_offset + 5 > u->code_length || u->saved_offset + 5 > u->code_length)
+		abort();
+	/* room is made for no more of them */
+	if (landings > u->instruction_count || u->insn_count > u->instruction_count)
 		abort();
 	/* its own bytes fit */
 	if (tcache_module_fits(cache, number, u->offset, u->mode, view.guest, u->guest_length) == TCACHE_ERR_RANGE)
