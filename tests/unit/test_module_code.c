@@ -121,6 +121,8 @@ static const struct unit *translate(enum which which, const struct guest *guest)
 		store->target_max = numbers.target_max;
 	}
 	assert_int_not_equal(translate_unit(translations[which], store, guest->mode), UNIT_NONE);
+	if (which == LIVE) /* the table is one and the same */
+		numbers.target_count = store->target_count;
 	return &store->units[1];
 }
 
