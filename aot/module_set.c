@@ -10,6 +10,7 @@
 #include "translate/module_code.h"
 #include "translate/translate.h"
 #include "unit_records.h"
+#include "unit_tables.h"
 
 #define CODE_SIZE 0x20000000UL /* 512 MiB */
 #define UNITS_MAX (1u << 20)
@@ -136,43 +137,22 @@ u64 module_set_code(const struct module_set *set)
 
 void module_set_write_pcs(const struct module_set *set, struct tcache_writer *writer)
 {
-	const struct store *store = &set->store;
-
-	for (u32 n = 1; n < store->unit_count; n++) {
-		const struct unit *unit = &store->units[n];
-
-		for (u32 i = unit->pcs; i < unit->pcs + unit->pcs_count; i++) {
-			struct tcache_pc pc = unit_pc_record(store, unit, i);
-
-			tcache_writer_append(writer, &pc, sizeof(pc));
-		}
-	}
+	unit_tables_write_pcs(&set->store, writer);
 }
 
 void module_set_write_entries(const struct module_set *set, struct tcache_writer *writer)
 {
-	const struct store *store = &set->store;
-
-	for (u32 i = 0; i < store->entry_count; i++) {
-		struct tcache_entry entry = unit_entry_record(store, &store->units[store->entries[i].unit], i);
-
-		tcache_writer_append(writer, &entry, sizeof(entry));
-	}
+	unit_tables_write_entries(&set->store, writer);
 }
 
 u64 module_set_guest_size(const struct module_set *set)
 {
-	u64 size = 0;
-
-	for (u32 n = 1; n < set->store.unit_count; n++)
-		size += set->wants[n]->length;
-	return size;
+	return unit_tables_guest_size(&set->store, set->wants);
 }
 
 void module_set_write_guest(const struct module_set *set, struct tcache_writer *writer)
 {
-	for (u32 n = 1; n < set->store.unit_count; n++)
-		tcache_writer_append(writer, set->wants[n]->bytes, set->wants[n]->length);
+	unit_tables_write_guest(&set->store, set->wants, writer);
 }
 
 /* A page, with the holes that its record will name. */

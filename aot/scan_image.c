@@ -54,8 +54,9 @@ static int add_template(struct adding *a, const struct scan *scan, const u8 *byt
 			page->run ? a->ranks.run_page : a->ranks.image, a->err);
 }
 
-static int add_unit(struct adding *a, const struct scan *scan)
+static int add_unit(void *opaque, const struct scan *scan)
 {
+	struct adding *a = opaque;
 	u32 mode = a->image->kernel ? MODE_LINUX_KERNEL : MODE_LINUX_USER;
 	const u8 *bytes = image_at(a->image, scan->pc, scan->bytes);
 
@@ -68,12 +69,11 @@ static int add_unit(struct adding *a, const struct scan *scan)
 	return plan_add(a->plan, scan, mode, bytes, NULL, a->ranks.image, a->err);
 }
 
-int plan_add_image(struct plan *plan, const struct image *image, const struct recorded *recorded,
-		   struct scan_ranks ranks, struct err *err)
+int scan_disjoint(const struct plan *plan, const struct image *image, int (*add)(void *opaque, const struct scan *scan),
+		  void *opaque, struct err *err)
 {
 	struct scan_options options = translate_scan_options(plan_store(plan), 0);
 	struct units *units = units_create(image, &options, err);
-	struct adding adding = {plan, image, recorded, ranks, {.address = NO_PAGE}, err};
 	const struct scan *scan;
 	int result = 0;
 
@@ -82,7 +82,15 @@ int plan_add_image(struct plan *plan, const struct image *image, const struct re
 	units_set_disjoint(units);
 	units_add_entries(units);
 	while (result == 0 && (scan = units_next(units)))
-		result = add_unit(&adding, scan);
+		result = add(opaque, scan);
 	units_free(units);
 	return result;
+}
+
+int plan_add_image(struct plan *plan, const struct image *image, const struct recorded *recorded,
+		   struct scan_ranks ranks, struct err *err)
+{
+	struct adding adding = {plan, image, recorded, ranks, {.address = NO_PAGE}, err};
+
+	return scan_disjoint(plan, image, add_unit, &adding, err);
 }

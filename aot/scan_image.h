@@ -17,6 +17,13 @@ struct scan_ranks {
 };
 
 /*
+ * Calls `add` for each disjoint unit of the image's code, in the order of units_next(), until it returns another number
+ * than 0, which is the result then. -1 with a message in err: out of memory.
+ */
+int scan_disjoint(const struct plan *plan, const struct image *image, int (*add)(void *opaque, const struct scan *scan),
+		  void *opaque, struct err *err);
+
+/*
  * Adds the units of a kernel (CPL 0) or a program (CPL 3); of what may be loaded anywhere, templates. Where recordings
  * know a unit, none is added. Returns 0, or -1 with a message in err.
  */

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "scan_image.h"
-#include "translate/translate.h"
 #include "x86/mode.h"
 
 struct adding {
@@ -60,8 +59,9 @@ static bool take_page(struct adding *a, u64 pc, bool *failed)
 	return a->page;
 }
 
-static int add_unit(struct adding *a, const struct scan *scan)
+static int add_unit(void *opaque, const struct scan *scan)
 {
+	struct adding *a = opaque;
 	bool failed;
 
 	if (scan->straddles)
@@ -74,18 +74,7 @@ static int add_unit(struct adding *a, const struct scan *scan)
 
 int plan_add_module_image(struct plan *plan, const struct module *module, u16 rank, struct err *err)
 {
-	struct scan_options options = translate_scan_options(plan_store(plan), 0);
-	struct units *units = units_create(&module->image, &options, err);
 	struct adding adding = {.plan = plan, .module = module, .rank = rank, .address = NO_PAGE, .err = err};
-	const struct scan *scan;
-	int result = 0;
 
-	if (!units)
-		return -1;
-	units_set_disjoint(units);
-	units_add_entries(units);
-	while (result == 0 && (scan = units_next(units)))
-		result = add_unit(&adding, scan);
-	units_free(units);
-	return result;
+	return scan_disjoint(plan, &module->image, add_unit, &adding, err);
 }

@@ -10,8 +10,7 @@
 #include "mem/mem.h"
 #include "vm.h"
 
-#define MOVED_MAX GROUP_TEMPLATES_MAX
-#define FAMILY    32u /* instances that are moved at a time */
+#define FAMILY 32u /* instances that are moved at a time */
 
 static u32 unit_of(const struct clones *clones, const struct instance *instance, u32 template)
 {
@@ -42,7 +41,9 @@ static void move_unit(struct live *live, const struct instance *instance, u32 nu
 	perf_map_add(live->vm, (u64)live->store.code + unit->code, t->code_length, unit->pc);
 }
 
-/* Has the host's processor load what will be needed soon, which is in none of its near caches: first what leads to it …
+/*
+ * Has the host's processor load what will be needed soon, which is in none of its near caches: what leads to the rest
+ * is first, then the rest.
  */
 static void expect_records(const struct live *live, u32 number)
 {
@@ -71,7 +72,7 @@ static void move_instance(struct live *live, struct instance *instance, u64 base
 {
 	struct clones *clones = live->clones;
 	u64 distance = base - instance->base;
-	u32 numbers[MOVED_MAX], count = 0;
+	u32 numbers[GROUP_TEMPLATES_MAX], count = 0;
 
 	for (u32 i = 0; i < instance->room; i++) {
 		if (instance->units[i])
@@ -87,10 +88,8 @@ static void move_instance(struct live *live, struct instance *instance, u64 base
 		if (i - 6 < count)
 			move_unit(live, instance, numbers[i - 6], distance);
 	}
-	for (u32 i = 0; instance->tied && i < instance->room; i++) {
-		if (instance->units[i])
-			clone_complete_links(live, unit_of(clones, instance, i));
-	}
+	for (u32 i = 0; instance->tied && i < count; i++)
+		clone_complete_links(live, numbers[i]);
 	instance->tied = instance->learns = false;
 	instance_unlink(clones, instance);
 	instance->base = base;

@@ -32,6 +32,8 @@ FIRST_RUNS = {
     "first git --version": "git --version",
     "first python3 -c 'import json,re'": "python3 -c 'import json,re'",
 }
+EXECS = 300
+EXEC_LOOP = f"i=0; while [ $i -lt {EXECS} ]; do bash -c :; i=$((i + 1)); done"
 FIO = "fio --name=row --filename=/dev/vdb --output-format=json --time_based --runtime={seconds} --ioengine=libaio --size=100% "
 # name: arguments; the value is I/O operations or bytes per second
 FIO_ROWS = {
@@ -228,6 +230,7 @@ def measure(options, work, name, command, port, log):
         guest.run("date +%s%N >/dev/null; systemctl is-system-running --wait", check=False)
         for row, text in FIRST_RUNS.items():
             rows.take(f"{row} (s)", lambda text=text: first_seconds(guest, text))
+        rows.take(f"one of {EXECS} bash -c : (s)", lambda: guest_seconds(guest, EXEC_LOOP) / EXECS)
         if options.only == "login":
             guest.power_off()
             return rows

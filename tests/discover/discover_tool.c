@@ -10,11 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "boot/file.h"
 #include "boot/kernel_image.h"
 #include "discover/discover.h"
+#include "tool_input.h"
 #include "translate/scan.h"
 
 struct wishes {
@@ -22,27 +21,6 @@ struct wishes {
 	const char *memory;
 	u64 address;
 };
-
-static double seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static u8 *read_file(const char *path, u64 *size)
-{
-	struct err err = ERR_INIT;
-	int fd = file_open(path, "input", size, &err);
-	u8 *data = fd < 0 ? NULL : malloc(*size + 1);
-
-	if (!data || file_read(fd, data, *size, path, "input", &err)) {
-		fprintf(stderr, "discover_tool: %s\n", err.text);
-		exit(1);
-	}
-	return data;
-}
 
 /* --- comparison
  * ------------------------------------------------------------------------------------------------------- */

@@ -10,12 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "boot/file.h"
 #include "boot/kernel_image.h"
 #include "discover/internal.h"
 #include "discover/module.h"
+#include "tool_input.h"
 #include "translate/scan.h"
 
 #define NEAR 32u /* bytes */
@@ -29,28 +28,6 @@ struct totals {
 	u64 modules, functions, equal, bytes, equal_bytes, holes, right, wrong, unknown;
 	u64 code, units;
 };
-
-static double seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static u8 *read_file(const char *path, u64 *size)
-{
-	struct err err = ERR_INIT;
-	int fd = file_open(path, "input", size, &err);
-	u8 *data = fd < 0 ? NULL : malloc(*size + 1);
-
-	if (!data || file_read(fd, data, *size, path, "input", &err)) {
-		fprintf(stderr, "module_tool: %s\n", err.text);
-		exit(1);
-	}
-	data[*size] = 0;
-	return data;
-}
 
 static u8 *read_packed(const char *path, u64 *size)
 {
