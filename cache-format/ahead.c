@@ -6,7 +6,7 @@
 
 #include "internal.h"
 
-#define GROUPS_AT_ONCE 16u
+#define GROUPS_AT_ONCE 64u
 
 /* Threads take groups in turn by `next`; which of them did which does not matter. */
 struct ahead {

@@ -14,10 +14,10 @@
 
 #define TCACHE_MAGIC        "\x89TCACHE\n"
 #define TCACHE_FOOTER_MAGIC "TCACHEND"
-#define TCACHE_VERSION      2u
+#define TCACHE_VERSION      3u
 
-#define TCACHE_PAGE        4096u  /* alignment of chunks */
-#define TCACHE_GROUP       16384u /* bytes that share a digest, counted from the chunk's first page */
+#define TCACHE_PAGE        4096u /* alignment of chunks */
+#define TCACHE_GROUP       4096u /* bytes that share a digest, counted from the chunk's first page */
 #define TCACHE_HEADER_SIZE 256u
 #define TCACHE_DIGEST_SIZE 32u
 

@@ -84,10 +84,10 @@ static const struct example examples[] = {
 	SEALED("bad-cut-page", "the last page is missing", BAD("wrong-length", "has 147456 bytes, its header says 151552"), {FILE_END, 0, 0, 0, -4096ULL}),
 	UNSEALED("bad-longer", "something follows the footer", BAD("wrong-length", "has 151553 bytes, its header says 151552"), {FILE_END, 0, 0, 0, 1}),
 	/* header */
-	SEALED("bad-version", "a later format", BAD("format-version", "written by format version 7, this is version 2"), H(version, 7), F(version, 7)),
-	SEALED("bad-version-zero", "an impossible format", BAD("format-version", "written by format version 0, this is version 2"), H(version, 0)),
-	SEALED("bad-header-size", "a longer header", BAD("bad-header", "header, page or group size is wrong (512, 4096, 16384)"), H(header_size, 512)),
-	SEALED("bad-page-size", "other pages", BAD("bad-header", "header, page or group size is wrong (256, 16384, 16384)"), H(page_size, 16384)),
+	SEALED("bad-version", "a later format", BAD("format-version", "written by format version 7, this is version 3"), H(version, 7), F(version, 7)),
+	SEALED("bad-version-zero", "an impossible format", BAD("format-version", "written by format version 0, this is version 3"), H(version, 0)),
+	SEALED("bad-header-size", "a longer header", BAD("bad-header", "header, page or group size is wrong (512, 4096, 4096)"), H(header_size, 512)),
+	SEALED("bad-page-size", "other pages", BAD("bad-header", "header, page or group size is wrong (256, 16384, 4096)"), H(page_size, 16384)),
 	SEALED("bad-header-flags", "a flag without meaning", BAD("bad-header", "header has unknown flags (0x80000000)"), H(flags, 0x80000000)),
 	SEALED("bad-digest-kind", "a digest without meaning", BAD("bad-header", "header names an unknown digest (3)"), H(group_digest, 3)),
 	SEALED("bad-header-text", "a control character in the translator's name", BAD("bad-header", "header has a malformed text"), BYTE(HEADER, images, offsetof(struct tcache_header, fingerprint.translator) + 2, 27)),
@@ -95,7 +95,7 @@ static const struct example examples[] = {
 	SEALED("bad-header-reserved", "a reserved byte in use", BAD("bad-header", "reserved bytes of the header are not zero"), BYTE(HEADER, images, 255, 1)),
 	SEALED("bad-header-page", "the rest of the header page in use", BAD("bad-header", "reserved bytes of the header are not zero"), BYTE(HEADER, images, 4095, 1)),
 	SEALED("bad-length", "a length beyond the limit", BAD("limit", "claims to be 18446744073709551615 bytes long"), H(length, UINT64_MAX)),
-	SEALED("bad-chunk-count", "too many chunks", BAD("limit", "has too many chunks or page groups (257, 34)"), H(chunk_count, 257)),
+	SEALED("bad-chunk-count", "too many chunks", BAD("limit", "has too many chunks or page groups (257, 35)"), H(chunk_count, 257)),
 	SEALED("bad-tail", "the table of contents elsewhere", BAD("bad-header", "table of contents cannot be at offset 81920 (of 151552)"), H(tail, 81920)),
 	SEALED("bad-tail-overflow", "the table of contents beyond the end", BAD("bad-header", "table of contents cannot be at offset 18446744073709547520 (of 151552)"), H(tail, -4096ULL)),
 	/* damage */
