@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <tcache.h>
 
+#include "direct_link.h"
 #include "kept.h"
 #include "lift/place.h"
 #include "live/aot.h"
@@ -549,6 +550,21 @@ static void write_images(struct writing *w, const struct build_image *images, un
 	tcache_writer_chunk(w->writer, TCACHE_TYPE_images, records, n * sizeof(*records));
 }
 
+static bool was_executed(const struct build *build, u32 number)
+{
+	return !kept_is_cold(&build->kept[number], build->wants[number]->count_count);
+}
+
+/* Is `to` likely to be there, and good for every mode that `from` is good for? (What was executed is, most often.) */
+static bool fits_along(const void *opaque, u32 from, u32 to)
+{
+	const struct build *build = opaque;
+	const struct want *one = build->wants[from], *other = build->wants[to];
+
+	return was_executed(build, from) && was_executed(build, to) && !(other->mode_mask & ~one->mode_mask) &&
+	       !((one->mode ^ other->mode) & other->mode_mask);
+}
+
 struct naming {
 	struct writing *w;
 	build_namer *namer;
@@ -591,6 +607,8 @@ int build_write(struct build *build, const char *path, const struct build_image 
 	char error[512];
 	int result;
 
+	if (direct_link_all(&build->store, fits_along, build) < 0)
+		return err_set(err, "out of memory");
 	set_fingerprint(build, &options.fingerprint);
 	if (tcache_writer_create(path, &options, &w.writer, error, sizeof(error)) != TCACHE_OK)
 		return err_set(err, "%s", error);

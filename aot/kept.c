@@ -1,5 +1,7 @@
 #include "kept.h"
 
+#include "direct_link.h"
+
 #include <string.h>
 
 /* Each table of the store has room for so many elements more. */
@@ -74,8 +76,12 @@ u32 kept_add_unit(struct store *store, const struct tcache_unit_view *view)
 		store->links[unit->links + i] = (struct link){.unit = store->unit_count,
 							      .patch = unit->code + link->cold,
 							      .target = unit->pc + (u64)(s64)link->target,
+							      .site = unit->code + link->site,
 							      .saved = link->flags & TCACHE_LINK_SAVED};
 		store->cells[unit->links + i] = view->cells[i];
+		/* whether that unit is kept as well, and is the only one still, is to be seen */
+		if (link->flags & TCACHE_LINK_DIRECT)
+			direct_link_undo(store, unit->links + i);
 	}
 	store->link_count = max(store->link_count, unit->links + unit->links_count);
 	store->insn_count = max(store->insn_count, unit->insns + unit->insns_count);

@@ -1,5 +1,7 @@
 #include "retranslate.h"
 
+#include "direct_link.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -280,6 +282,25 @@ static const char *compare_common(const struct store *store, const struct tcache
 	return NULL;
 }
 
+/* Its direct links lead to the units that the cache has there. */
+static void make_direct(struct work *w, const struct tcache_unit_view *view)
+{
+	const struct unit *made = &w->units[1];
+
+	for (u32 i = 0; i < made->links_count && i < view->unit->link_count; i++) {
+		const struct tcache_link *link = &view->links[i];
+		const struct tcache_unit *to =
+			link->flags & TCACHE_LINK_DIRECT
+				? tcache_unit_only(w->cache, view->unit->pc + (u64)(s64)link->target)
+				: NULL;
+
+		if (to)
+			direct_link_make(&w->store, made->links + i,
+					 &(struct unit){.body = to->code_offset + to->body_offset,
+							.saved = to->code_offset + to->saved_offset});
+	}
+}
+
 static const char *compare_records(const struct store *store, const struct tcache_unit_view *view)
 {
 	const struct unit *made = &store->units[1];
@@ -313,8 +334,10 @@ static const char *compare_unit(struct work *w, const struct tcache_unit_view *v
 
 	if (!what)
 		what = compare_layout(&w->units[1], &layout);
-	if (!what)
+	if (!what) {
+		make_direct(w, view);
 		what = compare_records(&w->store, view);
+	}
 	if (!what)
 		what = compare_code(w->store.code_rw + view->unit->code_offset, view->code, view->unit->code_length,
 				    text, size);

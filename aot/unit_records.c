@@ -20,7 +20,9 @@ struct tcache_link unit_link_record(const struct store *store, const struct unit
 {
 	return (struct tcache_link){.target = (s32)(s64)(store->links[i].target - unit->pc),
 				    .cold = store->links[i].patch - unit->code,
-				    .flags = store->links[i].saved ? TCACHE_LINK_SAVED : 0};
+				    .flags = (store->links[i].saved ? TCACHE_LINK_SAVED : 0) |
+					     (store->links[i].direct ? TCACHE_LINK_DIRECT : 0),
+				    .site = store->links[i].site - unit->code};
 }
 
 struct tcache_insn unit_insn_record(const struct store *store, u32 i)

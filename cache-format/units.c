@@ -71,10 +71,14 @@ static enum tcache_status check_links(struct tcache *cache, const struct tcache_
 	uint64_t code = cache->placement.code_address + v->unit->code_offset;
 
 	for (uint32_t i = 0; i < v->unit->link_count; i++) {
-		if (v->links[i].flags & ~TCACHE_LINK_SAVED || v->links[i].reserved)
-			return FAIL_RECORD(cache, "link %u of unit %u has unknown flags or reserved fields", i, number);
-		if (v->links[i].cold >= v->unit->code_length)
+		const struct tcache_link *link = &v->links[i];
+
+		if (link->flags & ~(TCACHE_LINK_SAVED | TCACHE_LINK_DIRECT))
+			return FAIL_RECORD(cache, "link %u of unit %u has unknown flags", i, number);
+		if (link->cold >= v->unit->code_length)
 			return FAIL_RECORD(cache, "cold path of link %u of unit %u is out of bounds", i, number);
+		if (v->unit->code_length < TCACHE_LINK_SITE || link->site > v->unit->code_length - TCACHE_LINK_SITE)
+			return FAIL_RECORD(cache, "jump of link %u of unit %u is out of bounds", i, number);
 		if (v->cells[i] != code + v->links[i].cold)
 			return FAIL_RECORD(cache, "link %u of unit %u does not lead to its cold path at first", i,
 					   number);
@@ -256,6 +260,87 @@ static enum tcache_status check_each(struct tcache *cache)
 	return TCACHE_OK;
 }
 
+/* The one of `count` units, in order, that has this address, if it is one. */
+static const struct tcache_unit *only_unit(const struct tcache_unit *units, uint64_t count, uint64_t pc)
+{
+	uint64_t low = 0, high = count;
+
+	while (low < high) {
+		uint64_t middle = low + (high - low) / 2;
+
+		if (units[middle].pc < pc)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == count || units[low].pc != pc || (low + 1 < count && units[low + 1].pc == pc))
+		return NULL;
+	return &units[low];
+}
+
+const struct tcache_unit *tcache_unit_only(struct tcache *cache, uint64_t pc)
+{
+	uint64_t count = tcache_units_count(cache);
+	const struct tcache_unit *units = tcache_units(cache, 0, count);
+
+	return units ? only_unit(units, count, pc) : NULL;
+}
+
+/* Does the unit jump, or call, through the link's cell? */
+static bool leads_to_cell(const struct tcache *cache, const struct tcache_unit_view *v, uint32_t i)
+{
+	const uint8_t *site = v->code + v->links[i].site;
+	uint32_t cell;
+
+	memcpy(&cell, site + 3, sizeof(cell));
+	return site[0] == 0xff && (site[1] == 0x24 || site[1] == 0x14) && site[2] == 0x25 &&
+	       cell == cache->placement.cells_address + 8 * ((uint64_t)v->unit->link_first + i);
+}
+
+/* Does it straight to this unit? What is copied elsewhere when it runs, or need not be in one page, must not. */
+static bool leads_to_unit(const struct tcache_unit_view *v, uint32_t i, const struct tcache_unit *to)
+{
+	const struct tcache_link *link = &v->links[i];
+	const uint8_t *site = v->code + link->site;
+	uint32_t distance;
+
+	if (!to || (v->unit->flags | to->flags) & TCACHE_UNIT_COLD || tcache_unit_straddles(v->unit) ||
+	    tcache_unit_straddles(to) || to->pc / TCACHE_PAGE != v->unit->pc / TCACHE_PAGE)
+		return false;
+	memcpy(&distance, site + 3, sizeof(distance));
+	return site[0] == 0x66 && site[1] == 0x90 && (site[2] & 0xfe) == 0xe8 &&
+	       v->unit->code_offset + link->site + TCACHE_LINK_SITE + distance ==
+		       to->code_offset + (link->flags & TCACHE_LINK_SAVED ? to->saved_offset : to->body_offset);
+}
+
+/* Code goes where its links say. */
+static enum tcache_status check_sites(struct tcache *cache)
+{
+	uint64_t count = tcache_units_count(cache);
+	const struct tcache_unit *units = tcache_units(cache, 0, count);
+
+	if (!units)
+		return cache->last;
+	for (uint32_t n = 0; n < count; n++) {
+		struct tcache_unit_view view;
+		enum tcache_status status = tcache_unit_view(cache, n, &view);
+
+		if (status)
+			return status;
+		for (uint32_t i = 0; i < view.unit->link_count; i++) {
+			const struct tcache_link *link = &view.links[i];
+
+			if (link->flags & TCACHE_LINK_DIRECT
+				    ? !leads_to_unit(
+					      &view, i,
+					      only_unit(units, count, view.unit->pc + (uint64_t)(int64_t)link->target))
+				    : !leads_to_cell(cache, &view, i))
+				return FAIL_RECORD(cache, "link %u of unit %u is no jump to where it leads", i, n);
+		}
+	}
+	return TCACHE_OK;
+}
+
 /* Starts that ascend strictly cannot be of the same unit: as many of them as units are a permutation. */
 static enum tcache_status check_by_code(struct tcache *cache)
 {
@@ -330,7 +415,7 @@ static enum tcache_status check_targets(struct tcache *cache)
 enum tcache_status tcache_check_units(struct tcache *cache)
 {
 	static enum tcache_status (*const checks[])(struct tcache * cache) = {
-		check_each, check_by_code, check_cells, check_all_insns, check_targets,
+		check_each, check_by_code, check_sites, check_cells, check_all_insns, check_targets,
 	};
 	enum tcache_status status = TCACHE_OK;
 

@@ -99,6 +99,7 @@ static const struct field links[] = {
 	FIELD(link, target, FIELD_SIGNED),
 	FIELD(link, cold, FIELD_COUNT),
 	FIELD(link, flags, FIELD_ADDRESS),
+	FIELD(link, site, FIELD_COUNT),
 	{0},
 };
 

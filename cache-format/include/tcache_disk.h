@@ -168,7 +168,9 @@ struct tcache_unit {
 	uint32_t reserved[3];
 };
 
-#define TCACHE_LINK_SAVED (1u << 0)
+#define TCACHE_LINK_SAVED  (1u << 0) /* it leaves flags saved, and wants an entry that finds them so */
+#define TCACHE_LINK_DIRECT (1u << 1)
+#define TCACHE_LINK_SITE   7u /* bytes of a jump or call through a cell, or of a direct one with two before it */
 
 /* Host offset → guest offset. Within a unit strictly ascending by code. */
 struct tcache_pc {
@@ -187,14 +189,15 @@ struct tcache_entry {
 };
 
 /*
- * A jump or call to another unit. Record n of CELL, 8 bytes at cells_address + 8 * n, is the host address that it goes
- * to: at first that of the cold path, which leaves for the runtime with the link's number.
+ * A jump or call to another unit of the page. Record n of CELL, 8 bytes at cells_address + 8 * n, is the host address
+ * that it goes to: at first that of the cold path, which leaves for the runtime with the link's number. A direct link
+ * goes straight into the only unit at its target instead: its unit must not run where that one does not fit.
  */
 struct tcache_link {
 	int32_t target; /* guest offset from the unit's pc */
 	uint32_t cold;  /* offset from the unit's code */
-	uint32_t flags; /* TCACHE_LINK_SAVED: it leaves flags saved, and wants an entry that finds them so */
-	uint32_t reserved;
+	uint32_t flags; /* TCACHE_LINK_* */
+	uint32_t site;  /* the jump or call's offset from the unit's code */
 };
 
 /*

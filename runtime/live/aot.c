@@ -22,6 +22,9 @@ _Static_assert(offsetof(struct pc_entry, guest) == offsetof(struct tcache_pc, gu
 _Static_assert(offsetof(struct pc_entry, home) == offsetof(struct tcache_pc, home), "layout");
 _Static_assert(offsetof(struct pc_entry, left) == offsetof(struct tcache_pc, left), "layout");
 
+/* Units that may have to be bound at once: no page has more of them that were executed. */
+#define TOGETHER_MAX 1024u
+
 _Static_assert(AOT_MAX == VM_CACHES_MAX, "as many as can be named");
 
 /* What is kept of each of the cache's units. */
@@ -31,6 +34,7 @@ struct binding {
 	bool dirty; /* its cells have been written */
 	u8 rebinds;
 	bool rejected;
+	u32 mark; /* of the last search that came by */
 };
 
 struct aot {
@@ -48,6 +52,7 @@ struct aot {
 	struct insn *decoded; /* private, zeroed: length 0 means not decoded yet */
 	u64 decoded_size;
 	u32 unit_count, link_count, target_count;
+	u32 mark;
 	u32 code;                  /* offset of its code in the live engine's terms */
 	u64 code_size, cells_size; /* bytes mapped */
 	u8 id;
@@ -376,6 +381,91 @@ static void reset_cells(struct aot *aot, struct binding *binding, const struct u
 	binding->dirty = copied;
 }
 
+/* Does it lie in the guest's page `page`, and was executed in the training run? */
+static bool lies_in(const struct aot *aot, u32 n, u32 mode, const u8 *page)
+{
+	const struct tcache_unit *unit = &aot->units[n];
+	u64 hash[2];
+
+	if (unit->flags & TCACHE_UNIT_COLD || (unit->mode ^ mode) & unit->mode_mask || aot->bindings[n].rejected ||
+	    tcache_unit_straddles(unit))
+		return false;
+	tcache_hash(page + PAGE_OFFSET(unit->pc), unit->guest_length, hash);
+	return hash[0] == unit->hash[0] && hash[1] == unit->hash[1];
+}
+
+/* One frame, or mode, is served at a time. False: it has changed too often. */
+static bool leave_old_place(struct vcpu *v, struct binding *binding)
+{
+	if (!binding->bound)
+		return true;
+	if (++binding->rebinds > REBINDS_MAX) {
+		v->vm->stats.aot_rejected_frame++;
+		binding->rejected = true;
+		return false;
+	}
+	live_drop_frame(v, v->vm->live->store.units[binding->unit].gpa);
+	return true;
+}
+
+static bool is_bound_here(const struct live *live, const struct aot *aot, u32 number, u64 page, u32 mode)
+{
+	const struct binding *binding = &aot->bindings[number];
+	const struct unit *unit = &live->store.units[binding->unit];
+
+	return binding->bound && unit->mode == mode && PAGE_BASE(unit->gpa) == page;
+}
+
+static void begin_marks(struct aot *aot)
+{
+	if (++aot->mark)
+		return;
+	for (u32 i = 0; i < aot->unit_count; i++)
+		aot->bindings[i].mark = 0;
+	aot->mark = 1;
+}
+
+/*
+ * The unit, which fits, and those that must be bound along with it because they are jumped straight into, by it or by
+ * each other, and are not bound here yet. Returns how many, at most TOGETHER_MAX; 0: one of them does not fit.
+ */
+static u32 collect(const struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u32 mode, u32 group[TOGETHER_MAX])
+{
+	const u8 *page = ram_at(&v->vm->ram, PAGE_BASE(gpa));
+	u32 count = 1;
+
+	group[0] = number;
+	begin_marks(aot);
+	aot->bindings[number].mark = aot->mark;
+	for (u32 i = 0; i < count; i++) {
+		const struct tcache_unit *unit = &aot->units[group[i]];
+
+		if ((u64)unit->link_first + unit->link_count > aot->link_count)
+			return 0;
+		for (u32 n = unit->link_first; n < unit->link_first + unit->link_count; n++) {
+			const u64 pc = unit->pc + (u64)(s64)aot->links[n].target;
+
+			if (!(aot->links[n].flags & TCACHE_LINK_DIRECT))
+				continue;
+			if (unit->flags & TCACHE_UNIT_COLD) /* it would be copied */
+				return 0;
+			const u32 to = aot_index_first(aot->index, pc);
+
+			if (to == aot->unit_count || aot->units[to].pc != pc ||
+			    PAGE_BASE(pc) != PAGE_BASE(aot->units[number].pc))
+				return 0;
+			if (aot->bindings[to].mark == aot->mark ||
+			    is_bound_here(v->vm->live, aot, to, PAGE_BASE(gpa), mode))
+				continue;
+			if (count == TOGETHER_MAX || !lies_in(aot, to, mode, page))
+				return 0;
+			aot->bindings[to].mark = aot->mark;
+			group[count++] = to;
+		}
+	}
+	return count;
+}
+
 static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, u32 mode, bool *full)
 {
 	struct live *live = v->vm->live;
@@ -383,14 +473,6 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 	struct tcache_unit_view view;
 	struct unit *unit;
 
-	if (binding->bound) { /* at another frame: one cannot serve both */
-		if (++binding->rebinds > REBINDS_MAX) {
-			v->vm->stats.aot_rejected_frame++;
-			binding->rejected = true;
-			return UNIT_NONE;
-		}
-		live_drop_frame(v, live->store.units[binding->unit].gpa);
-	}
 	/* instructions are decoded when they are first executed: too late to find out that they are damaged */
 	if (tcache_unit_run_view(aot->file, number, &view) != TCACHE_OK ||
 	    !tcache_insns(aot->file, view.unit->insn_first, view.unit->insn_count)) {
@@ -418,7 +500,61 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 	return binding->unit;
 }
 
-u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full)
+static bool is_any_bound(const struct aot *aot, const u32 *group, u32 count)
+{
+	for (u32 i = 0; i < count; i++) {
+		if (aot->bindings[group[i]].bound)
+			return true;
+	}
+	return false;
+}
+
+/* collect(), and none of them is bound elsewhere any more. */
+static u32 collect_unbound(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u32 mode, u32 *group, unsigned max)
+{
+	u32 count = collect(v, aot, number, gpa, mode, group);
+
+	if (count > max)
+		return 0;
+	if (!is_any_bound(aot, group, count))
+		return count;
+	for (u32 i = 0; i < count; i++) {
+		if (!leave_old_place(v, &aot->bindings[group[i]]))
+			return 0;
+	}
+	/* in another mode it was bound here, where everything has been dropped now */
+	count = collect(v, aot, number, gpa, mode, group);
+	return count > max || is_any_bound(aot, group, count) ? 0 : count;
+}
+
+/*
+ * Binds the unit with all that it needs, if there are at most `max`; numbers[0] is its own. Returns how many these are:
+ * all, or 0.
+ */
+static unsigned bind_group(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, u32 mode, u32 *numbers,
+			   unsigned max, bool *full)
+{
+	u32 group[TOGETHER_MAX];
+	u32 count = collect_unbound(v, aot, number, gpa, mode, group, max);
+
+	v->vm->stats.aot_rejected_group += !count;
+	for (u32 i = 0; i < count; i++) {
+		u64 at = PAGE_BASE(gpa) + PAGE_OFFSET(aot->units[group[i]].pc);
+
+		numbers[i] = bind(v, aot, group[i], at, i ? NO_FRAME : next, mode, full);
+		if (numbers[i] != UNIT_NONE)
+			continue;
+		/* nobody knows of the others yet */
+		while (i--) {
+			v->vm->live->store.units[numbers[i]].dropped = true;
+			aot_unbind(v->vm->live, &v->vm->live->store.units[numbers[i]]);
+		}
+		return 0;
+	}
+	return count;
+}
+
+unsigned aot_bind(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max, bool *full)
 {
 	struct live *live = v->vm->live;
 
@@ -426,29 +562,22 @@ u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full)
 	for (unsigned i = 0; i < live->aot_count; i++) {
 		struct aot *aot = live->aot[i];
 		u32 number, cursor = 0;
+		bool found = false;
 		u64 next;
 
 		while ((number = aot_index_find(aot->index, v, gpa, mode, &cursor, &next)) != AOT_INDEX_NONE) {
+			unsigned count = 0;
+
+			found = true;
 			if (!aot->bindings[number].rejected)
-				return bind(v, aot, number, gpa, next, mode, full);
+				count = bind_group(v, aot, number, gpa, next, mode, numbers, max, full);
+			if (count || *full)
+				return count;
 		}
 		/* or the mode, which is rare */
-		v->vm->stats.aot_rejected_bytes += aot_index_has(aot->index, v->rip);
+		v->vm->stats.aot_rejected_bytes += !found && aot_index_has(aot->index, v->rip);
 	}
-	return UNIT_NONE;
-}
-
-/* Is it worth binding without having been asked for, and possible? `page` is the guest's page. */
-static bool wanted(const struct aot *aot, u32 n, u32 mode, const u8 *page)
-{
-	const struct tcache_unit *unit = &aot->units[n];
-	u64 hash[2];
-
-	if (unit->flags & TCACHE_UNIT_COLD || (unit->mode ^ mode) & unit->mode_mask || aot->bindings[n].bound ||
-	    aot->bindings[n].rejected || tcache_unit_straddles(unit))
-		return false;
-	tcache_hash(page + PAGE_OFFSET(unit->pc), unit->guest_length, hash);
-	return hash[0] == unit->hash[0] && hash[1] == unit->hash[1];
+	return 0;
 }
 
 unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max)
@@ -464,17 +593,14 @@ unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned
 
 		for (u32 n = aot_index_first(aot->index, begin);
 		     n < aot->unit_count && aot->units[n].pc - begin < PAGE_SIZE; n++) {
-			if (!wanted(aot, n, mode, page))
+			if (aot->bindings[n].bound || !lies_in(aot, n, mode, page))
 				continue;
 			if (count == max)
 				return count;
-			u32 number =
-				bind(v, aot, n, PAGE_BASE(gpa) + PAGE_OFFSET(aot->units[n].pc), NO_FRAME, mode, &full);
-
+			count += bind_group(v, aot, n, PAGE_BASE(gpa), NO_FRAME, mode, numbers + count, max - count,
+					    &full);
 			if (full)
 				return count;
-			if (number != UNIT_NONE)
-				numbers[count++] = number;
 		}
 	}
 	return count;
@@ -500,7 +626,9 @@ void aot_link_page(struct live *live, const u32 *numbers, unsigned count)
 
 		for (u32 n = from->links; n < from->links + from->links_count; n++) {
 			const struct unit *to =
-				unit_at(live, numbers, count, from->pc + (u64)(s64)aot->links[n].target);
+				aot->links[n].flags & TCACHE_LINK_DIRECT
+					? NULL
+					: unit_at(live, numbers, count, from->pc + (u64)(s64)aot->links[n].target);
 			u32 code = !to ? 0 : aot->links[n].flags & TCACHE_LINK_SAVED ? to->saved : to->body;
 
 			if (!code)

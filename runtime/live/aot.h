@@ -43,10 +43,12 @@ u64 aot_map_unpacked(const struct live *live, const u8 *data, u64 size, u8 *to);
 void aot_forget_unpacked(const struct live *live);
 
 /*
- * Binds a unit for v->rip at gpa in this mode. Returns its number in the live tables, UNIT_NONE if no cache has one.
- * *full says that the tables are full: nothing else can be done until they are emptied.
+ * Binds a unit for v->rip at gpa in this mode, and those of its page that it jumps straight into. Returns how many;
+ * their numbers in the live tables are in `numbers`, its own is the first. 0: no cache has one, or not all that it
+ * needs, or it needs more than `max`. *full says that the tables are full: nothing else can be done until they are
+ * emptied.
  */
-u32 aot_bind(struct vcpu *v, u64 gpa, u32 mode, bool *full);
+unsigned aot_bind(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max, bool *full);
 
 /*
  * Binds the other units of v->rip's page, which is at gpa's, that the recorded run executed: they will be wanted soon,

@@ -397,23 +397,8 @@ static u64 host_ns(clockid_t clock)
 	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
 }
 
-/* Of a page at once: more are left to be bound one by one. */
-#define BIND_TOGETHER 64
-
-static void bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 first)
-{
-	struct live *live = v->vm->live;
-	u32 numbers[BIND_TOGETHER] = {first};
-	unsigned count = 1 + aot_bind_page(v, gpa, mode, numbers + 1, BIND_TOGETHER - 1);
-
-	for (unsigned i = 1; i < count; i++) {
-		const struct unit *unit = &live->store.units[numbers[i]];
-
-		publish(live, numbers[i]);
-		perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
-	}
-	aot_link_page(live, numbers, count);
-}
+/* Of a page at once: more are left to be bound as they are wanted. */
+#define BIND_TOGETHER 1024
 
 static u64 frame_number(const struct live *live, u64 gpa)
 {
@@ -450,30 +435,40 @@ static u32 clone_here(struct vcpu *v, u64 gpa, u32 mode)
 	return number;
 }
 
+/* How many units may be bound at once? All of them go each time that their page is written to. */
+static unsigned bind_most(const struct live *live, u64 gpa)
+{
+	return ram_at(&live->vm->ram, gpa) && live_frame_drops(live, frame_number(live, gpa)) > DROPS_MAX
+		       ? 1
+		       : BIND_TOGETHER;
+}
+
 /* A unit of a cache, if one of them has it. */
 static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 {
 	struct live *live = v->vm->live;
 	u64 start = host_ns(CLOCK_MONOTONIC);
+	u32 numbers[BIND_TOGETHER];
 	bool full;
-	u32 number = aot_bind(v, gpa, mode, &full);
+	unsigned most = bind_most(live, gpa), count = aot_bind(v, gpa, mode, numbers, most, &full);
 
 	if (full) {
 		live_flush(live);
-		number = aot_bind(v, gpa, mode, &full);
+		count = aot_bind(v, gpa, mode, numbers, most, &full);
 	}
-	if (number != UNIT_NONE) {
-		const struct unit *unit = &live->store.units[number];
-		bool fresh = is_fresh(live, gpa); /* a page that has been patched will be again */
+	/* a page that has been patched will be again; careful translations are for one access, and go on to others */
+	if (count && !(mode & MODE_CAREFUL) && is_fresh(live, gpa))
+		count += aot_bind_page(v, gpa, mode, numbers + count, BIND_TOGETHER - count);
+	for (unsigned i = 0; i < count; i++) {
+		const struct unit *unit = &live->store.units[numbers[i]];
 
-		publish(live, number);
+		publish(live, numbers[i]);
 		perf_map_add(v->vm, (u64)live->store.code + unit->code, unit->code_end - unit->code, unit->pc);
-		/* careful translations are for one access; from there it goes on to others */
-		if (fresh && !(mode & MODE_CAREFUL))
-			bind_page(v, gpa, mode, number);
 	}
+	if (!(mode & MODE_CAREFUL)) /* those lead to units without it */
+		aot_link_page(live, numbers, count);
 	v->vm->stats.aot_bind_ns += host_ns(CLOCK_MONOTONIC) - start;
-	return number;
+	return count ? numbers[0] : UNIT_NONE;
 }
 
 /* Code that is rewritten is not looked for either. */
@@ -677,17 +672,15 @@ static u32 linked_unit(struct vcpu *v, u32 from)
 {
 	const struct live *live = v->vm->live;
 	u64 gpa;
+	u32 to = UNIT_NONE;
 
-	/* what is older will be gone earlier; it is made again */
-	if (is_clone(live, from) && mmu_fetch(v, v->rip, &gpa) == EXEC_OK) {
-		u32 to = clones_find(v, gpa, true, vcpu_mode(v), clone_age(live, from)).unit;
-
-		if (to != UNIT_NONE)
-			return to;
-	} else {
-		return live_lookup_unit(v);
-	}
-	return UNIT_NONE;
+	/* a clone that is older will be gone earlier; it is made again */
+	if (is_clone(live, from) && mmu_fetch(v, v->rip, &gpa) == EXEC_OK)
+		to = clones_find(v, gpa, true, vcpu_mode(v), clone_age(live, from)).unit;
+	if (to != UNIT_NONE)
+		return to;
+	to = live_lookup_unit(v);
+	return to != UNIT_NONE && is_clone(live, from) && is_clone(live, to) ? UNIT_NONE : to;
 }
 
 /* May a jump lead straight from one to the other, both units of one page and mode? */

@@ -113,7 +113,9 @@ struct link {
 	u32 patch; /* live: offset of the displacement to patch; offline: of the cold path that its cell holds at first
 		    */
 	u64 target;
-	bool saved; /* the flags are in v->scratch[2] */
+	u32 site;    /* offline: offset of the jump or call through the cell */
+	bool saved;  /* the flags are in v->scratch[2] */
+	bool direct; /* offline: the jump has been made one that needs no cell */
 };
 
 /*

@@ -185,8 +185,8 @@ static inline void sample_code(struct sample *s)
 						    .insn_size = 64,
 						    .first_target = 100,
 						    .first_link = 7};
-	s->links[0] = (struct tcache_link){.target = 0x24, .cold = 36};
-	s->links[1] = (struct tcache_link){.target = -0xfed, .cold = 12, .flags = TCACHE_LINK_SAVED};
+	s->links[0] = (struct tcache_link){.target = 0x24, .cold = 36, .site = 20};
+	s->links[1] = (struct tcache_link){.target = -0xfed, .cold = 12, .flags = TCACHE_LINK_SAVED, .site = 5};
 	s->cells[0] = 0x50000000 + 0 + 36;
 	s->cells[1] = 0x50000000 + 56 + 12;
 	s->targets[0] = 0xffffffff81000040;

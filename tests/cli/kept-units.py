@@ -5,13 +5,17 @@
 
 NEW was made with --reuse OLD, PLAIN from the same input without. NEW must have the units of PLAIN; COUNT of them, and
 LIFTED of these with lifted loops, must have the code, links and other records of OLD, and there must be templates among
-them. Gaps are allowed.
+them. Gaps are allowed. How a link gets to the other unit is not compared: that one may have moved, or gone.
 """
 import json
+import struct
 import subprocess
 import sys
 
 LIFTED = 1
+LINK = struct.Struct("<iIII")  # target, cold, flags, site
+DIRECT = 2
+SITE = 7  # bytes
 
 
 class Cache:
@@ -42,11 +46,15 @@ class Cache:
 
     def unit(self, unit):
         """All that must stay where it is, and so does the code."""
+        code = bytearray(self.part("CODE", 1, unit["code_offset"], unit["code_length"]))
+        links = list(LINK.iter_unpack(self.part("LINK", LINK.size, unit["link_first"], unit["link_count"])))
+        for *_, site in links:
+            code[site:site + SITE] = bytes(SITE)
         return {
             "flags": int(unit["flags"], 0),
             "place": unit["code_offset"],
-            "code": self.part("CODE", 1, unit["code_offset"], unit["code_length"]),
-            "links": self.part("LINK", 16, unit["link_first"], unit["link_count"]),
+            "code": code,
+            "links": [(target, cold, flags & ~DIRECT, site) for target, cold, flags, site in links],
             "cells": self.part("CELL", 8, unit["link_first"], unit["link_count"]),
             "insns": self.part("INSN", 16, unit["insn_first"], unit["insn_count"]),
             "numbers": [unit[field] for field in ("link_first", "insn_first") if unit[field.replace("first", "count")]],

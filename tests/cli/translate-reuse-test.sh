@@ -54,6 +54,12 @@ said ' units, 12 of them with lifted loops; 0 left out$'
 sound 1.tcache "$first"
 units=$(sed -n 's/^2.tcache: \([0-9]*\) units.*/\1/p' said)
 
+# units jump straight into others of their page; where these are others, both are translated
+"$avant" cache dump --chunk LINK 1.tcache >output
+grep -q 'flags=0x[23]' output || fail "no link is direct: $(cat output)"
+run "$second" --engine aot --cache 1.tcache --stats stats.json
+! grep -q '"aot_bound": 0,' stats.json || fail 'nothing came from the cache of the other version'
+
 # nothing has changed: everything is kept, also by another number of threads, and the file is the same
 for jobs in 1 3; do
 	translate "$first" --profile 1.rec --reuse 1.tcache -o again.tcache --jobs $jobs || fail "$(cat said)"

@@ -53,6 +53,18 @@ round:
 	call rbx
 	CHECK_EQ(rax, 7)
 1:
+	/* --- a unit that jumps straight into another, by turns: they are bound together */
+	mov ebp, WINDOW + (pair - frame)
+	.rept 3
+	show 1
+	HERE
+	call rbp
+	CHECK_EQ(rdx, 12)
+	show 0
+	HERE
+	call rbp
+	CHECK_EQ(rdx, 12)
+	.endr
 	/* --- the code of one frame changes, and is the same again */
 	mov byte ptr [page + 1], 9
 	show 0
@@ -83,6 +95,14 @@ inner:
 frame:
 	mov eax, 7
 	ret
+	.balign 256
+1:	add edx, 7
+	ret
+pair:
+	mov edx, 5
+	test edx, edx
+	jnz 1b
+	ud2
 	.balign 256
 outer:
 	mov eax, offset inner

@@ -30,6 +30,8 @@ test_main:
 	check_loop 5, COUNT*THREE
 	call changed
 	CHECK_EQ(rax, VERSION + 5)
+	call steady
+	CHECK_EQ(rax, VERSION + 7)
 
 	COPY page, code, code_end
 	mov qword ptr [pml4 + 8], offset pdpt + 7
@@ -84,6 +86,14 @@ changed: /* handed over to the runtime, linked, and a target of its own: what ke
 far_away:
 	add eax, 5
 	ret
+	.balign 4096
+1:	add eax, VERSION
+	ret
+steady: /* does not change, but what it jumps to does */
+	mov eax, 7
+	test eax, eax
+	jnz 1b
+	ud2
 
 	/* --- ring 3's, position-independent: two pages */
 	.balign 4096
