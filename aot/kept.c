@@ -1,8 +1,8 @@
 #include "kept.h"
 
-#include "direct_link.h"
-
 #include <string.h>
+
+#include "direct_link.h"
 
 /* Each table of the store has room for so many elements more. */
 static bool has_room(u32 count, u32 max, u32 more)

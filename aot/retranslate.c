@@ -1,7 +1,5 @@
 #include "retranslate.h"
 
-#include "direct_link.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +7,7 @@
 #include <sys/mman.h>
 #include <tcache.h>
 
+#include "direct_link.h"
 #include "plan.h"
 #include "translate/fingerprint.h"
 #include "translate/fixup.h"
@@ -289,15 +288,17 @@ static void make_direct(struct work *w, const struct tcache_unit_view *view)
 
 	for (u32 i = 0; i < made->links_count && i < view->unit->link_count; i++) {
 		const struct tcache_link *link = &view->links[i];
-		const struct tcache_unit *to =
-			link->flags & TCACHE_LINK_DIRECT
-				? tcache_unit_only(w->cache, view->unit->pc + (u64)(s64)link->target)
-				: NULL;
+		const struct tcache_unit *to;
+		u32 number, count;
 
-		if (to)
-			direct_link_make(&w->store, made->links + i,
-					 &(struct unit){.body = to->code_offset + to->body_offset,
-							.saved = to->code_offset + to->saved_offset});
+		/* the file has been verified: it is the only one */
+		if (!(link->flags & TCACHE_LINK_DIRECT) ||
+		    tcache_unit_find(w->cache, view->unit->pc + (u64)(s64)link->target, &number, &count) != TCACHE_OK ||
+		    !(to = tcache_units(w->cache, number, 1)))
+			continue;
+		direct_link_make(&w->store, made->links + i,
+				 &(struct unit){.body = to->code_offset + to->body_offset,
+						.saved = to->code_offset + to->saved_offset});
 	}
 }
 

@@ -237,55 +237,6 @@ enum tcache_status tcache_unit_at_code(struct tcache *cache, uint64_t offset, ui
 
 /* ---- all units ---- */
 
-static enum tcache_status check_each(struct tcache *cache)
-{
-	uint32_t count = (uint32_t)tcache_units_count(cache);
-	struct tcache_unit_view view, previous = {0};
-
-	for (uint32_t i = 0; i < count; i++) {
-		enum tcache_status status = tcache_unit_view(cache, i, &view);
-		uint64_t hash[2];
-
-		if (status)
-			return status;
-		if (i && tcache_unit_compare(previous.unit, view.unit) >= 0)
-			return FAIL_RECORD(cache, "unit %u is out of order, or there twice", i);
-		if (view.guest) {
-			tcache_hash(view.guest, view.unit->guest_length, hash);
-			if (memcmp(hash, view.unit->hash, sizeof(hash)))
-				return FAIL_RECORD(cache, "guest bytes of unit %u do not have its hash", i);
-		}
-		previous = view;
-	}
-	return TCACHE_OK;
-}
-
-/* The one of `count` units, in order, that has this address, if it is one. */
-static const struct tcache_unit *only_unit(const struct tcache_unit *units, uint64_t count, uint64_t pc)
-{
-	uint64_t low = 0, high = count;
-
-	while (low < high) {
-		uint64_t middle = low + (high - low) / 2;
-
-		if (units[middle].pc < pc)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == count || units[low].pc != pc || (low + 1 < count && units[low + 1].pc == pc))
-		return NULL;
-	return &units[low];
-}
-
-const struct tcache_unit *tcache_unit_only(struct tcache *cache, uint64_t pc)
-{
-	uint64_t count = tcache_units_count(cache);
-	const struct tcache_unit *units = tcache_units(cache, 0, count);
-
-	return units ? only_unit(units, count, pc) : NULL;
-}
-
 /* Does the unit jump, or call, through the link's cell? */
 static bool leads_to_cell(const struct tcache *cache, const struct tcache_unit_view *v, uint32_t i)
 {
@@ -314,29 +265,48 @@ static bool leads_to_unit(const struct tcache_unit_view *v, uint32_t i, const st
 }
 
 /* Code goes where its links say. */
-static enum tcache_status check_sites(struct tcache *cache)
+static enum tcache_status check_sites(struct tcache *cache, const struct tcache_unit_view *v, uint32_t number)
 {
-	uint64_t count = tcache_units_count(cache);
-	const struct tcache_unit *units = tcache_units(cache, 0, count);
+	for (uint32_t i = 0; i < v->unit->link_count; i++) {
+		bool good;
 
-	if (!units)
-		return cache->last;
-	for (uint32_t n = 0; n < count; n++) {
-		struct tcache_unit_view view;
-		enum tcache_status status = tcache_unit_view(cache, n, &view);
+		if (v->links[i].flags & TCACHE_LINK_DIRECT) {
+			uint32_t to, count;
+
+			if (tcache_unit_find(cache, v->unit->pc + (uint64_t)(int64_t)v->links[i].target, &to, &count))
+				return cache->last;
+			good = count == 1 && leads_to_unit(v, i, tcache_units(cache, to, 1));
+		} else {
+			good = leads_to_cell(cache, v, i);
+		}
+		if (!good)
+			return FAIL_RECORD(cache, "link %u of unit %u is no jump to where it leads", i, number);
+	}
+	return TCACHE_OK;
+}
+
+static enum tcache_status check_each(struct tcache *cache)
+{
+	uint32_t count = (uint32_t)tcache_units_count(cache);
+	struct tcache_unit_view view, previous = {0};
+
+	for (uint32_t i = 0; i < count; i++) {
+		enum tcache_status status = tcache_unit_view(cache, i, &view);
+		uint64_t hash[2];
 
 		if (status)
 			return status;
-		for (uint32_t i = 0; i < view.unit->link_count; i++) {
-			const struct tcache_link *link = &view.links[i];
-
-			if (link->flags & TCACHE_LINK_DIRECT
-				    ? !leads_to_unit(
-					      &view, i,
-					      only_unit(units, count, view.unit->pc + (uint64_t)(int64_t)link->target))
-				    : !leads_to_cell(cache, &view, i))
-				return FAIL_RECORD(cache, "link %u of unit %u is no jump to where it leads", i, n);
+		if (i && tcache_unit_compare(previous.unit, view.unit) >= 0)
+			return FAIL_RECORD(cache, "unit %u is out of order, or there twice", i);
+		if (view.guest) {
+			tcache_hash(view.guest, view.unit->guest_length, hash);
+			if (memcmp(hash, view.unit->hash, sizeof(hash)))
+				return FAIL_RECORD(cache, "guest bytes of unit %u do not have its hash", i);
 		}
+		status = check_sites(cache, &view, i);
+		if (status)
+			return status;
+		previous = view;
 	}
 	return TCACHE_OK;
 }
@@ -415,7 +385,7 @@ static enum tcache_status check_targets(struct tcache *cache)
 enum tcache_status tcache_check_units(struct tcache *cache)
 {
 	static enum tcache_status (*const checks[])(struct tcache * cache) = {
-		check_each, check_by_code, check_sites, check_cells, check_all_insns, check_targets,
+		check_each, check_by_code, check_cells, check_all_insns, check_targets,
 	};
 	enum tcache_status status = TCACHE_OK;
 

@@ -173,9 +173,6 @@ static inline bool tcache_unit_straddles(const struct tcache_unit *unit)
 {
 	return unit->pc % TCACHE_PAGE + unit->guest_length > TCACHE_PAGE;
 }
-/* The unit at this guest address, if there is one, and one only; else NULL. */
-const struct tcache_unit *tcache_unit_only(struct tcache *cache, uint64_t pc);
-
 /* A template with all that belongs to it, verified and in bounds. */
 struct tcache_template_view {
 	const struct tcache_template *record;

@@ -24,7 +24,7 @@
 /* Limits. A file beyond them is refused, and the writer does not make one. */
 #define TCACHE_MAX_LENGTH        (1ULL << 36)
 #define TCACHE_MAX_CHUNKS        256u
-#define TCACHE_MAX_GROUPS        (1u << 22)
+#define TCACHE_MAX_GROUPS        (1u << 24) /* of a file of the greatest length */
 #define TCACHE_MAX_CODE          (TCACHE_AREA_END - TCACHE_AREA_BEGIN)
 #define TCACHE_MAX_STRING        4095u /* bytes, without the terminating zero */
 #define TCACHE_MAX_GUEST_LENGTH  (TCACHE_PAGE + 15u)

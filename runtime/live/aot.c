@@ -22,9 +22,6 @@ _Static_assert(offsetof(struct pc_entry, guest) == offsetof(struct tcache_pc, gu
 _Static_assert(offsetof(struct pc_entry, home) == offsetof(struct tcache_pc, home), "layout");
 _Static_assert(offsetof(struct pc_entry, left) == offsetof(struct tcache_pc, left), "layout");
 
-/* Units that may have to be bound at once: no page has more of them that were executed. */
-#define TOGETHER_MAX 1024u
-
 _Static_assert(AOT_MAX == VM_CACHES_MAX, "as many as can be named");
 
 /* What is kept of each of the cache's units. */
@@ -411,9 +408,12 @@ static bool leave_old_place(struct vcpu *v, struct binding *binding)
 static bool is_bound_here(const struct live *live, const struct aot *aot, u32 number, u64 page, u32 mode)
 {
 	const struct binding *binding = &aot->bindings[number];
+
+	if (!binding->bound)
+		return false;
 	const struct unit *unit = &live->store.units[binding->unit];
 
-	return binding->bound && unit->mode == mode && PAGE_BASE(unit->gpa) == page;
+	return unit->mode == mode && PAGE_BASE(unit->gpa) == page;
 }
 
 static void begin_marks(struct aot *aot)
@@ -427,9 +427,9 @@ static void begin_marks(struct aot *aot)
 
 /*
  * The unit, which fits, and those that must be bound along with it because they are jumped straight into, by it or by
- * each other, and are not bound here yet. Returns how many, at most TOGETHER_MAX; 0: one of them does not fit.
+ * each other, and are not bound here yet. Returns how many, at most AOT_TOGETHER; 0: one of them does not fit.
  */
-static u32 collect(const struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u32 mode, u32 group[TOGETHER_MAX])
+static u32 collect(const struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u32 mode, u32 group[AOT_TOGETHER])
 {
 	const u8 *page = ram_at(&v->vm->ram, PAGE_BASE(gpa));
 	u32 count = 1;
@@ -457,7 +457,7 @@ static u32 collect(const struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u
 			if (aot->bindings[to].mark == aot->mark ||
 			    is_bound_here(v->vm->live, aot, to, PAGE_BASE(gpa), mode))
 				continue;
-			if (count == TOGETHER_MAX || !lies_in(aot, to, mode, page))
+			if (count == AOT_TOGETHER || !lies_in(aot, to, mode, page))
 				return 0;
 			aot->bindings[to].mark = aot->mark;
 			group[count++] = to;
@@ -510,12 +510,10 @@ static bool is_any_bound(const struct aot *aot, const u32 *group, u32 count)
 }
 
 /* collect(), and none of them is bound elsewhere any more. */
-static u32 collect_unbound(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u32 mode, u32 *group, unsigned max)
+static u32 collect_unbound(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u32 mode, u32 *group)
 {
 	u32 count = collect(v, aot, number, gpa, mode, group);
 
-	if (count > max)
-		return 0;
 	if (!is_any_bound(aot, group, count))
 		return count;
 	for (u32 i = 0; i < count; i++) {
@@ -524,20 +522,13 @@ static u32 collect_unbound(struct vcpu *v, struct aot *aot, u32 number, u64 gpa,
 	}
 	/* in another mode it was bound here, where everything has been dropped now */
 	count = collect(v, aot, number, gpa, mode, group);
-	return count > max || is_any_bound(aot, group, count) ? 0 : count;
+	return is_any_bound(aot, group, count) ? 0 : count;
 }
 
-/*
- * Binds the unit with all that it needs, if there are at most `max`; numbers[0] is its own. Returns how many these are:
- * all, or 0.
- */
-static unsigned bind_group(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, u32 mode, u32 *numbers,
-			   unsigned max, bool *full)
+/* Binds what was collected; `next` is for the first. All, or none: then 0. */
+static unsigned bind_group(struct vcpu *v, struct aot *aot, const u32 *group, u32 count, u64 gpa, u64 next, u32 mode,
+			   u32 *numbers, bool *full)
 {
-	u32 group[TOGETHER_MAX];
-	u32 count = collect_unbound(v, aot, number, gpa, mode, group, max);
-
-	v->vm->stats.aot_rejected_group += !count;
 	for (u32 i = 0; i < count; i++) {
 		u64 at = PAGE_BASE(gpa) + PAGE_OFFSET(aot->units[group[i]].pc);
 
@@ -557,6 +548,7 @@ static unsigned bind_group(struct vcpu *v, struct aot *aot, u32 number, u64 gpa,
 unsigned aot_bind(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max, bool *full)
 {
 	struct live *live = v->vm->live;
+	u32 group[AOT_TOGETHER];
 
 	*full = false;
 	for (unsigned i = 0; i < live->aot_count; i++) {
@@ -566,11 +558,14 @@ unsigned aot_bind(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max,
 		u64 next;
 
 		while ((number = aot_index_find(aot->index, v, gpa, mode, &cursor, &next)) != AOT_INDEX_NONE) {
-			unsigned count = 0;
-
 			found = true;
-			if (!aot->bindings[number].rejected)
-				count = bind_group(v, aot, number, gpa, next, mode, numbers, max, full);
+			if (aot->bindings[number].rejected)
+				continue;
+			u32 needed = collect_unbound(v, aot, number, gpa, mode, group);
+			bool fits = needed && needed <= max;
+			unsigned count = fits ? bind_group(v, aot, group, needed, gpa, next, mode, numbers, full) : 0;
+
+			v->vm->stats.aot_rejected_group += !fits && !aot->bindings[number].rejected;
 			if (count || *full)
 				return count;
 		}
@@ -585,6 +580,7 @@ unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned
 	struct live *live = v->vm->live;
 	const u64 begin = PAGE_BASE(v->rip);
 	const u8 *page = ram_at(&v->vm->ram, PAGE_BASE(gpa));
+	u32 group[AOT_TOGETHER];
 	unsigned count = 0;
 	bool full = false;
 
@@ -597,8 +593,12 @@ unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned
 				continue;
 			if (count == max)
 				return count;
-			count += bind_group(v, aot, n, PAGE_BASE(gpa), NO_FRAME, mode, numbers + count, max - count,
-					    &full);
+			u32 needed = collect(v, aot, n, gpa, mode, group);
+
+			/* nobody has asked for it: what is in use elsewhere stays there */
+			if (needed > max - count || is_any_bound(aot, group, needed))
+				continue;
+			count += bind_group(v, aot, group, needed, gpa, NO_FRAME, mode, numbers + count, &full);
 			if (full)
 				return count;
 		}
@@ -625,11 +625,12 @@ void aot_link_page(struct live *live, const u32 *numbers, unsigned count)
 		struct aot *aot = live->aot[from->cache_id];
 
 		for (u32 n = from->links; n < from->links + from->links_count; n++) {
-			const struct unit *to =
-				aot->links[n].flags & TCACHE_LINK_DIRECT
-					? NULL
-					: unit_at(live, numbers, count, from->pc + (u64)(s64)aot->links[n].target);
-			u32 code = !to ? 0 : aot->links[n].flags & TCACHE_LINK_SAVED ? to->saved : to->body;
+			const struct tcache_link *link = &aot->links[n];
+
+			if (link->flags & TCACHE_LINK_DIRECT)
+				continue;
+			const struct unit *to = unit_at(live, numbers, count, from->pc + (u64)(s64)link->target);
+			u32 code = !to ? 0 : link->flags & TCACHE_LINK_SAVED ? to->saved : to->body;
 
 			if (!code)
 				continue;

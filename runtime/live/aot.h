@@ -42,6 +42,9 @@ u64 aot_map_unpacked(const struct live *live, const u8 *data, u64 size, u8 *to);
  */
 void aot_forget_unpacked(const struct live *live);
 
+/* Units that are bound at once, at most: no page has more of them that were executed. */
+#define AOT_TOGETHER 1024u
+
 /*
  * Binds a unit for v->rip at gpa in this mode, and those of its page that it jumps straight into. Returns how many;
  * their numbers in the live tables are in `numbers`, its own is the first. 0: no cache has one, or not all that it

@@ -397,9 +397,6 @@ static u64 host_ns(clockid_t clock)
 	return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
 }
 
-/* Of a page at once: more are left to be bound as they are wanted. */
-#define BIND_TOGETHER 1024
-
 static u64 frame_number(const struct live *live, u64 gpa)
 {
 	const struct ram *ram = &live->vm->ram;
@@ -440,7 +437,7 @@ static unsigned bind_most(const struct live *live, u64 gpa)
 {
 	return ram_at(&live->vm->ram, gpa) && live_frame_drops(live, frame_number(live, gpa)) > DROPS_MAX
 		       ? 1
-		       : BIND_TOGETHER;
+		       : AOT_TOGETHER;
 }
 
 /* A unit of a cache, if one of them has it. */
@@ -448,7 +445,7 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 {
 	struct live *live = v->vm->live;
 	u64 start = host_ns(CLOCK_MONOTONIC);
-	u32 numbers[BIND_TOGETHER];
+	u32 numbers[AOT_TOGETHER];
 	bool full;
 	unsigned most = bind_most(live, gpa), count = aot_bind(v, gpa, mode, numbers, most, &full);
 
@@ -458,7 +455,7 @@ static u32 bind_here(struct vcpu *v, u64 gpa, u32 mode)
 	}
 	/* a page that has been patched will be again; careful translations are for one access, and go on to others */
 	if (count && !(mode & MODE_CAREFUL) && is_fresh(live, gpa))
-		count += aot_bind_page(v, gpa, mode, numbers + count, BIND_TOGETHER - count);
+		count += aot_bind_page(v, gpa, mode, numbers + count, AOT_TOGETHER - count);
 	for (unsigned i = 0; i < count; i++) {
 		const struct unit *unit = &live->store.units[numbers[i]];
 

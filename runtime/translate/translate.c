@@ -328,7 +328,6 @@ static void emit_link(struct translation *t, u32 number, u64 pc, bool call)
 		struct address cell = ADDRESS_ABS(&store->cells[number]);
 
 		store->links[number].site = store_offset(store, e->at);
-
 		if (call)
 			emit_call_mem(e, cell);
 		else

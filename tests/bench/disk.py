@@ -171,7 +171,7 @@ def tcg_command(options, work, port):
 
 
 class Rows:
-    """The rows of one launch: name → value; `better` says which direction is good."""
+    """The rows of one round: name → value."""
 
     def __init__(self):
         self.values, self.failures = {}, {}
@@ -226,7 +226,7 @@ def scp(work, port, source, target):
 def fresh_guest(options, work, command, log, logins):
     """A guest that has started up and run nothing else. Appends the time until its login."""
     work.fresh_data()
-    with Session(command, log) as guest:
+    with Session(command, log and f"{log}-{len(logins)}.log") as guest:
         logins.append(guest.login(options.patience))
         guest.run("date +%s%N >/dev/null; systemctl is-system-running --wait", check=False)
         yield guest
@@ -351,7 +351,7 @@ def main():
                 port = free_port()
                 command = tcg_command(options, work, port) if name == TCG else \
                     avant_command(options, work, port, options.cache if name == AOT else None)
-                log = os.path.join(options.logs, f"{name.replace(' ', '-')}-{number}.log") if options.logs else None
+                log = os.path.join(options.logs, f"{name.replace(' ', '-')}-{number}") if options.logs else None
                 print(f"round {number + 1}: {name}", file=sys.stderr)
                 runs[name].append(measure(options, work, name, command, port, log))
     print_table(runs, names)
