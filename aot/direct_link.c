@@ -1,39 +1,25 @@
 #include "direct_link.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <tcache.h>
 
 #include "util/types.h"
 #include "x86/mode.h"
 
-/* Both forms have their displacement, or the cell's address, in the last four of TCACHE_LINK_SITE bytes. */
-#define CALL_BY_CELL  0x14
-#define JUMP_BY_CELL  0x24
-#define CALL_RELATIVE 0xe8
-#define JUMP_RELATIVE 0xe9
-#define DISPLACEMENT  (TCACHE_LINK_SITE - 4)
-
 void direct_link_make(struct store *store, u32 n, const struct unit *to)
 {
 	struct link *link = &store->links[n];
-	u8 *site = store->code_rw + link->site;
-	u32 distance = (link->saved ? to->saved : to->body) - (link->site + TCACHE_LINK_SITE);
+	u32 end = link->site + TCACHE_LINK_SITE;
 
-	/* no operation before it: a call returns to the same place as one through the cell */
-	memcpy(site, (const u8[]){0x66, 0x90, site[1] == CALL_BY_CELL ? CALL_RELATIVE : JUMP_RELATIVE}, DISPLACEMENT);
-	memcpy(site + DISPLACEMENT, &distance, 4);
+	tcache_site_set_direct(store->code_rw + link->site, (link->saved ? to->saved : to->body) - end);
 	link->direct = true;
 }
 
 void direct_link_undo(struct store *store, u32 n)
 {
 	struct link *link = &store->links[n];
-	u8 *site = store->code_rw + link->site;
-	u32 cell = (u32)(uintptr_t)&store->cells[n];
 
-	memcpy(site, (const u8[]){0xff, site[2] == CALL_RELATIVE ? CALL_BY_CELL : JUMP_BY_CELL, 0x25}, DISPLACEMENT);
-	memcpy(site + DISPLACEMENT, &cell, 4);
+	tcache_site_set_cell(store->code_rw + link->site, (u32)(uintptr_t)&store->cells[n]);
 	link->direct = false;
 }
 

@@ -1,7 +1,7 @@
 /*
  * Links of a cache's units that need no cell. A cell is memory that a jump waits for, and code that runs seldom waits
- * for it as long as for the code itself. The price: the runtime binds a unit only together with those that it jumps
- * straight into (aot_bind()), so these must be what is most likely there as well.
+ * for it as long as for the code itself. The price: the runtime binds a unit together with those that it jumps straight
+ * into (aot_bind()), or copies it, so these should be what is most likely there as well.
  */
 #ifndef AVANT_AOT_DIRECT_LINK_H
 #define AVANT_AOT_DIRECT_LINK_H

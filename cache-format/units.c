@@ -240,28 +240,22 @@ enum tcache_status tcache_unit_at_code(struct tcache *cache, uint64_t offset, ui
 /* Does the unit jump, or call, through the link's cell? */
 static bool leads_to_cell(const struct tcache *cache, const struct tcache_unit_view *v, uint32_t i)
 {
-	const uint8_t *site = v->code + v->links[i].site;
-	uint32_t cell;
+	uint64_t cell = cache->placement.cells_address + 8 * ((uint64_t)v->unit->link_first + i);
 
-	memcpy(&cell, site + 3, sizeof(cell));
-	return site[0] == 0xff && (site[1] == 0x24 || site[1] == 0x14) && site[2] == 0x25 &&
-	       cell == cache->placement.cells_address + 8 * ((uint64_t)v->unit->link_first + i);
+	return tcache_site_is_cell(v->code + v->links[i].site, (uint32_t)cell);
 }
 
 /* Does it straight to this unit? What is copied elsewhere when it runs, or need not be in one page, must not. */
 static bool leads_to_unit(const struct tcache_unit_view *v, uint32_t i, const struct tcache_unit *to)
 {
 	const struct tcache_link *link = &v->links[i];
-	const uint8_t *site = v->code + link->site;
-	uint32_t distance;
+	uint32_t from = v->unit->code_offset + link->site + TCACHE_LINK_SITE, entry;
 
 	if (!to || (v->unit->flags | to->flags) & TCACHE_UNIT_COLD || tcache_unit_straddles(v->unit) ||
 	    tcache_unit_straddles(to) || to->pc / TCACHE_PAGE != v->unit->pc / TCACHE_PAGE)
 		return false;
-	memcpy(&distance, site + 3, sizeof(distance));
-	return site[0] == 0x66 && site[1] == 0x90 && (site[2] & 0xfe) == 0xe8 &&
-	       v->unit->code_offset + link->site + TCACHE_LINK_SITE + distance ==
-		       to->code_offset + (link->flags & TCACHE_LINK_SAVED ? to->saved_offset : to->body_offset);
+	entry = to->code_offset + (link->flags & TCACHE_LINK_SAVED ? to->saved_offset : to->body_offset);
+	return tcache_site_is_direct(v->code + link->site, entry - from);
 }
 
 /* Code goes where its links say. */

@@ -173,6 +173,16 @@ static inline bool tcache_unit_straddles(const struct tcache_unit *unit)
 {
 	return unit->pc % TCACHE_PAGE + unit->guest_length > TCACHE_PAGE;
 }
+
+/*
+ * The TCACHE_LINK_SITE bytes at a link's site: a jump or call through the cell at this address, or straight to what is
+ * `distance` bytes from their end. Setting one form keeps what it is, a jump or a call.
+ */
+void tcache_site_set_cell(uint8_t *site, uint32_t cell);
+void tcache_site_set_direct(uint8_t *site, uint32_t distance);
+bool tcache_site_is_cell(const uint8_t *site, uint32_t cell);
+bool tcache_site_is_direct(const uint8_t *site, uint32_t distance);
+
 /* A template with all that belongs to it, verified and in bounds. */
 struct tcache_template_view {
 	const struct tcache_template *record;

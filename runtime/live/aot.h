@@ -46,10 +46,10 @@ void aot_forget_unpacked(const struct live *live);
 #define AOT_TOGETHER 1024u
 
 /*
- * Binds a unit for v->rip at gpa in this mode, and those of its page that it jumps straight into. Returns how many;
- * their numbers in the live tables are in `numbers`, its own is the first. 0: no cache has one, or not all that it
- * needs, or it needs more than `max`. *full says that the tables are full: nothing else can be done until they are
- * emptied.
+ * Binds a unit for v->rip at gpa in this mode, and those of its page that it jumps straight into: if they are not all
+ * there or more than `max`, the unit alone, as a copy that need not. Returns how many; their numbers in the live tables
+ * are in `numbers`, its own is the first. 0: no cache has one, or there is no room for a copy. *full says that the
+ * tables are full: nothing else can be done until they are emptied.
  */
 unsigned aot_bind(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max, bool *full);
 
