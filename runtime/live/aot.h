@@ -1,7 +1,7 @@
 /*
  * Caches in use: units that the build step made, bound to guest memory when their bytes are found there. A bound unit
  * is an ordinary unit in the live engine's tables whose code lies in the cache's mapping, read-only, or has been copied
- * from there; its links go through cells, which are private to this process.
+ * from there; its links go through cells, which are private to this process, or straight to units bound with it.
  */
 #ifndef AVANT_LIVE_AOT_H
 #define AVANT_LIVE_AOT_H

@@ -10,9 +10,8 @@
 #define REBINDS_MAX 8 /* between two frames at one address; then this unit is left to live translation */
 
 /*
- * Code that no recorded run executed lies between such code as nobody may ever want. Run from there, it would be spread
- * over as many of the host's pages as there are units. So it is copied: it depends on no address of its own. Returns
- * the offset of the copy, or of the original if there is no room.
+ * A copy of its code in the code cache: it depends on no address of its own. Returns its offset, or that of the
+ * original if there is no room.
  */
 static u32 copy_code(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit_view *view)
 {
@@ -42,7 +41,11 @@ static void use_cells(const struct live *live, const struct aot *aot, const stru
 
 #define NO_CODE UINT32_MAX /* it has to be copied, and there is no room */
 
-/* Where the code of what will be unit `number` of the live tables is. */
+/*
+ * Where the code of what will be unit `number` of the live tables is. Code that no recorded run executed lies between
+ * such code as nobody may ever want: run from there, it would be spread over as many of the host's pages as there are
+ * units.
+ */
 static u32 take_code(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit_view *view,
 		     bool alone)
 {
@@ -157,7 +160,8 @@ static void begin_marks(struct aot *aot)
 
 /*
  * The unit, which fits, and those that must be bound along with it because they are jumped straight into, by it or by
- * each other, and are not bound here yet. Returns how many, at most AOT_TOGETHER; 0: one of them does not fit.
+ * each other, and are not bound here yet. Returns how many, at most AOT_TOGETHER; 0: one of them does not fit, or is
+ * bound alone.
  */
 static u32 collect(const struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u32 mode, u32 group[AOT_TOGETHER])
 {
@@ -248,11 +252,13 @@ static bool is_any_bound(const struct aot *aot, const u32 *group, u32 count)
 	return false;
 }
 
-/* collect(), and none of them is bound elsewhere any more. */
-static u32 collect_unbound(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u32 mode, u32 *group)
+/* collect(), and none of them is bound elsewhere any more; 0 as well if they are more than `max`. */
+static u32 collect_unbound(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u32 mode, unsigned max, u32 *group)
 {
 	u32 count = collect(v, aot, number, gpa, mode, group);
 
+	if (count > max)
+		return 0;
 	if (!is_any_bound(aot, group, count))
 		return count;
 	for (u32 i = 0; i < count; i++) {
@@ -261,7 +267,7 @@ static u32 collect_unbound(struct vcpu *v, struct aot *aot, u32 number, u64 gpa,
 	}
 	/* in another mode it was bound here, where everything has been dropped now */
 	count = collect(v, aot, number, gpa, mode, group);
-	return is_any_bound(aot, group, count) ? 0 : count;
+	return count > max || is_any_bound(aot, group, count) ? 0 : count;
 }
 
 /* Binds what was collected; `next` is for the first. All, or none: then 0. */
@@ -284,21 +290,26 @@ static unsigned bind_group(struct vcpu *v, struct aot *aot, const u32 *group, u3
 	return count;
 }
 
-/*
- * The unit with all that it needs, or else alone: kernels patch their code while they start up, so what was there in
- * the recorded run may not be there yet, or not any more. Returns how many.
- */
-static unsigned bind_with_others(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, u32 mode, u32 *numbers,
-				 unsigned max, bool *full)
-{
-	u32 group[AOT_TOGETHER];
-	u32 needed = collect_unbound(v, aot, number, gpa, mode, group);
+/* A unit that fits, while not all that it needs does. */
+struct candidate {
+	struct aot *aot; /* NULL: there is none */
+	u32 number;
+	u64 next;
+};
 
-	if (needed && needed <= max)
-		return bind_group(v, aot, group, needed, gpa, next, mode, numbers, full);
-	if (aot->bindings[number].rejected || !leave_old_place(v, &aot->bindings[number]))
+/*
+ * Kernels patch their code while they start up: what was there in the recorded run may not be there yet, or not any
+ * more. Returns how many.
+ */
+static unsigned bind_alone(struct vcpu *v, const struct candidate *candidate, u64 gpa, u32 mode, u32 *numbers,
+			   bool *full)
+{
+	struct aot *aot = candidate->aot;
+	struct binding *binding = aot ? &aot->bindings[candidate->number] : NULL;
+
+	if (!binding || binding->rejected || !leave_old_place(v, binding))
 		return 0;
-	numbers[0] = bind(v, aot, number, gpa, next, mode, true, full);
+	numbers[0] = bind(v, aot, candidate->number, gpa, candidate->next, mode, true, full);
 	v->vm->stats.aot_bound_alone += numbers[0] != UNIT_NONE;
 	return numbers[0] != UNIT_NONE;
 }
@@ -306,6 +317,8 @@ static unsigned bind_with_others(struct vcpu *v, struct aot *aot, u32 number, u6
 unsigned aot_bind(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max, bool *full)
 {
 	struct live *live = v->vm->live;
+	struct candidate alone = {0};
+	u32 group[AOT_TOGETHER];
 
 	*full = false;
 	for (unsigned i = 0; i < live->aot_count; i++) {
@@ -318,15 +331,18 @@ unsigned aot_bind(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max,
 			found = true;
 			if (aot->bindings[number].rejected)
 				continue;
-			unsigned count = bind_with_others(v, aot, number, gpa, next, mode, numbers, max, full);
+			u32 needed = collect_unbound(v, aot, number, gpa, mode, max, group);
+			unsigned count = bind_group(v, aot, group, needed, gpa, next, mode, numbers, full);
 
 			if (count || *full)
 				return count;
+			if (!alone.aot)
+				alone = (struct candidate){aot, number, next};
 		}
 		/* or the mode, which is rare */
 		v->vm->stats.aot_rejected_bytes += !found && aot_index_has(aot->index, v->rip);
 	}
-	return 0;
+	return bind_alone(v, &alone, gpa, mode, numbers, full);
 }
 
 unsigned aot_bind_page(struct vcpu *v, u64 gpa, u32 mode, u32 *numbers, unsigned max)

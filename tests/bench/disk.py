@@ -24,7 +24,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(TOP, "tests", "guest"))
 from session import GuestError, Session  # noqa: E402
 
-TCG, LIVE, AOT = "TCG", "Avant live", "Avant aot"
+TCG, LIVE, AOT, OTHER = "TCG", "Avant live", "Avant aot", "other Avant"
 PACKAGES = "bash,perl,python3,libpython3.11-testsuite,git,gcc,make,libc6-dev,fio,iperf3,openssl"
 # What runs first, each in a fresh guest, so that nothing of it is in any memory: programs share libraries.
 FIRST_RUNS = {
@@ -139,8 +139,8 @@ class Work:
                 out.write(block)
 
 
-def avant_command(options, work, port, cache):
-    command = [options.avant, "run", "--image", work.image, "--snapshot", "--memory", options.memory, "--disk", work.data,
+def avant_command(options, work, port, cache, avant=None):
+    command = [avant or options.avant, "run", "--image", work.image, "--snapshot", "--memory", options.memory, "--disk", work.data,
                "--net", f"user,hostfwd=tcp:127.0.0.1:{port}-:22", "--share", f"{work.share},tag=work"]
     if cache:
         command += ["--cache", cache]
@@ -302,7 +302,7 @@ def print_table(runs, names):
     for launches in runs.values():
         for launch in launches:
             rows += [row for row in [*launch.values, *launch.failures] if row not in rows]
-    pairs = [(a, b) for a, b in ((TCG, LIVE), (TCG, AOT), (LIVE, AOT)) if a in names and b in names]
+    pairs = [(a, b) for a, b in ((TCG, LIVE), (TCG, AOT), (LIVE, AOT), (OTHER, LIVE), (OTHER, AOT)) if a in names and b in names]
     print("| row | " + " | ".join(names) + " | " + " | ".join(f"{b} faster than {a}" for a, b in pairs) + " |")
     print("| --- |" + " ---: |" * (len(names) + len(pairs)))
     for row in rows:
@@ -318,6 +318,17 @@ def print_table(runs, names):
                 print(f"- {name}, round {number + 1}: no value for {row}: {why}")
 
 
+def engines(options, work):
+    """What is measured: name → how the command for a forwarded port is made."""
+    other, _, other_cache = (options.other or "").partition(",")
+    every = (("tcg", TCG, options.qemu, lambda port: tcg_command(options, work, port)),
+             ("other", OTHER, other, lambda port: avant_command(options, work, port, other_cache, other)),
+             ("live", LIVE, True, lambda port: avant_command(options, work, port, None)),
+             ("aot", AOT, options.cache, lambda port: avant_command(options, work, port, options.cache)))
+    wanted = options.engines.split(",") + ["other"]
+    return {name: command for key, name, possible, command in every if key in wanted and possible}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", required=True, help="a raw image of tools/mkimage.sh")
@@ -329,6 +340,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=["login"], help="launches and first runs of programs alone")
     parser.add_argument("--engines", default="tcg,live,aot", help="which of tcg, live, aot (default: all)")
+    parser.add_argument("--other", metavar="AVANT[,CACHE]",
+                        help="another build, to compare with; a cache is good for one build, so it has its own")
     parser.add_argument("--seconds", type=int, default=5, help="length of a throughput row")
     parser.add_argument("--megabytes", type=int, default=100, help="size of the file that is copied")
     parser.add_argument("--patience", type=int, default=600, help="seconds until a launch counts as hung")
@@ -338,23 +351,20 @@ def main():
     options = parser.parse_args()
     if options.logs:
         os.makedirs(options.logs, exist_ok=True)
-    wanted = options.engines.split(",")
-    names = [name for name, key in ((TCG, "tcg"), (LIVE, "live"), (AOT, "aot"))
-             if key in wanted and (key != "aot" or options.cache) and (key != "tcg" or options.qemu)]
-    runs = {name: [] for name in names}
     with tempfile.TemporaryDirectory(prefix="avant-bench-", dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
         work = Work(options, folder)
         if options.make_cache:
             make_cache(options, work)
+        commands = engines(options, work)
+        runs = {name: [] for name in commands}
         for number in range(options.rounds):
-            for name in names:
+            for name in commands:
                 port = free_port()
-                command = tcg_command(options, work, port) if name == TCG else \
-                    avant_command(options, work, port, options.cache if name == AOT else None)
+                command = commands[name](port)
                 log = os.path.join(options.logs, f"{name.replace(' ', '-')}-{number}") if options.logs else None
                 print(f"round {number + 1}: {name}", file=sys.stderr)
                 runs[name].append(measure(options, work, name, command, port, log))
-    print_table(runs, names)
+    print_table(runs, list(commands))
     return 1 if any(launch.failures for launches in runs.values() for launch in launches) else 0
 
 

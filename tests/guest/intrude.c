@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define SKIPPED      77
-#define ATTEMPTS     1000
+#define ATTEMPTS     6000
 #define PAUSE        10000 /* us */
 #define SYSCALL      0x050fu
 #define SYSCALL_SIZE 2
@@ -87,12 +87,14 @@ static void stop_in_call(pid_t pid, struct user_regs_struct *regs)
 	exit(1);
 }
 
-/* Goes on until the call, or a signal, stops it again; returns the signal. */
+#define CALL_STOP (SIGTRAP | 0x80) /* PTRACE_O_TRACESYSGOOD */
+
+/* Goes on until it has made the call; returns SIGSYS if that raised it at once, else 0. */
 static int run_call(pid_t pid, const struct user_regs_struct *stopped, long number, unsigned long a, unsigned long b,
 		    unsigned long c, struct user_regs_struct *after)
 {
 	struct user_regs_struct regs = *stopped;
-	int status = 0;
+	int status = 0, signal = 0;
 
 	regs.rip -= SYSCALL_SIZE;
 	regs.rax = (unsigned long)number;
@@ -102,13 +104,17 @@ static int run_call(pid_t pid, const struct user_regs_struct *stopped, long numb
 	regs.rdx = c;
 	if (ptrace(PTRACE_SETREGS, pid, 0, &regs) < 0)
 		die("PTRACE_SETREGS");
-	for (int stop = 0; stop < 2; stop++) { /* before it and after it */
-		if (ptrace(PTRACE_SYSCALL, pid, 0, 0) < 0 || waitpid(pid, &status, 0) != pid)
+	for (int stops = 0; stops < 2;) { /* before it and after it */
+		if (ptrace(PTRACE_SYSCALL, pid, 0, signal) < 0 || waitpid(pid, &status, 0) != pid)
 			die("PTRACE_SYSCALL");
-		if (!WIFSTOPPED(status))
-			return -status;
-		if (WSTOPSIG(status) == SIGSYS)
-			return SIGSYS;
+		if (!WIFSTOPPED(status)) {
+			fputs("the program has ended by itself\n", stderr);
+			exit(1);
+		}
+		signal = WSTOPSIG(status) == CALL_STOP || status >> 16 ? 0 : WSTOPSIG(status);
+		if (signal == SIGSYS)
+			return signal;
+		stops += WSTOPSIG(status) == CALL_STOP;
 	}
 	if (ptrace(PTRACE_GETREGS, pid, 0, after) < 0)
 		die("PTRACE_GETREGS");
@@ -128,9 +134,15 @@ int main(int argc, char **argv)
 	if (setsid() < 0 || ioctl(atoi(argv[1]), TIOCSCTTY, 0) < 0)
 		die("a terminal for the session");
 	pid = start(atoi(argv[1]), argv + 2);
-	for (int i = 0; i < ATTEMPTS && !in_sandbox(pid); i++)
+	for (int i = 0; !in_sandbox(pid); i++) {
+		if (i == ATTEMPTS || waitpid(pid, &status, WNOHANG) == pid) {
+			fputs("the program has not entered the sandbox\n", stderr);
+			kill(pid, SIGKILL);
+			return 1;
+		}
 		usleep(PAUSE);
-	if (ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_EXITKILL) < 0) {
+	}
+	if (ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD) < 0) {
 		perror("PTRACE_SEIZE");
 		kill(pid, SIGKILL);
 		return SKIPPED;
@@ -143,14 +155,11 @@ int main(int argc, char **argv)
 			die("PTRACE_POKEDATA");
 	}
 	signal = run_call(pid, &regs, SYS_openat, (unsigned long)AT_FDCWD, at, O_RDONLY, &after);
-	if (signal)
-		printf("open: signal %d\n", signal);
-	else
-		printf("open: %lld\n", (long long)after.rax);
+	printf("open: %lld\n", signal ? -(long long)ENOSYS : (long long)after.rax);
 	fflush(stdout);
 	getchar();
 	signal = run_call(pid, &regs, SYS_socket, AF_INET, SOCK_STREAM, 0, &after);
-	if (ptrace(PTRACE_DETACH, pid, 0, signal > 0 ? signal : 0) < 0)
+	if (ptrace(PTRACE_DETACH, pid, 0, signal) < 0)
 		die("PTRACE_DETACH");
 	if (waitpid(pid, &status, 0) != pid)
 		die("waitpid");

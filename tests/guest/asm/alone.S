@@ -13,6 +13,7 @@ test_main:
 	COPY page, code, code_end
 	mov r15d, offset page + (leads - code)
 	mov r8d, offset page + (tail - code)
+	mov r9d, offset page + (faults - code)
 	mov ebp, offset page + (caller - code)
 	/* --- patched once, used often */
 	mov eax, VARIANT
@@ -42,6 +43,14 @@ test_main:
 	CHECK_EQ(rdx, r12)
 	call rbp
 	CHECK_EQ(rdx, r12)
+	mov edi, offset page
+	call r9
+	CHECK_EQ(rdx, r12)
+	mov edi, WINDOW
+	FAULT
+	call r9
+	EXPECT(VEC_PF, 0)
+	EXPECT_RIP(page + (load - code))
 	dec r14d
 	jnz 3b
 	dec ebx
@@ -60,6 +69,11 @@ leads: /* straight into what is patched */
 	ud2
 tail: /* straight into that alone */
 	xor edx, edx
+	jmp leads
+faults: /* the same; what it does besides asks the VMM, and must be found in its table of addresses */
+	str eax
+load:
+	mov ecx, [rdi]
 	jmp leads
 caller: /* the same with calls */
 	xor edx, edx
