@@ -9,22 +9,20 @@
 
 #define REBINDS_MAX 8 /* between two frames at one address; then this unit is left to live translation */
 
-/*
- * A copy of its code in the code cache: it depends on no address of its own. Returns its offset, or that of the
- * original if there is no room.
- */
-static u32 copy_code(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit_view *view)
+#define NO_CODE UINT32_MAX
+
+/* Copies its code to the code cache, for it depends on no address of its own. The copy's offset; NO_CODE: no room. */
+static u32 copy_code(struct live *live, u32 number, const struct tcache_unit_view *view)
 {
-	const struct tcache_unit *from = view->unit;
 	struct store *store = &live->store;
-	u32 at = (u32)store->used;
+	u32 at = (u32)store->used, length = view->unit->code_length;
 
 	/* a quarter is left to live translation: when that has no room, everything is forgotten */
-	if (store->used + from->code_length > store->size - store->size / 4 || live->copied_count == AOT_UNITS_MAX)
-		return aot->code + from->code_offset;
+	if (store->used + length > store->size - store->size / 4 || live->copied_count == AOT_UNITS_MAX)
+		return NO_CODE;
 	code_pages_want(live, at, at + CODE_PAGE, store->size);
-	memcpy(store->code_rw + at, view->code, from->code_length);
-	store->used = align_up(store->used + from->code_length, 16);
+	memcpy(store->code_rw + at, view->code, length);
+	store->used = align_up(store->used + length, 16);
 	live->copied[live->copied_count++] = number;
 	return at;
 }
@@ -39,26 +37,24 @@ static void use_cells(const struct live *live, const struct aot *aot, const stru
 	}
 }
 
-#define NO_CODE UINT32_MAX /* it has to be copied, and there is no room */
-
 /*
  * Where the code of what will be unit `number` of the live tables is. Code that no recorded run executed lies between
  * such code as nobody may ever want: run from there, it would be spread over as many of the host's pages as there are
- * units.
+ * units. NO_CODE: what is bound alone has to be copied, and there is no room.
  */
 static u32 take_code(struct live *live, const struct aot *aot, u32 number, const struct tcache_unit_view *view,
 		     bool alone)
 {
-	u32 here = aot->code + view->unit->code_offset, code = here;
+	u32 original = aot->code + view->unit->code_offset, copy;
 
-	if (alone || view->unit->flags & TCACHE_UNIT_COLD)
-		code = copy_code(live, aot, number, view);
+	if (!alone && !(view->unit->flags & TCACHE_UNIT_COLD))
+		return original;
+	copy = copy_code(live, number, view);
 	if (!alone)
-		return code;
-	if (code == here)
-		return NO_CODE;
-	use_cells(live, aot, view, code);
-	return code;
+		return copy == NO_CODE ? original : copy;
+	if (copy != NO_CODE)
+		use_cells(live, aot, view, copy);
+	return copy;
 }
 
 static bool has_room(const struct store *store, const struct tcache_unit *unit)
