@@ -23,7 +23,7 @@
 #define SYSCALL      0x050fu
 #define SYSCALL_SIZE 2
 
-static void die(const char *what)
+static _Noreturn void die(const char *what)
 {
 	perror(what);
 	exit(1);
