@@ -16,6 +16,10 @@ import subprocess
 import sys
 import time
 
+# Guests have sessions of their own, so nothing else ends them with the script: `with` does, if the signal is an exception.
+if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
 
 class GuestError(Exception):
     """The guest did not do what was expected of it: what was waited for, and the end of what it printed."""
