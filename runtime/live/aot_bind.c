@@ -95,10 +95,16 @@ static struct unit *new_unit(struct live *live, const struct aot *aot, u32 numbe
 	return unit;
 }
 
+/* Copies go through cells only, and nothing jumps straight into them. */
+static bool is_copy(const struct aot *aot, const struct unit *unit)
+{
+	return unit->code < aot->code;
+}
+
 /* Its links lead nowhere yet. */
 static void reset_cells(struct aot *aot, struct binding *binding, const struct unit *unit)
 {
-	bool copied = unit->code < aot->code;
+	bool copied = is_copy(aot, unit);
 
 	if (binding->dirty || copied) {
 		for (u32 i = unit->links; i < unit->links + unit->links_count; i++)
@@ -156,8 +162,8 @@ static void begin_marks(struct aot *aot)
 
 /*
  * The unit, which fits, and those that must be bound along with it because they are jumped straight into, by it or by
- * each other, and are not bound here yet. Returns how many, at most AOT_TOGETHER; 0: one of them does not fit, or is
- * bound alone.
+ * each other, and are not bound here yet. Returns how many, at most AOT_TOGETHER; 0: one of them does not fit, or is a
+ * copy.
  */
 static u32 collect(const struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u32 mode, u32 group[AOT_TOGETHER])
 {
@@ -187,7 +193,7 @@ static u32 collect(const struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u
 			if (aot->bindings[to].mark == aot->mark)
 				continue;
 			if (is_bound_here(v->vm->live, aot, to, PAGE_BASE(gpa), mode)) {
-				if (aot->bindings[to].alone) /* what it jumps straight into is not there */
+				if (is_copy(aot, &v->vm->live->store.units[aot->bindings[to].unit]))
 					return 0;
 				continue;
 			}
@@ -233,7 +239,6 @@ static u32 bind(struct vcpu *v, struct aot *aot, u32 number, u64 gpa, u64 next, 
 	if (view.unit->pc_count)
 		aot->host_pcs = view.pcs - view.unit->pc_first;
 	binding->bound = true;
-	binding->alone = alone;
 	binding->unit = live->store.bound_first;
 	v->vm->stats.aot_bound++;
 	return binding->unit;
@@ -393,7 +398,7 @@ void aot_link_page(struct live *live, const u32 *numbers, unsigned count)
 		for (u32 n = from->links; n < from->links + from->links_count; n++) {
 			const struct tcache_link *link = &aot->links[n];
 
-			if (link->flags & TCACHE_LINK_DIRECT && !aot->bindings[from->cached - 1].alone)
+			if (link->flags & TCACHE_LINK_DIRECT && !is_copy(aot, from))
 				continue;
 			const struct unit *to = unit_at(live, numbers, count, from->pc + (u64)(s64)link->target);
 			u32 code = !to ? 0 : link->flags & TCACHE_LINK_SAVED ? to->saved : to->body;

@@ -10,7 +10,6 @@
 struct binding {
 	u32 unit; /* number in the live tables that it has, or had; UNIT_NONE if none since these were emptied */
 	bool bound;
-	bool alone; /* bound without those that it jumps straight into: a copy that jumps through its cells */
 	bool dirty; /* its cells have been written */
 	u8 rebinds;
 	bool rejected;

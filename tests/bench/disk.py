@@ -24,7 +24,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(TOP, "tests", "guest"))
 from session import GuestError, Session  # noqa: E402
 
-TCG, LIVE, AOT, OTHER = "TCG", "Avant live", "Avant aot", "other Avant"
+TCG, LIVE, AOT, OTHER_LIVE, OTHER_AOT = "TCG", "Avant live", "Avant aot", "other live", "other aot"
 PACKAGES = "bash,perl,python3,libpython3.11-testsuite,git,gcc,make,libc6-dev,fio,iperf3,openssl"
 # What runs first, each in a fresh guest, so that nothing of it is in any memory: programs share libraries.
 FIRST_RUNS = {
@@ -302,7 +302,8 @@ def print_table(runs, names):
     for launches in runs.values():
         for launch in launches:
             rows += [row for row in [*launch.values, *launch.failures] if row not in rows]
-    pairs = [(a, b) for a, b in ((TCG, LIVE), (TCG, AOT), (LIVE, AOT), (OTHER, LIVE), (OTHER, AOT)) if a in names and b in names]
+    pairs = [(a, b) for a, b in ((TCG, LIVE), (TCG, AOT), (LIVE, AOT), (OTHER_LIVE, LIVE), (OTHER_AOT, AOT))
+             if a in names and b in names]
     print("| row | " + " | ".join(names) + " | " + " | ".join(f"{b} faster than {a}" for a, b in pairs) + " |")
     print("| --- |" + " ---: |" * (len(names) + len(pairs)))
     for row in rows:
@@ -322,7 +323,7 @@ def engines(options, work):
     """What is measured: name → how the command for a forwarded port is made."""
     other, _, other_cache = (options.other or "").partition(",")
     every = (("tcg", TCG, options.qemu, lambda port: tcg_command(options, work, port)),
-             ("other", OTHER, other, lambda port: avant_command(options, work, port, other_cache, other)),
+             ("other", OTHER_AOT if other_cache else OTHER_LIVE, other, lambda port: avant_command(options, work, port, other_cache, other)),
              ("live", LIVE, True, lambda port: avant_command(options, work, port, None)),
              ("aot", AOT, options.cache, lambda port: avant_command(options, work, port, options.cache)))
     wanted = options.engines.split(",") + ["other"]

@@ -4,23 +4,7 @@
 set -u
 
 avant=$1 guest=$2 other=$3
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
-# run KERNEL OPTION...
-run() {
-	kernel=$1
-	shift
-	status=0
-	"$avant" run --kernel "$kernel" --memory 64M --debug-exit --timeout 20 "$@" </dev/null || status=$?
-	[ $status = 43 ] && return
-	echo "$kernel with $*: status $status, not 43"
-	exit 1
-}
-
-number() {
-	sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$work/stats.json"
-}
+. "$(dirname "$0")/passing.sh"
 
 run "$guest" --record "$work/rec"
 "$avant" translate --kernel "$guest" --profile "$work/rec" --only-recorded --output "$work/tcache" >/dev/null || exit 1

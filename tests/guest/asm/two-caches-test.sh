@@ -4,19 +4,7 @@
 set -u
 
 avant=$1 guest=$2 first=$3 second=$4
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
-# run KERNEL OPTION...
-run() {
-	kernel=$1
-	shift
-	status=0
-	"$avant" run --kernel "$kernel" --memory 64M --debug-exit --timeout 20 "$@" </dev/null || status=$?
-	[ $status = 43 ] && return
-	echo "$kernel with $*: status $status, not 43"
-	exit 1
-}
+. "$(dirname "$0")/passing.sh"
 
 run "$first" --record "$work/0.rec"
 run "$second" --record "$work/1.rec"
